@@ -1,0 +1,218 @@
+//! The whole file and the references inside it. Never decides what a value means to a daemon.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Model, Policy, Provider, Tool};
+use crate::{AgentName, ModelName, PolicyName, ProviderName, SecretName, ToolName};
+
+/// A part of the file that belongs to the other daemon.
+pub type Ignored = serde::de::IgnoredAny;
+
+/// The file. `Agent` is what a daemon reads of `[agents.NAME]`; `Credential` and `Source` are the gate's alone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    bound = "Agent: DeserializeOwned, Credential: DeserializeOwned, Source: DeserializeOwned"
+)]
+pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
+    /// Where the daemons listen.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Which agent the root routes serve; required as soon as there are two.
+    pub default_agent: Option<AgentName>,
+    /// Where local sources of agents may lie, beside the config's own directory.
+    #[serde(default)]
+    pub object_roots: Vec<std::path::PathBuf>,
+    /// Secrets by reference.
+    #[serde(default = "BTreeMap::new")]
+    pub secrets: BTreeMap<SecretName, Source>,
+    /// Tools.
+    #[serde(default = "BTreeMap::new")]
+    pub tools: BTreeMap<ToolName, Tool<Credential>>,
+    /// Model providers.
+    #[serde(default = "BTreeMap::new")]
+    pub providers: BTreeMap<ProviderName, Provider<Credential>>,
+    /// Models as agents call them.
+    #[serde(default)]
+    pub models: BTreeMap<ModelName, Model>,
+    /// Policies.
+    #[serde(default)]
+    pub policies: BTreeMap<PolicyName, Policy>,
+    /// Agents.
+    #[serde(default = "BTreeMap::new")]
+    pub agents: BTreeMap<AgentName, Agent>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// The public API; default 127.0.0.1:8080.
+    #[serde(default = "default_api")]
+    pub api: SocketAddr,
+    /// The operator API; default 127.0.0.1:8092.
+    #[serde(default = "default_operator")]
+    pub operator: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            api: default_api(),
+            operator: default_operator(),
+        }
+    }
+}
+
+fn default_api() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+fn default_operator() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8092))
+}
+
+/// What an agent may use, by name; both daemons read it.
+pub trait AgentGrants {
+    /// Tools it may call.
+    fn tools(&self) -> &[ToolName];
+    /// Models it may ask.
+    fn models(&self) -> &[ModelName];
+    /// Policies that judge its calls.
+    fn policies(&self) -> &[PolicyName];
+}
+
+/// Something wrong with the file's meaning, with the keys that lead to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Keys from the top, list positions as numbers: `["agents", "desk", "tools", "0"]`.
+    pub path: Vec<String>,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a path.
+    pub fn at<'a>(path: impl IntoIterator<Item = &'a str>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into_iter().map(str::to_owned).collect(),
+            message: message.into(),
+        }
+    }
+}
+
+impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source> {
+    /// Checks every reference from one part of the file to another, and says all that is wrong.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        self.check_default_agent(&mut found);
+        for (name, model) in &self.models {
+            if !self.providers.contains_key(&model.provider) {
+                found.push(Problem::at(
+                    ["models", name.as_str(), "provider"],
+                    missing("provider", model.provider.as_str(), self.providers.keys()),
+                ));
+            }
+        }
+        for (name, agent) in &self.agents {
+            let at = name.as_str();
+            absent(
+                at,
+                ("tools", "tool"),
+                (agent.tools(), &self.tools),
+                &mut found,
+            );
+            absent(
+                at,
+                ("models", "model"),
+                (agent.models(), &self.models),
+                &mut found,
+            );
+            absent(
+                at,
+                ("policies", "policy"),
+                (agent.policies(), &self.policies),
+                &mut found,
+            );
+        }
+        self.check_tool_environment(&mut found);
+        found
+    }
+
+    fn check_default_agent(&self, found: &mut Vec<Problem>) {
+        match &self.default_agent {
+            Some(name) if !self.agents.contains_key(name) => found
+                .push(Problem::at(["default_agent"], missing("agent", name.as_str(), self.agents.keys()))),
+            None if self.agents.len() > 1 => found.push(Problem::at(
+                ["agents"],
+                "there are several agents: say `default_agent = \"NAME\"` for the one that `/invoke` serves",
+            )),
+            _ => {}
+        }
+    }
+
+    /// Two tools whose names give the same environment variable cannot be told apart by an agent.
+    fn check_tool_environment(&self, found: &mut Vec<Problem>) {
+        let mut seen = BTreeMap::new();
+        for name in self.tools.keys() {
+            let variable = format!("TOOL_URL_{}", crate::name::in_environment(name.as_str()));
+            if let Some(other) = seen.insert(variable.clone(), name) {
+                found.push(Problem::at(
+                    ["tools", name.as_str()],
+                    format!("tools `{other}` and `{name}` would both be {variable}: rename one"),
+                ));
+            }
+        }
+    }
+}
+
+fn missing<'a, Name: AsStrName + 'a>(
+    noun: &str,
+    wanted: &str,
+    known: impl Iterator<Item = &'a Name>,
+) -> String {
+    let known: Vec<_> = known.map(|name| format!("`{}`", name.text())).collect();
+    if known.is_empty() {
+        return format!("there is no {noun} `{wanted}`: none is defined");
+    }
+    format!(
+        "there is no {noun} `{wanted}`: defined are {}",
+        known.join(", ")
+    )
+}
+
+/// Names as text, whichever kind.
+trait AsStrName: Ord {
+    fn text(&self) -> &str;
+}
+
+macro_rules! as_str_names {
+    ($($name:ident)*) => {$(
+        impl AsStrName for $name {
+            fn text(&self) -> &str {
+                self.as_str()
+            }
+        }
+    )*};
+}
+
+as_str_names!(AgentName ToolName ModelName PolicyName ProviderName);
+
+fn absent<Name: AsStrName, Value>(
+    agent: &str,
+    (list, noun): (&str, &str),
+    (wanted, known): (&[Name], &BTreeMap<Name, Value>),
+    found: &mut Vec<Problem>,
+) {
+    for (position, name) in wanted.iter().enumerate() {
+        if !known.contains_key(name) {
+            found.push(Problem::at(
+                ["agents", agent, list, &position.to_string()],
+                missing(noun, name.text(), known.keys()),
+            ));
+        }
+    }
+}

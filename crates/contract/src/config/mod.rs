@@ -1,0 +1,10 @@
+//! `postern.toml` as written: the shape that both daemons read, each filling in the parts that are its own. Never reads
+//! a file (that is `postern_daemon::config`) and never holds a secret's value.
+
+mod document;
+mod policy;
+mod tool;
+
+pub use document::{AgentGrants, Document, Ignored, Listen, Problem};
+pub use policy::{Permission, Policy, Rule};
+pub use tool::{Capability, Model, Protocol, Provider, Role, Tool};

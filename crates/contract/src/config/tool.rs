@@ -1,0 +1,103 @@
+//! `[tools.NAME]`, `[providers.NAME]` and `[models.NAME]` as written. Never dials anything.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Ignored;
+use crate::ProviderName;
+
+/// A service that agents may call under `/tools/NAME/…` or by its own URL.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, bound = "Credential: DeserializeOwned")]
+pub struct Tool<Credential = Ignored> {
+    /// Where it is: scheme, host, port and base path.
+    pub url: String,
+    /// What it does, for models.
+    #[serde(default)]
+    pub description: String,
+    /// What the gate adds to a call.
+    pub credential: Option<Credential>,
+    /// Words that rules can refer to.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What is spoken.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Whether its address may be a private or loopback one.
+    #[serde(default)]
+    pub private: bool,
+    /// Whether it is told which run and user a call is for.
+    #[serde(default)]
+    pub forward_identity: bool,
+    /// If there are any, a call must match one of them besides the policy.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+}
+
+/// One thing a tool can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capability {
+    /// What models call it: the function is `TOOL__NAME`.
+    pub name: String,
+    /// HTTP method, upper case.
+    pub method: String,
+    /// Path beneath the tool's URL; `{name}` stands for one segment, a final `*` for any rest.
+    pub path: String,
+    /// What it does, for models.
+    #[serde(default)]
+    pub description: String,
+    /// JSON schema of the arguments, for models; absent means any object.
+    pub parameters: Option<serde_json::Value>,
+}
+
+/// What a tool speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1 or HTTP/2.
+    #[default]
+    Http,
+}
+
+/// Who answers model calls.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, bound = "Credential: DeserializeOwned")]
+pub struct Provider<Credential = Ignored> {
+    /// The dialect, by the name that `postern_llm` gives it: `openai`, `playground`.
+    pub format: String,
+    /// Base URL; the embedded `playground` has none.
+    pub url: Option<String>,
+    /// What the gate adds to a call.
+    pub credential: Option<Credential>,
+    /// Whether its address may be a private or loopback one.
+    #[serde(default)]
+    pub private: bool,
+}
+
+/// A model as agents call it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Who answers.
+    pub provider: ProviderName,
+    /// What the provider calls it.
+    pub upstream: String,
+    /// What it is for.
+    #[serde(default)]
+    pub role: Role,
+}
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Conversation.
+    #[default]
+    Chat,
+    /// Vectors.
+    Embedding,
+    /// Classification.
+    Classify,
+    /// Ranking of search results.
+    Reranking,
+}

@@ -1,0 +1,157 @@
+//! The link: what posternd tells the gate about sandboxes and runs. Never carries a credential of a tool; approvals
+//! pass through it with the approver's credential for the gate to verify.
+//!
+//! ```text
+//! posternd ── Hello ─────────────────────▶ gate     SOCK_SEQPACKET, peer checked by uid (and token)
+//!          ── SandboxStarted + listeners ─▶         the gate accepts on them from now on
+//!          ── RunStarted … RunEnded ──────▶
+//!          ── SandboxEnded ───────────────▶         the gate has closed the listeners when it answers
+//!          ◀─ Reply{re} ──────────────────          one for each, in order
+//! ```
+//!
+//! When the link ends, the gate closes every listener it was given: without a runtime nobody runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentName, RunId, SandboxId};
+
+/// The version of this dialect; a gate refuses any other.
+pub const LINK_VERSION: u32 = 1;
+
+/// One message of posternd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToGate {
+    /// Counts up from 1; the reply repeats it.
+    pub seq: u64,
+    /// What is told.
+    pub news: News,
+}
+
+/// What posternd tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum News {
+    /// First, once.
+    Hello {
+        /// [`LINK_VERSION`].
+        version: u32,
+        /// The token of this boot, where uids cannot tell daemons and agents apart.
+        token: Option<String>,
+    },
+    /// Sockets of a new sandbox, or of posternd itself, travel along.
+    SandboxStarted {
+        /// Its id.
+        sandbox: SandboxId,
+        /// Whose calls will come.
+        agent: AgentName,
+        /// Where they will come from.
+        origin: Origin,
+        /// What the descriptors are, in order.
+        listeners: Vec<ListenerKind>,
+    },
+    /// The sandbox is gone; its listeners close.
+    SandboxEnded {
+        /// Its id.
+        sandbox: SandboxId,
+    },
+    /// A run is active in a sandbox.
+    RunStarted {
+        /// Where.
+        sandbox: SandboxId,
+        /// Which.
+        run: RunId,
+        /// The end user, if the caller was allowed to name one.
+        user: Option<String>,
+    },
+    /// A run has ended.
+    RunEnded {
+        /// Where.
+        sandbox: SandboxId,
+        /// Which.
+        run: RunId,
+    },
+    /// Asks how the gate is; the reply is [`Reply::Status`].
+    Status,
+}
+
+/// Where calls on a listener come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Agent code in a sandbox: nothing it says of itself is believed.
+    Sandbox,
+    /// posternd on behalf of an agent that has no code: its run, user and `X-Tool-*` headers are believed.
+    Runtime,
+}
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerKind {
+    /// Tools, models and the explicit proxy by request form (decision 5).
+    Gate,
+}
+
+/// One answer of the gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromGate {
+    /// The message's number.
+    pub re: u64,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// What the gate answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// Not done, and why.
+    Refused {
+        /// A sentence for people.
+        why: String,
+    },
+    /// How the gate is.
+    Status(GateStatus),
+}
+
+/// How the gate is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateStatus {
+    /// Counts the policies put in force since the start.
+    pub policy_generation: u64,
+    /// What the gate cannot do now, in words; empty when all is well.
+    pub troubles: Vec<String>,
+    /// Sandboxes it accepts for.
+    pub sandboxes: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let text = r#"{"seq":1,"news":{"hello":{"version":1,"token":null,"admin":true}}}"#;
+        assert!(serde_json::from_str::<ToGate>(text).is_err());
+    }
+
+    #[test]
+    fn a_status_comes_back_whole() {
+        let status = GateStatus {
+            policy_generation: 3,
+            troubles: vec![],
+            sandboxes: 2,
+        };
+        let message = FromGate {
+            re: 9,
+            reply: Reply::Status(status),
+        };
+        let text = serde_json::to_string(&message).unwrap();
+        assert_eq!(serde_json::from_str::<FromGate>(&text).unwrap(), message);
+    }
+}

@@ -1,0 +1,155 @@
+//! How Postern says no: one shape for every refusal, with a stable code that an agent can act on. Never carries a
+//! secret or an internal path.
+
+use serde::{Deserialize, Serialize};
+
+/// Stable words for what went wrong; new ones are added, none is ever renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// No rule allows the call, or one denies it.
+    PolicyDenied,
+    /// A human must say yes first.
+    ApprovalRequired,
+    /// A human said no.
+    ApprovalRejected,
+    /// The end user must grant access first.
+    ConsentRequired,
+    /// The tool's own list of capabilities does not hold this call.
+    CapabilityDenied,
+    /// The budget is spent.
+    BudgetExceeded,
+    /// Too many calls; try again later.
+    RateLimited,
+    /// The address is one the gate never dials.
+    DestinationBlocked,
+    /// No tool or model stands for this destination.
+    UnknownDestination,
+    /// The request is ambiguous, malformed or says two things at once.
+    BadRequest,
+    /// The body or head is larger than allowed.
+    TooLarge,
+    /// The model is not one this agent may use.
+    ModelNotFound,
+    /// The upstream could not be reached.
+    UpstreamUnreachable,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// An effect may or may not have happened.
+    OutcomeUnknown,
+    /// The gate itself cannot do its work now: the audit, the store or a secret is not to be had.
+    GateUnavailable,
+    /// The call belongs to no run that is active in this sandbox.
+    NoActiveRun,
+}
+
+impl Code {
+    /// The HTTP status that goes with the code.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::PolicyDenied
+            | Self::ApprovalRequired
+            | Self::ApprovalRejected
+            | Self::ConsentRequired
+            | Self::CapabilityDenied
+            | Self::DestinationBlocked
+            | Self::UnknownDestination
+            | Self::NoActiveRun => 403,
+            Self::BudgetExceeded | Self::RateLimited => 429,
+            Self::BadRequest => 400,
+            Self::TooLarge => 413,
+            Self::ModelNotFound => 404,
+            Self::UpstreamUnreachable => 502,
+            Self::UpstreamTimeout => 504,
+            Self::OutcomeUnknown => 409,
+            Self::GateUnavailable => 503,
+        }
+    }
+
+    /// The code as it stands on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PolicyDenied => "POLICY_DENIED",
+            Self::ApprovalRequired => "APPROVAL_REQUIRED",
+            Self::ApprovalRejected => "APPROVAL_REJECTED",
+            Self::ConsentRequired => "CONSENT_REQUIRED",
+            Self::CapabilityDenied => "CAPABILITY_DENIED",
+            Self::BudgetExceeded => "BUDGET_EXCEEDED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::DestinationBlocked => "DESTINATION_BLOCKED",
+            Self::UnknownDestination => "UNKNOWN_DESTINATION",
+            Self::BadRequest => "BAD_REQUEST",
+            Self::TooLarge => "TOO_LARGE",
+            Self::ModelNotFound => "MODEL_NOT_FOUND",
+            Self::UpstreamUnreachable => "UPSTREAM_UNREACHABLE",
+            Self::UpstreamTimeout => "UPSTREAM_TIMEOUT",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::GateUnavailable => "GATE_UNAVAILABLE",
+            Self::NoActiveRun => "NO_ACTIVE_RUN",
+        }
+    }
+}
+
+/// The body of a refusal, as JSON on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A short text for people and for clients that read `error` alone.
+    pub error: String,
+    /// The stable word.
+    pub code: Code,
+    /// The rule that decided, or `default` where none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The tool or model that the call was for, where one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Why, and what to do next.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with its short text and the longer message.
+    #[must_use]
+    pub fn new(code: Code, error: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            code,
+            rule: None,
+            tool: None,
+            message: message.into(),
+        }
+    }
+
+    /// Names the rule that decided.
+    #[must_use]
+    pub fn by_rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// Names the tool the call was for.
+    #[must_use]
+    pub fn for_tool(mut self, tool: impl Into<String>) -> Self {
+        self.tool = Some(tool.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_is_what_serde_writes() {
+        for code in [
+            Code::PolicyDenied,
+            Code::CapabilityDenied,
+            Code::NoActiveRun,
+            Code::TooLarge,
+        ] {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.word());
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What both daemons need: serving HTTP, reading config, logs, readiness, the clock and the framed channel. Never knows
+//! a policy, a run or a model.
+
+#![forbid(unsafe_code)]
+
+pub mod channel;
+pub mod clock;
+pub mod config;
+pub mod environment;
+pub mod files;
+pub mod lifeline;
+pub mod logs;
+pub mod notify;
+pub mod process;
+pub mod serve;
+pub mod shutdown;
+
+pub use clock::Clock;
+pub use shutdown::Shutdown;

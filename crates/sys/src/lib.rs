@@ -1,0 +1,9 @@
+//! Thin safe wrappers of the system calls that no safe crate offers. Holds no policy and knows nothing of Postern.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+#![allow(
+    unsafe_code,
+    reason = "this crate is the one place for it; every other crate forbids it"
+)]
+
+pub mod seqpacket;

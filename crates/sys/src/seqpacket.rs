@@ -1,0 +1,240 @@
+//! Unix sockets of kind SOCK_SEQPACKET: one packet is one message, and descriptors travel with the message they belong
+//! to (unix(7)). Whether a call blocks is up to the descriptor. Never interprets a byte of a message.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    path::Path,
+};
+
+use nix::{
+    cmsg_space,
+    sys::socket::{
+        AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+        UnixAddr, accept4, bind, connect as nix_connect, getsockopt, listen as nix_listen, recvmsg,
+        sendmsg, setsockopt, socket, socketpair, sockopt,
+    },
+};
+
+/// The most descriptors that one message may carry.
+pub const FDS_MAX: usize = 8;
+
+/// SCM_MAX_FD of unix(7): with room for so many, the kernel never cuts a message's descriptors off and leaks them.
+const KERNEL_FDS_MAX: usize = 253;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
+
+/// Who is at the other end, as the kernel knew it when the connection was made (SO_PEERCRED).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Process id in this pid namespace; 0 if it is not visible here.
+    pub pid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// Two connected ends, both blocking and close-on-exec.
+///
+/// # Errors
+/// When the process is out of descriptors.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
+/// Binds and listens at a path that must not exist yet.
+///
+/// # Errors
+/// As bind(2) says; an existing path is `AddrInUse`.
+pub fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    nix_listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(fd)
+}
+
+/// Takes the next connection.
+///
+/// # Errors
+/// As accept(2) says; `WouldBlock` on a non-blocking descriptor.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let raw = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+    Ok(own(raw))
+}
+
+/// Connects to a path.
+///
+/// # Errors
+/// As connect(2) says.
+pub fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    nix_connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(fd)
+}
+
+/// Whether the descriptor is a connected SOCK_SEQPACKET socket.
+#[must_use]
+pub fn is_seqpacket(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, sockopt::SockType).is_ok_and(|kind| kind == SockType::SeqPacket)
+}
+
+/// Lets one packet hold `bytes`, as far as the kernel allows.
+///
+/// # Errors
+/// As setsockopt(2) says.
+pub fn allow_packets_of(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    Ok(setsockopt(&fd, sockopt::SndBuf, &bytes)?)
+}
+
+/// Sends one packet, whole or not at all. Never raises SIGPIPE.
+///
+/// # Errors
+/// As sendmsg(2) says; `BrokenPipe` once the peer is gone.
+pub fn send(fd: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    let parts = [IoSlice::new(message)];
+    sendmsg::<()>(
+        fd.as_raw_fd(),
+        &parts,
+        control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(())
+}
+
+/// Takes one packet of at most `bytes_max` bytes with its descriptors (close-on-exec). `None` once the peer is gone.
+///
+/// # Errors
+/// As recvmsg(2) says; `InvalidData` for a packet that is larger or carries more than [`FDS_MAX`] descriptors, whose
+/// descriptors are closed.
+pub fn receive(
+    fd: BorrowedFd<'_>,
+    bytes_max: usize,
+) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; bytes_max];
+    let mut space = cmsg_space!([RawFd; KERNEL_FDS_MAX]);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let got = match recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+        Err(nix::Error::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    let mut fds = Vec::new();
+    for message in got.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = message {
+            fds.extend(raw.into_iter().map(own));
+        }
+    }
+    let length = got.bytes;
+    if got.flags.contains(MsgFlags::MSG_TRUNC) || fds.len() > FDS_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the message is too large",
+        ));
+    }
+    if length == 0 {
+        return Ok(None);
+    }
+    buffer.truncate(length);
+    Ok(Some((buffer, fds)))
+}
+
+/// Who is at the other end.
+///
+/// # Errors
+/// When the descriptor is no connected Unix socket.
+pub fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
+    let found = getsockopt(&fd, sockopt::PeerCredentials)?;
+    Ok(Peer {
+        pid: found.pid(),
+        uid: found.uid(),
+        gid: found.gid(),
+    })
+}
+
+fn own(raw: RawFd) -> OwnedFd {
+    // NEEDED: nix hands out accepted and received descriptors as bare numbers. SAFETY: the kernel made the descriptor
+    // for this call, so nothing else in the process owns it.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Read, Write},
+        os::fd::AsFd,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_travels_with_its_message() {
+        let (here, there) = pair().unwrap();
+        let (mut read, write) = io::pipe().unwrap();
+        send(here.as_fd(), b"take this", &[write.as_fd()]).unwrap();
+        drop(write);
+        let (message, mut fds) = receive(there.as_fd(), 64).unwrap().unwrap();
+        assert_eq!(message, b"take this");
+        let mut file = File::from(fds.remove(0));
+        file.write_all(b"through").unwrap();
+        drop(file);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_an_error_and_the_next_is_read() {
+        let (here, there) = pair().unwrap();
+        send(here.as_fd(), &[7; 65], &[]).unwrap();
+        send(here.as_fd(), b"next", &[]).unwrap();
+        let error = receive(there.as_fd(), 64).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(receive(there.as_fd(), 64).unwrap().unwrap().0, b"next");
+    }
+
+    #[test]
+    fn too_many_descriptors_are_an_error() {
+        let (here, there) = pair().unwrap();
+        send(here.as_fd(), b"many", &[here.as_fd(); FDS_MAX + 1]).unwrap();
+        assert!(receive(there.as_fd(), 64).is_err());
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_no_error() {
+        let (here, there) = pair().unwrap();
+        drop(here);
+        assert!(receive(there.as_fd(), 64).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_peer_is_who_the_kernel_says() {
+        let (here, _there) = pair().unwrap();
+        assert_eq!(
+            peer(here.as_fd()).unwrap().pid,
+            std::process::id().cast_signed()
+        );
+        assert!(is_seqpacket(here.as_fd()));
+    }
+}
