@@ -1,0 +1,144 @@
+//! The decision itself: deny, then approval, then allow, then deny; then the tool's own guards. Never looks at
+//! anything but its arguments.
+
+use postern_contract::{AgentName, ToolName, config::Permission};
+
+use crate::{
+    condition::{Call, Match, Why},
+    explain,
+    method::Method,
+    rule::Rule,
+    rulebook::{Agent, Rulebook},
+    url::CanonicalUrl,
+    verdict::{Allowed, Denied, Judged, Pending, Verdict},
+};
+
+/// What a decision is taken on. Everything here is already canonical.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Whose call it is.
+    pub agent: &'a AgentName,
+    /// Its method. `CONNECT` means a tunnel whose inside nobody will see: only a rule about one whole host, for all
+    /// methods or for `CONNECT` by name, allows one, and none is ever allowed to where a tool lives.
+    pub method: &'a Method,
+    /// Where it goes; for a tunnel [`CanonicalUrl::of_authority`].
+    pub url: &'a CanonicalUrl,
+    /// The tool that the caller will treat the call as: what [`Rulebook::route`] gave for this URL. A decision routes
+    /// again by itself, and refuses where the two differ.
+    pub tool: Option<&'a ToolName>,
+}
+
+/// What the rules say, strictest first; the order is the precedence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Saying<'r> {
+    /// A rule denies.
+    Deny(&'r Rule),
+    /// A rule that denies or asks a human may or may not hold.
+    Doubt(&'r Rule, Why),
+    /// A rule asks a human.
+    Ask(&'r Rule),
+    /// A rule allows.
+    Allow(&'r Rule),
+    /// No rule speaks; one would allow if it could be judged.
+    Nothing(Option<(&'r Rule, Why)>),
+}
+
+pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>) -> Verdict {
+    let tool = book.route(facts.url).map(|route| route.tool);
+    let call = Call::new(facts, tool);
+    if tool.map(|tool| &tool.name) != facts.tool {
+        return Verdict::Denied(explain::misrouted(&call));
+    }
+    let Some(agent) = book
+        .agents
+        .get(facts.agent)
+        .filter(|agent| !agent.policies.is_empty())
+    else {
+        return Verdict::Denied(explain::no_policy(&call));
+    };
+    if facts.method.is_connect() && book.tools.live_at(facts.url.authority()) {
+        return Verdict::Denied(explain::tunnel_to_a_tool(&call));
+    }
+    let (rule, make): (_, fn(Judged) -> Verdict) = match weigh(book, agent, &call) {
+        Saying::Deny(rule) => return Verdict::Denied(explain::by_rule(&call, rule)),
+        Saying::Doubt(rule, why) => return Verdict::Denied(explain::in_doubt(&call, rule, why)),
+        Saying::Nothing(nearly) => return Verdict::Denied(explain::by_default(&call, nearly)),
+        Saying::Ask(rule) => (rule, |call| Verdict::ApprovalRequired(Pending { call })),
+        Saying::Allow(rule) => (rule, |call| Verdict::Allowed(Allowed { call })),
+    };
+    // Before a human is asked, so that nobody is asked for what could not be done anyway.
+    match guard(agent, &call) {
+        Err(denied) => Verdict::Denied(denied),
+        Ok(()) => make(judged(&call, rule)),
+    }
+}
+
+/// The strictest word of all rules that the agent's policies have for a call.
+fn weigh<'r>(book: &'r Rulebook, agent: &Agent, call: &'r Call<'r>) -> Saying<'r> {
+    let mut strictest = Saying::Nothing(None);
+    let policies = agent
+        .policies
+        .iter()
+        .filter_map(|at| book.policies.get(*at));
+    for rule in policies.flat_map(|policy| policy.candidates(call)) {
+        let saying = listen(rule, call);
+        if saying.rank() < strictest.rank() {
+            strictest = saying;
+        }
+        if saying.rank() == 0 {
+            break;
+        }
+    }
+    strictest
+}
+
+/// What one rule says of a call. A doubt never helps the call.
+fn listen<'r>(rule: &'r Rule, call: &Call<'_>) -> Saying<'r> {
+    match (rule.judge(call), rule.permission) {
+        (Match::No, _) => Saying::Nothing(None),
+        (Match::Yes, Permission::Deny) => Saying::Deny(rule),
+        (Match::Yes, Permission::ApprovalRequired) => Saying::Ask(rule),
+        (Match::Yes, Permission::Allow) => Saying::Allow(rule),
+        (Match::CannotTell(why), Permission::Allow) => Saying::Nothing(Some((rule, why))),
+        (Match::CannotTell(why), _) => Saying::Doubt(rule, why),
+    }
+}
+
+impl Saying<'_> {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Deny(_) => 0,
+            Self::Doubt(..) => 1,
+            Self::Ask(_) => 2,
+            Self::Allow(_) => 3,
+            Self::Nothing(Some(_)) => 4,
+            Self::Nothing(None) => 5,
+        }
+    }
+}
+
+/// What holds besides the rules: the agent was given the tool, and the tool has the operation.
+fn guard(agent: &Agent, call: &Call<'_>) -> Result<(), Denied> {
+    let Some(tool) = call.tool else { return Ok(()) };
+    if agent.tools.binary_search(&tool.name).is_err() {
+        return Err(explain::tool_not_given(call, tool));
+    }
+    let rest = tool.beneath(call.facts.url.path()).unwrap_or_default();
+    let covered = tool
+        .capabilities
+        .iter()
+        .any(|can| can.covers(call.facts.method, rest));
+    if tool.capabilities.is_empty() || covered {
+        return Ok(());
+    }
+    Err(explain::no_capability(call, tool))
+}
+
+fn judged(call: &Call<'_>, rule: &Rule) -> Judged {
+    Judged {
+        rule: rule.name.clone(),
+        tool: call.tool.map(|tool| tool.name.clone()),
+        method: call.facts.method.clone(),
+        url: call.facts.url.clone(),
+    }
+}

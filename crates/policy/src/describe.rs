@@ -1,0 +1,65 @@
+//! A rulebook in plain lines, for `postern check`. Never says what a secret or credential is.
+
+use postern_contract::config::Permission;
+
+use crate::{
+    rule::Rule,
+    rulebook::{Agent, Rulebook},
+};
+
+pub(crate) fn lines(book: &Rulebook) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, agent) in &book.agents {
+        out.push(format!("agent {name}"));
+        tools(book, agent, &mut out);
+        policies(book, agent, &mut out);
+    }
+    out
+}
+
+fn tools(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
+    for tool in agent.tools.iter().filter_map(|name| book.tools.get(name)) {
+        let tags = if tool.tags.is_empty() {
+            String::new()
+        } else {
+            format!("  tags {}", tool.tags.join(", "))
+        };
+        out.push(format!("  tool {}  {}{tags}", tool.name, tool.url));
+        for can in &tool.capabilities {
+            out.push(format!(
+                "    only  {}  {} {}",
+                can.name, can.method, can.path
+            ));
+        }
+    }
+}
+
+fn policies(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
+    if agent.policies.is_empty() {
+        out.push("  no policy: everything is denied".to_owned());
+        return;
+    }
+    for policy in agent
+        .policies
+        .iter()
+        .filter_map(|at| book.policies.get(*at))
+    {
+        out.push(format!("  policy {}", policy.name));
+        let mut rules: Vec<&Rule> = policy.rules.iter().collect();
+        rules.sort_by_key(|rule| rule.permission);
+        out.extend(rules.into_iter().map(line));
+    }
+    out.push("  everything else is denied".to_owned());
+}
+
+fn line(rule: &Rule) -> String {
+    let permission = match rule.permission {
+        Permission::Deny => "deny ",
+        Permission::ApprovalRequired => "ask  ",
+        Permission::Allow => "allow",
+    };
+    format!(
+        "    {permission}  {}  by rule `{}`",
+        rule.written, rule.name.name
+    )
+}

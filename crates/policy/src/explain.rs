@@ -1,0 +1,142 @@
+//! Why a call was denied, in words an agent can act on. Never names a secret, and never repeats a query, which may
+//! hold one.
+
+use postern_contract::{Code, GATE_ADDRESS, GATE_PORT};
+
+use crate::{
+    condition::{Call, Why},
+    rule::Rule,
+    tools::Tool,
+    verdict::Denied,
+};
+
+/// The longest URL in a message, in bytes.
+const SHOWN_BYTES_MAX: usize = 200;
+
+/// The most operations of a tool in a message.
+const SHOWN_OPERATIONS_MAX: usize = 8;
+
+pub(crate) fn misrouted(call: &Call<'_>) -> Denied {
+    let message = "The URL does not belong to the tool that the call was made for. Call the tool that owns the URL.";
+    denied(call, Code::PolicyDenied, message.to_owned())
+}
+
+pub(crate) fn no_policy(call: &Call<'_>) -> Denied {
+    let agent = call.facts.agent;
+    let message = format!(
+        "Agent `{agent}` has no policy, so nothing is allowed to it. Ask for one in `policies` of `[agents.{agent}]`."
+    );
+    denied(call, Code::PolicyDenied, message)
+}
+
+pub(crate) fn tunnel_to_a_tool(call: &Call<'_>) -> Denied {
+    let message = format!(
+        "A tool lives at {}, and nobody can judge what a tunnel to it carries. Call the tool without CONNECT, at \
+         http://{GATE_ADDRESS}:{GATE_PORT}/tools/NAME/.",
+        call.facts.url.authority().host_and_port(),
+    );
+    denied(call, Code::PolicyDenied, message)
+}
+
+pub(crate) fn by_rule(call: &Call<'_>, rule: &Rule) -> Denied {
+    let message = format!(
+        "{} denies {}. Sending it again will not help; if it is needed, ask whoever keeps the policy to change that \
+         rule.",
+        named(rule),
+        shown(call),
+    );
+    Denied {
+        rule: Some(rule.name.clone()),
+        ..denied(call, Code::PolicyDenied, message)
+    }
+}
+
+pub(crate) fn in_doubt(call: &Call<'_>, rule: &Rule, why: Why) -> Denied {
+    let message = format!("{} may restrict {}, but {why}.", named(rule), shown(call));
+    Denied {
+        rule: Some(rule.name.clone()),
+        ..denied(call, Code::PolicyDenied, message)
+    }
+}
+
+pub(crate) fn by_default(call: &Call<'_>, nearly: Option<(&Rule, Why)>) -> Denied {
+    let agent = call.facts.agent;
+    let next = match nearly {
+        Some((rule, why)) => format!("{} would, but {why}.", named(rule)),
+        None => "Sending it again will not help; if it is needed, ask for a rule that allows it."
+            .to_owned(),
+    };
+    let (code, place) = match call.tool {
+        Some(_) => (Code::PolicyDenied, ""),
+        None => (Code::UnknownDestination, ", and no tool lives there"),
+    };
+    let message = format!(
+        "No rule of agent `{agent}` allows {}{place}. {next}",
+        shown(call)
+    );
+    Denied {
+        want_of_a_rule: true,
+        ..denied(call, code, message)
+    }
+}
+
+pub(crate) fn tool_not_given(call: &Call<'_>, tool: &Tool) -> Denied {
+    let agent = call.facts.agent;
+    let message = format!(
+        "Agent `{agent}` has not been given the tool `{}`. Ask for it in `tools` of `[agents.{agent}]`.",
+        tool.name
+    );
+    denied(call, Code::PolicyDenied, message)
+}
+
+pub(crate) fn no_capability(call: &Call<'_>, tool: &Tool) -> Denied {
+    let mut operations: Vec<_> = tool
+        .capabilities
+        .iter()
+        .take(SHOWN_OPERATIONS_MAX)
+        .map(|can| format!("{} ({} {})", can.name, can.method, can.path))
+        .collect();
+    if tool.capabilities.len() > SHOWN_OPERATIONS_MAX {
+        operations.push("and more".to_owned());
+    }
+    let message = format!(
+        "Tool `{}` does not offer {}. It offers: {}. Use one of these, or ask for a capability.",
+        tool.name,
+        shown(call),
+        operations.join(", "),
+    );
+    denied(call, Code::CapabilityDenied, message)
+}
+
+fn denied(call: &Call<'_>, code: Code, message: String) -> Denied {
+    Denied {
+        code,
+        rule: None,
+        tool: call.tool.map(|tool| tool.name.clone()),
+        message,
+        want_of_a_rule: false,
+    }
+}
+
+fn named(rule: &Rule) -> String {
+    format!("Rule `{}` of policy `{}`", rule.name.name, rule.name.policy)
+}
+
+/// Method and URL without the query, cut where it is long. A canonical URL is ASCII.
+fn shown(call: &Call<'_>) -> String {
+    let (method, url) = (call.facts.method, call.facts.url);
+    let authority = url.authority();
+    if method.is_connect() {
+        return format!("a tunnel to {}", authority.host_and_port());
+    }
+    let mut text = format!(
+        "{method} {}://{authority}{}",
+        authority.scheme(),
+        url.path()
+    );
+    if text.len() > SHOWN_BYTES_MAX {
+        text.truncate(SHOWN_BYTES_MAX);
+        text.push_str("...");
+    }
+    text
+}

@@ -1,0 +1,47 @@
+//! One compiled rule. Never knows of any other rule.
+
+use postern_contract::config::Permission;
+
+use crate::{
+    condition::{Call, Condition, Match, Place, Why},
+    verdict::RuleName,
+};
+
+/// A rule: when all conditions hold, its permission is what it says.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: RuleName,
+    pub(crate) permission: Permission,
+    pub(crate) conditions: Vec<Condition>,
+    /// The rule's conditions as written, for people.
+    pub(crate) written: String,
+}
+
+impl Rule {
+    /// Whether the rule speaks about a call.
+    pub(crate) fn judge(&self, call: &Call<'_>) -> Match {
+        let all = self
+            .conditions
+            .iter()
+            .fold(Match::Yes, |so_far, condition| {
+                so_far.and(|| condition.judge(call))
+            });
+        all.and(|| self.judge_openness(call))
+    }
+
+    /// An allow rule opens a host that is no tool only by its full name.
+    fn judge_openness(&self, call: &Call<'_>) -> Match {
+        let opens = self.permission == Permission::Allow && call.tool.is_none();
+        if opens && !self.names_one_host() {
+            Match::CannotTell(Why::Zone)
+        } else {
+            Match::Yes
+        }
+    }
+
+    fn names_one_host(&self) -> bool {
+        self.conditions
+            .iter()
+            .any(|condition| matches!(condition.place(), Place::Host(_)))
+    }
+}

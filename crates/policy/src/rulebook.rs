@@ -1,0 +1,81 @@
+//! The compiled policy: immutable, indexed, shared freely between threads. Never changes; a new config makes a new one.
+
+use std::collections::BTreeMap;
+
+use postern_contract::{
+    AgentName, ToolName,
+    config::{AgentGrants, Document, Problem},
+};
+
+use crate::{
+    compile, decide,
+    decide::Facts,
+    describe,
+    index::PolicyIndex,
+    tools::{NoToolUrl, Route, Tools},
+    url::CanonicalUrl,
+    verdict::Verdict,
+};
+
+/// Every agent's rules, and every tool that they can reach.
+#[derive(Debug)]
+pub struct Rulebook {
+    pub(crate) agents: BTreeMap<AgentName, Agent>,
+    pub(crate) policies: Vec<PolicyIndex>,
+    pub(crate) tools: Tools,
+}
+
+/// What one agent has been given.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    /// Tools it may call, sorted.
+    pub(crate) tools: Vec<ToolName>,
+    /// Positions in [`Rulebook::policies`].
+    pub(crate) policies: Vec<usize>,
+}
+
+impl Rulebook {
+    /// Compiles the policies, tools and grants of a config. Also checks the config's references, so that no rule is
+    /// lost to a misspelt name.
+    ///
+    /// # Errors
+    /// All that is wrong with the file's meaning, [`Document::problems`] included.
+    pub fn compile<Agent: AgentGrants, Credential, Source>(
+        document: &Document<Agent, Credential, Source>,
+    ) -> Result<Self, Vec<Problem>> {
+        compile::rulebook(document)
+    }
+
+    /// The tool that a URL belongs to, from the URL alone: the one with the longest base path that the URL's path lies
+    /// beneath, at a segment border.
+    #[must_use]
+    pub fn route(&self, url: &CanonicalUrl) -> Option<Route<'_>> {
+        self.tools.route(url)
+    }
+
+    /// The URL that `/tools/NAME` followed by `rest` stands for. `rest` is the raw rest of the request's path: empty,
+    /// or beginning with `/`; `query` is what stands behind `?`.
+    ///
+    /// # Errors
+    /// No such tool; or a URL that has no canonical form, leaves the tool's base path or belongs to another tool.
+    pub fn tool_url(
+        &self,
+        tool: &ToolName,
+        rest: &str,
+        query: Option<&str>,
+    ) -> Result<CanonicalUrl, NoToolUrl> {
+        self.tools.url(tool, rest, query)
+    }
+
+    /// Judges one call. What no rule allows is denied.
+    #[must_use]
+    pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
+        decide::decide(self, facts)
+    }
+
+    /// The rulebook in plain lines, agent by agent, for people.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        describe::lines(self)
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the policy crate through its public surface, as one executable. Never reaches into its modules.
+
+mod attacks;
+mod fixture;
+mod properties;
+mod rulebook;
