@@ -9,6 +9,9 @@ use tokio::{
 
 use crate::lifeline::Lifeline;
 
+/// The reason of [`Shutdown::requested`] when the lifeline was cut: nobody waits for a drain any more.
+pub const SUPERVISOR_GONE: &str = "the supervisor is gone";
+
 /// A request to stop that can be awaited by many and made by any.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Sender<Option<&'static str>>);
@@ -38,7 +41,7 @@ impl Shutdown {
             let reason = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
-                () = cut(lifeline) => "the supervisor is gone",
+                () = cut(lifeline) => SUPERVISOR_GONE,
             };
             tracing::info!(reason, "stopping");
             shared.trigger(reason);

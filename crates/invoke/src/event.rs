@@ -1,0 +1,83 @@
+//! What a caller sees while a run goes on: the events of the RunAgents stream. The plain answer is folded from the same run, so
+//! that there is one truth with two encoders. Never carries a pause that the gate did not declare.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::outcome::CallMade;
+
+/// The longest tool result in an event, in characters; the model gets all of it.
+pub const RESULT_CHARS_MAX: usize = 1_000;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A tool is about to be called.
+    ToolCall {
+        /// The function's name.
+        tool: String,
+        /// The arguments, a JSON text.
+        arguments: String,
+    },
+    /// A tool answered.
+    ToolResult {
+        /// The function's name.
+        tool: String,
+        /// Its answer, cut to [`RESULT_CHARS_MAX`].
+        result: String,
+    },
+    /// Text of the answer.
+    Content {
+        /// The text; absent if the model said nothing.
+        delta: Option<String>,
+    },
+    /// The gate asks for a human's yes.
+    ApprovalRequired {
+        /// The function or tool.
+        tool: String,
+        /// The gate's words.
+        detail: Value,
+    },
+    /// The gate asks for the end user's consent.
+    ConsentRequired {
+        /// The tool.
+        tool: String,
+        /// The gate's words.
+        detail: Value,
+    },
+    /// The run failed.
+    Error {
+        /// Why.
+        message: String,
+    },
+    /// The run is over.
+    Done {
+        /// The model that answered.
+        model: String,
+        /// What was called.
+        tool_calls_made: Vec<CallMade>,
+    },
+}
+
+impl Event {
+    /// The event as JSON text, for one `data:` line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// A tool's answer, cut.
+    #[must_use]
+    pub fn tool_result(tool: &str, result: &str) -> Self {
+        Self::ToolResult {
+            tool: tool.to_owned(),
+            result: cut(result, RESULT_CHARS_MAX),
+        }
+    }
+}
+
+/// The first characters of a text.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
+}

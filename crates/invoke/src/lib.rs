@@ -1,0 +1,17 @@
+//! One run of an agent as a state machine of values: inputs in, actions out. Never does I/O, never reads a clock, never sees a
+//! credential; `runtime` carries the actions out.
+
+#![forbid(unsafe_code)]
+
+mod call;
+pub mod event;
+pub mod machine;
+pub mod outcome;
+pub mod plan;
+pub mod request;
+
+pub use event::Event;
+pub use machine::{Action, Input, Machine};
+pub use outcome::{CallMade, Ending, Failure, Outcome};
+pub use plan::{Builtin, Plan, RunFacts, ToolFunction, ToolRequest, Worker, WorkerRequest};
+pub use request::{BadRequest, Request};

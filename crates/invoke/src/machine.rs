@@ -1,0 +1,190 @@
+//! One run, told once: `on(input, now) -> actions`. Never does I/O and never panics, whatever comes in whichever order; it says
+//! `Finish` exactly once, as its last action.
+//!
+//! ```text
+//!  builtin:                    ModelReplied with calls
+//!   New ──Start──▶ AskingModel ───────────────────────▶ CallingTool ──┐ ToolReturned, ToolFailed:
+//!                     ▲   │                               │   ▲       │ the next call of the turn
+//!                     │   │ ModelReplied without calls    │   └───────┘
+//!                     │   ▼                               │
+//!                     │ Finished ◀── cap of iterations ───┤
+//!                     └───────────── turn is over ────────┘
+//!  worker:
+//!   New ──Start──▶ AskingWorker ──WorkerReturned──▶ Finished
+//!
+//!  from anywhere:  ModelFailed, WorkerFailed, Cancelled, DeadlinePassed ──▶ Finished
+//!  to come:        CallingTool ── the gate pauses ──▶ Paused{checkpoint} ── resume ──▶ CallingTool; the checkpoint is the
+//!                  conversation and what is left of the turn, and the gate's journal answers calls made before
+//! ```
+//!
+//! An input that does not belong to the state, or to the call that is under way, is ignored: it is late.
+
+mod builtin;
+mod worker;
+
+use postern_llm::{Chat, Completion};
+use serde_json::Value;
+
+use crate::{
+    event::Event,
+    outcome::{Ending, Failure, Outcome},
+    plan::{Plan, RunFacts, ToolRequest, WorkerRequest},
+    request::Request,
+};
+use builtin::Conversation;
+use worker::Errand;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The run begins.
+    Start,
+    /// The model said a piece of its answer, before [`Input::ModelReplied`] brings the whole.
+    ModelSaid(String),
+    /// The model answered.
+    ModelReplied(Completion),
+    /// The model's gateway answered with an error (`status`) or not at all.
+    ModelFailed {
+        /// The HTTP status, if there was an answer.
+        status: Option<u16>,
+        /// The answer's body, or what went wrong.
+        detail: String,
+    },
+    /// A tool answered, well or badly.
+    ToolReturned {
+        /// Which call.
+        call_id: String,
+        /// HTTP status.
+        status: u16,
+        /// The body; bytes that are no UTF-8 are replaced by the driver.
+        body: String,
+    },
+    /// A tool could not be reached.
+    ToolFailed {
+        /// Which call.
+        call_id: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// The worker said something on the way; only [`Event::Content`] is passed on.
+    WorkerSaid(Event),
+    /// The worker returned a value.
+    WorkerReturned(Value),
+    /// The worker failed: the exception's last line, or how the process ended.
+    WorkerFailed {
+        /// What went wrong.
+        detail: String,
+    },
+    /// The caller went away, or the daemon stops.
+    Cancelled,
+    /// The run took too long.
+    DeadlinePassed,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Ask the model; answered by `ModelSaid`*, then `ModelReplied` or `ModelFailed`.
+    CallModel(Box<Chat>),
+    /// Call a tool; answered by `ToolReturned` or `ToolFailed`.
+    CallTool(Box<ToolRequest>),
+    /// Ask the worker; answered by `WorkerSaid`*, then `WorkerReturned` or `WorkerFailed`.
+    CallWorker(Box<WorkerRequest>),
+    /// Show the caller.
+    Emit(Event),
+    /// The run is over; the last action of all.
+    Finish(Box<Outcome>),
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Machine {
+    facts: RunFacts,
+    started_ms: Option<i64>,
+    /// Nothing once the run is over.
+    course: Option<Course>,
+}
+
+/// The way the run takes, by the kind of its agent.
+#[derive(Debug)]
+enum Course {
+    Builtin(Box<Conversation>),
+    Worker(Box<Errand>),
+}
+
+/// What one input brings: actions, and perhaps the end.
+#[derive(Debug, Default)]
+struct Step {
+    actions: Vec<Action>,
+    ending: Option<Ending>,
+}
+
+impl Step {
+    fn emit(&mut self, event: Event) {
+        self.actions.push(Action::Emit(event));
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.end(Ending::Failed(failure));
+    }
+}
+
+impl Machine {
+    /// A run that has not begun.
+    #[must_use]
+    pub fn new(plan: Plan, request: Request, facts: RunFacts) -> Self {
+        let course = match plan {
+            Plan::Builtin(agent) => Course::Builtin(Box::new(Conversation::new(agent, request))),
+            Plan::Worker(agent) => Course::Worker(Box::new(Errand::new(agent, request))),
+        };
+        Self {
+            facts,
+            started_ms: None,
+            course: Some(course),
+        }
+    }
+
+    /// What happened, and when in milliseconds (any epoch, the same for the whole run), gives what is to be done now, in order.
+    pub fn on(&mut self, input: Input, now_ms: i64) -> Vec<Action> {
+        let Some(course) = &mut self.course else {
+            return Vec::new();
+        };
+        let started_ms = *self.started_ms.get_or_insert(now_ms);
+        let mut step = Step::default();
+        match (input, course) {
+            (Input::Cancelled, _) => step.fail(Failure::Cancelled),
+            (Input::DeadlinePassed, _) => step.fail(Failure::DeadlinePassed),
+            (input, Course::Builtin(conversation)) => conversation.on(input, &mut step),
+            (input, Course::Worker(errand)) => errand.on(input, &self.facts, &mut step),
+        }
+        if let Some(ending) = step.ending.take() {
+            self.course = None;
+            let duration_ms = u64::try_from(now_ms.saturating_sub(started_ms)).unwrap_or(0);
+            let outcome = Outcome {
+                facts: self.facts.clone(),
+                duration_ms,
+                ending,
+            };
+            step.emit(outcome.last_event());
+            step.act(Action::Finish(Box::new(outcome)));
+        }
+        step.actions
+    }
+
+    /// Whether [`Action::Finish`] was given.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.course.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

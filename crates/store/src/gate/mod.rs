@@ -1,0 +1,50 @@
+//! The gate's store: decisions from day one; approvals, grants, journal and budgets have their tables or their place. Never
+//! holds a secret, and never decides anything.
+
+mod decision;
+
+pub use decision::{Decision, DecisionFilter, Ruling};
+
+use std::path::Path;
+
+use sqlx::migrate::Migrator;
+
+use crate::{
+    OpenError,
+    sqlite::{Database, DatabaseError},
+};
+
+/// Why the gate's store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The database itself failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// The gate's database. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    pub(crate) database: Database,
+}
+
+impl Gate {
+    /// Opens the database, making it (mode 0600) and bringing its tables up to date if need be.
+    ///
+    /// # Errors
+    /// The file cannot be made or opened, is no database of ours, or is newer than this program.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        static TABLES: Migrator = sqlx::migrate!("migrations/gate");
+        Ok(Self {
+            database: Database::open(path, &TABLES).await?,
+        })
+    }
+
+    /// Waits for what is under way and closes the file; for an orderly end of the daemon.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! A run's life in the store, its numbers, its keys, and what a kill leaves.
+
+use postern_contract::RequestId;
+use serde_json::{Value, json};
+
+use super::*;
+
+async fn open(home: &tempfile::TempDir) -> Runs {
+    Runs::open(&home.path().join("runs.db")).await.unwrap()
+}
+
+fn new_run(key: Option<&str>, at_ms: i64) -> NewRun {
+    NewRun {
+        run: RunId::fresh(),
+        agent: "desk".parse().unwrap(),
+        user: None,
+        request_id: RequestId::fresh(),
+        message: json!("where is order 1042?"),
+        idempotency_key: key.map(str::to_owned),
+        at_ms,
+    }
+}
+
+fn tool_called(at_ms: i64) -> NewEvent {
+    let data = json!({ "tool": "orders" });
+    NewEvent {
+        kind: EventType::ToolCalled,
+        actor: "agent".to_owned(),
+        data,
+        at_ms,
+    }
+}
+
+fn completed(outcome: Value) -> End {
+    End {
+        status: RunStatus::Completed,
+        outcome,
+        events: vec![tool_called(2)],
+        at_ms: 3,
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_begun_ended_and_read_back_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(None, 1);
+    assert_eq!(runs.begin_run(&new).await.unwrap(), Begun::Fresh);
+    let going = runs.run(&new.run).await.unwrap().unwrap();
+    assert_eq!((going.status, going.outcome), (RunStatus::Running, None));
+    runs.finish_run(&new.run, &completed(json!({ "response": "here" })))
+        .await
+        .unwrap();
+    runs.close().await;
+
+    let runs = open(&home).await;
+    let over = runs.run(&new.run).await.unwrap().unwrap();
+    assert_eq!(over.status, RunStatus::Completed);
+    assert_eq!(over.outcome, Some(json!({ "response": "here" })));
+    assert_eq!(
+        (over.message, over.created_ms, over.updated_ms),
+        (new.message, 1, 3)
+    );
+    let events = runs.events(&new.run, 0, 100).await.unwrap();
+    let told: Vec<_> = events.iter().map(|event| (event.seq, event.kind)).collect();
+    let wanted = [
+        (1, EventType::UserMessage),
+        (2, EventType::ToolCalled),
+        (3, EventType::Completed),
+    ];
+    assert_eq!(told, wanted);
+    assert_eq!(events[0].data, json!({ "message": "where is order 1042?" }));
+}
+
+#[tokio::test]
+async fn numbers_count_in_each_run_alone_and_have_no_gaps() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let (one, two) = (new_run(None, 1), new_run(None, 1));
+    runs.begin_run(&one).await.unwrap();
+    runs.begin_run(&two).await.unwrap();
+    let both = async |run: RunId| {
+        for at_ms in 0..20 {
+            runs.append_event(&run, &tool_called(at_ms)).await.unwrap();
+        }
+    };
+    tokio::join!(
+        both(one.run.clone()),
+        both(one.run.clone()),
+        both(two.run.clone())
+    );
+    let seqs = async |run: &RunId| -> Vec<i64> {
+        runs.events(run, 0, 100)
+            .await
+            .unwrap()
+            .iter()
+            .map(|event| event.seq)
+            .collect()
+    };
+    assert_eq!(seqs(&one.run).await, (1..=41).collect::<Vec<_>>());
+    assert_eq!(seqs(&two.run).await, (1..=21).collect::<Vec<_>>());
+    let page = runs.events(&one.run, 10, 3).await.unwrap();
+    assert_eq!(
+        page.iter().map(|event| event.seq).collect::<Vec<_>>(),
+        [11, 12, 13]
+    );
+    assert_eq!(runs.record(&one.run, &[]).await.unwrap(), 41);
+}
+
+#[tokio::test]
+async fn a_run_ends_once_and_takes_nothing_afterwards() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(None, 1);
+    runs.begin_run(&new).await.unwrap();
+    let (first, second) = (completed(json!(1)), completed(json!(2)));
+    let (first, second) = tokio::join!(
+        runs.finish_run(&new.run, &first),
+        runs.finish_run(&new.run, &second)
+    );
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    assert!(matches!(
+        runs.append_event(&new.run, &tool_called(9)).await,
+        Err(RunsError::Ended(run)) if run == new.run
+    ));
+    assert_eq!(runs.events(&new.run, 0, 100).await.unwrap().len(), 3);
+    let unknown = RunId::fresh();
+    assert!(matches!(
+        runs.finish_run(&unknown, &completed(json!(1))).await,
+        Err(RunsError::NoSuchRun(_))
+    ));
+    assert!(matches!(
+        runs.append_event(&unknown, &tool_called(9)).await,
+        Err(RunsError::NoSuchRun(_))
+    ));
+    let paused = End {
+        status: RunStatus::PausedApproval,
+        ..completed(json!(1))
+    };
+    assert!(matches!(
+        runs.finish_run(&unknown, &paused).await,
+        Err(RunsError::NotAnEnd(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_taken_id_is_refused_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(None, 1);
+    runs.begin_run(&new).await.unwrap();
+    let thief = NewRun {
+        message: json!("mine now"),
+        agent: "thief".parse().unwrap(),
+        ..new.clone()
+    };
+    assert!(matches!(
+        runs.begin_run(&thief).await,
+        Err(RunsError::RunTaken(_))
+    ));
+    let kept = runs.run(&new.run).await.unwrap().unwrap();
+    assert_eq!((kept.agent, kept.message), (new.agent, new.message));
+    assert_eq!(runs.events(&new.run, 0, 100).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_means_one_run_for_one_agent_and_user() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(Some("k-1"), 1);
+    assert_eq!(runs.begin_run(&new).await.unwrap(), Begun::Fresh);
+    let again = NewRun {
+        run: RunId::fresh(),
+        ..new.clone()
+    };
+    let Begun::Earlier(earlier) = runs.begin_run(&again).await.unwrap() else {
+        panic!("a second run")
+    };
+    assert_eq!(earlier.run, new.run);
+    assert_eq!(runs.run(&again.run).await.unwrap(), None);
+    let other_user = NewRun {
+        user: Some("u@x".to_owned()),
+        ..again.clone()
+    };
+    assert_eq!(runs.begin_run(&other_user).await.unwrap(), Begun::Fresh);
+    let other_agent = NewRun {
+        run: RunId::fresh(),
+        agent: "clerk".parse().unwrap(),
+        ..again
+    };
+    assert_eq!(runs.begin_run(&other_agent).await.unwrap(), Begun::Fresh);
+}
+
+#[tokio::test]
+async fn what_a_kill_left_running_is_failed_at_start() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let (left, over) = (new_run(None, 1), new_run(None, 2));
+    runs.begin_run(&left).await.unwrap();
+    runs.begin_run(&over).await.unwrap();
+    runs.finish_run(&over.run, &completed(json!("kept")))
+        .await
+        .unwrap();
+    drop(runs);
+
+    let runs = open(&home).await;
+    assert_eq!(runs.sweep_interrupted(50).await.unwrap(), 1);
+    assert_eq!(runs.sweep_interrupted(51).await.unwrap(), 0);
+    let swept = runs.run(&left.run).await.unwrap().unwrap();
+    assert_eq!((swept.status, swept.updated_ms), (RunStatus::Failed, 50));
+    assert_eq!(swept.outcome.unwrap()["code"], INTERRUPTED);
+    let last = runs.events(&left.run, 1, 10).await.unwrap();
+    assert_eq!(
+        (last.len(), last[0].seq, last[0].kind),
+        (1, 2, EventType::Failed)
+    );
+    assert_eq!(
+        runs.run(&over.run).await.unwrap().unwrap().outcome,
+        Some(json!("kept"))
+    );
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_as_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let mut made = Vec::new();
+    for at_ms in 1..=5 {
+        let new = new_run(None, at_ms);
+        runs.begin_run(&new).await.unwrap();
+        made.insert(0, new.run);
+    }
+    runs.finish_run(&made[1], &completed(json!("x")))
+        .await
+        .unwrap();
+    let ids = async |filter: RunFilter, limit| -> Vec<RunId> {
+        runs.runs(&filter, limit)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|run| run.run)
+            .collect()
+    };
+    assert_eq!(ids(RunFilter::default(), 100).await, made);
+    assert_eq!(ids(RunFilter::default(), 2).await, made[..2]);
+    let ended = RunFilter {
+        status: Some(RunStatus::Completed),
+        ..RunFilter::default()
+    };
+    assert_eq!(ids(ended, 100).await, made[1..2]);
+    let stranger = RunFilter {
+        agent: Some("other".parse().unwrap()),
+        ..RunFilter::default()
+    };
+    assert_eq!(ids(stranger, 100).await, []);
+    let user = RunFilter {
+        user: Some("' OR 1=1 --".to_owned()),
+        ..RunFilter::default()
+    };
+    assert_eq!(ids(user, 100).await, []);
+}
+
+#[tokio::test]
+async fn an_agent_has_one_live_version() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let first = Installed {
+        name: "desk".parse().unwrap(),
+        version: "aa".repeat(32),
+        source: json!({ "object": { "path": "desk.tar.gz" } }),
+        installed_at_ms: 1,
+    };
+    let second = Installed {
+        version: "bb".repeat(32),
+        installed_at_ms: 2,
+        ..first.clone()
+    };
+    runs.record_installed(&first).await.unwrap();
+    runs.record_installed(&second).await.unwrap();
+    assert_eq!(
+        runs.installed(&first.name).await.unwrap(),
+        Some(second.clone())
+    );
+    assert_eq!(runs.all_installed().await.unwrap(), [second]);
+    assert_eq!(
+        runs.installed(&"other".parse().unwrap()).await.unwrap(),
+        None
+    );
+}

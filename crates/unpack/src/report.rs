@@ -1,0 +1,28 @@
+//! What was unpacked. Never says where.
+
+use serde::{Deserialize, Serialize};
+
+/// What came out of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Files, directories and links made.
+    pub entries: u64,
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// SHA-256 of the archive as it came (compressed), in lower-case hex.
+    pub sha256: String,
+    /// What it was.
+    pub kind: Kind,
+}
+
+/// What an archive was, by its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A plain tar archive.
+    Tar,
+    /// A tar archive compressed with gzip.
+    TarGz,
+    /// A single file.
+    File,
+}

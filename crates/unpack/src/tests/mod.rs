@@ -1,0 +1,78 @@
+//! Archives good and hostile, built by hand; whatever they are, nothing outside the destination changes.
+
+mod build;
+mod good;
+mod hostile;
+mod mangled;
+
+use std::{
+    fs,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::PathBuf,
+};
+
+use crate::{Kind, Limits, Report, UnpackError, unpack};
+use build::{Archive, gzip};
+
+/// A destination with a neighbour that must stay as it is.
+struct Yard {
+    home: tempfile::TempDir,
+}
+
+impl Yard {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("inside")).unwrap();
+        fs::create_dir(home.path().join("outside")).unwrap();
+        fs::write(home.path().join("outside/precious"), "untouched").unwrap();
+        Self { home }
+    }
+
+    fn inside(&self, path: &str) -> PathBuf {
+        self.home.path().join("inside").join(path)
+    }
+
+    fn unpack(&self, bytes: &[u8]) -> Result<Report, UnpackError> {
+        self.unpack_with(bytes, &Limits::default())
+    }
+
+    fn unpack_with(&self, bytes: &[u8], limits: &Limits) -> Result<Report, UnpackError> {
+        let destination = fs::File::open(self.inside("")).unwrap();
+        let result = unpack(bytes, destination.as_fd(), limits);
+        self.assert_neighbour_untouched();
+        result
+    }
+
+    fn assert_neighbour_untouched(&self) {
+        let mut names: Vec<_> = fs::read_dir(self.home.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["inside", "outside"]);
+        assert_eq!(
+            fs::read_dir(self.home.path().join("outside"))
+                .unwrap()
+                .count(),
+            1
+        );
+        let precious = self.home.path().join("outside/precious");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "untouched");
+        let meta = fs::metadata(&precious).unwrap();
+        assert_eq!((meta.nlink(), meta.mode() & 0o7777 & !0o022), (1, 0o644));
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        fs::symlink_metadata(self.inside(path)).unwrap().mode() & 0o7777
+    }
+}
+
+/// The error of an archive that must be refused, packed and plain alike.
+fn refused(archive: &Archive) -> UnpackError {
+    let error = Yard::new().unpack(&archive.end()).unwrap_err();
+    assert_eq!(
+        Yard::new().unpack(&gzip(&archive.end())).unwrap_err(),
+        error
+    );
+    error
+}
