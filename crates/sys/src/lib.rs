@@ -6,4 +6,11 @@
     reason = "this crate is the one place for it; every other crate forbids it"
 )]
 
+pub mod capability;
+pub mod exec;
+pub mod fork;
+pub mod interface;
+pub mod mount;
+pub mod pidfd;
 pub mod seqpacket;
+pub mod wait;

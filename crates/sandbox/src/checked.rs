@@ -1,0 +1,258 @@
+//! A plan becomes a checked plan: everything that can be wrong with it by itself or against the launcher's config. Pure
+//! but for the caller's own ids; never opens a file, so what depends on files is refused later, when they are opened.
+
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
+
+use nix::unistd::getgid;
+use postern_contract::launch::{Access, Layer, Limits, Listener, Mount, Obstacle, Plan, Purpose};
+
+use crate::config::{Config, Ids, is_plain};
+
+/// The most mounts of one plan.
+const MOUNTS_MAX: usize = 64;
+
+/// The longest host name, in bytes.
+const HOSTNAME_BYTES_MAX: usize = 63;
+
+/// The longest path of a plan, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// First components of targets that the launcher keeps for itself.
+const KEPT: [&str; 14] = [
+    "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "opt", "proc", "root", "sbin",
+    "sys", "usr",
+];
+
+/// Bounds where the plan names none.
+const OPEN_FILES: u64 = 65_536;
+const PROCESSES: u64 = 4_096;
+const SCRATCH_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The least number of open files; starting a program takes some.
+const OPEN_FILES_MIN: u64 = 64;
+
+/// The least scratch space, in bytes; a tmpfs of size 0 would be without any limit.
+const SCRATCH_BYTES_MIN: u64 = 64 * 1024;
+
+/// A plan that nothing is wrong with, as far as that can be seen without touching the system.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The host name inside.
+    pub(crate) hostname: String,
+    /// Whose uid the agent gets.
+    pub(crate) identity: Identity,
+    /// What is shown.
+    pub(crate) shown: Vec<Shown>,
+    /// Sockets to make.
+    pub(crate) listeners: Vec<Listener>,
+    /// Bounds of what runs inside.
+    pub(crate) bounds: Bounds,
+    /// Layers that must hold.
+    pub(crate) required: BTreeSet<Layer>,
+}
+
+/// The host ids behind uid and gid 1000 of the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Ids of its own; the launcher is root until it takes them on.
+    Own {
+        /// Uid and gid.
+        id: u32,
+    },
+    /// The ordinary user who runs the launcher.
+    Caller {
+        /// The user's uid.
+        uid: u32,
+        /// The user's gid.
+        gid: u32,
+    },
+}
+
+/// One mount of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The permitted root that the source lies in.
+    pub(crate) root: PathBuf,
+    /// The source, relative to the root; empty if it is the root itself.
+    pub(crate) beneath: PathBuf,
+    /// Where it is shown, relative to the sandbox's root.
+    pub(crate) target: PathBuf,
+    /// What may be done with it.
+    pub(crate) access: Access,
+}
+
+/// Bounds as meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Private memory of each process, in bytes, if there is a bound.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Processes and threads together.
+    pub(crate) processes: u64,
+    /// Open files of each process.
+    pub(crate) open_files: u64,
+    /// Each writable tmpfs, in bytes.
+    pub(crate) scratch_bytes: u64,
+}
+
+/// Checks a plan against the launcher's config.
+pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
+    let identity = identity(&plan, config)?;
+    hostname(&plan.hostname)?;
+    listeners(&plan)?;
+    if plan.mounts.len() > MOUNTS_MAX {
+        return Err(Obstacle::plain(format!(
+            "a plan has at most {MOUNTS_MAX} mounts"
+        )));
+    }
+    let shown = plan
+        .mounts
+        .into_iter()
+        .map(|mount| show(mount, &config.source_roots))
+        .collect::<Result<Vec<_>, _>>()?;
+    apart(&shown)?;
+    let required = plan
+        .required
+        .into_iter()
+        .chain(config.mandatory.iter().copied())
+        .collect();
+    let bounds = bounds(&plan.limits)?;
+    let (hostname, listeners) = (plan.hostname, plan.listeners);
+    Ok(Checked {
+        hostname,
+        identity,
+        shown,
+        listeners,
+        bounds,
+        required,
+    })
+}
+
+fn identity(plan: &Plan, config: &Config) -> Result<Identity, Obstacle> {
+    match config.ids {
+        Ids::Caller { uid } => Ok(Identity::Caller {
+            uid,
+            gid: getgid().as_raw(),
+        }),
+        Ids::Range(range) => {
+            let id = range.slot(plan.uid_slot).ok_or_else(|| {
+                let what = format!(
+                    "uid_slot {} is not in the range of agent_ids",
+                    plan.uid_slot
+                );
+                Obstacle::layer(Layer::SeparateUid, what)
+                    .with_fix("give agent_ids in launcher.toml a larger count")
+            })?;
+            Ok(Identity::Own { id })
+        }
+    }
+}
+
+fn hostname(name: &str) -> Result<(), Obstacle> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins && name.bytes().all(good) && name.len() <= HOSTNAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Obstacle::plain(
+        "hostname: use 1 to 63 letters, digits, `-`, `_` or `.`",
+    ))
+}
+
+fn listeners(plan: &Plan) -> Result<(), Obstacle> {
+    match (plan.purpose, plan.listeners.len()) {
+        (Purpose::Install, 1..) => Err(Obstacle::plain("an install sandbox gets no listener")),
+        (_, 2..) => Err(Obstacle::plain("the same listener twice")),
+        _ => Ok(()),
+    }
+}
+
+fn show(mount: Mount, roots: &[PathBuf]) -> Result<Shown, Obstacle> {
+    let Mount {
+        source,
+        target,
+        access,
+    } = mount;
+    for path in [&source, &target] {
+        if !is_plain(path) || path.as_os_str().len() > PATH_BYTES_MAX {
+            let what = format!("{path:?} is not an absolute path without `..`");
+            return Err(Obstacle::plain(what));
+        }
+    }
+    let (root, beneath) = roots
+        .iter()
+        .find_map(|root| Some((root.clone(), source.strip_prefix(root).ok()?.to_owned())))
+        .ok_or_else(|| {
+            Obstacle::plain(format!("{source:?} is in no permitted source root"))
+                .with_fix("add its directory to source_roots in launcher.toml")
+        })?;
+    if access == Access::Fresh && beneath.as_os_str().is_empty() {
+        return Err(Obstacle::plain(format!(
+            "{source:?} is a source root and cannot be fresh"
+        )));
+    }
+    let target = permitted_target(&target)?;
+    Ok(Shown {
+        root,
+        beneath,
+        target,
+        access,
+    })
+}
+
+fn permitted_target(target: &Path) -> Result<PathBuf, Obstacle> {
+    let relative: PathBuf = target.components().skip(1).collect();
+    let first = relative.components().next().map(Component::as_os_str);
+    match first.map(|first| KEPT.iter().any(|kept| first == *kept)) {
+        Some(false) => Ok(relative),
+        Some(true) | None => Err(Obstacle::plain(format!(
+            "nothing can be shown at {target:?}"
+        ))),
+    }
+}
+
+/// No mount lies in another's target: the launcher would have to make a directory in somebody's tree.
+fn apart(shown: &[Shown]) -> Result<(), Obstacle> {
+    for (index, one) in shown.iter().enumerate() {
+        let near = |other: &&Shown| {
+            other.target.starts_with(&one.target) || one.target.starts_with(&other.target)
+        };
+        if let Some(other) = shown.iter().skip(index + 1).find(near) {
+            let (one, other) = (&one.target, &other.target);
+            return Err(Obstacle::plain(format!(
+                "the targets {one:?} and {other:?} overlap"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn bounds(limits: &Limits) -> Result<Bounds, Obstacle> {
+    let bounds = Bounds {
+        memory_bytes: limits.memory_bytes,
+        processes: limits.processes.map_or(PROCESSES, u64::from),
+        open_files: limits.open_files.map_or(OPEN_FILES, u64::from),
+        scratch_bytes: limits.scratch_bytes.unwrap_or(SCRATCH_BYTES),
+    };
+    if bounds.scratch_bytes < SCRATCH_BYTES_MIN {
+        let what = format!("scratch_bytes must be at least {SCRATCH_BYTES_MIN}");
+        return Err(Obstacle::plain(what));
+    }
+    if bounds.open_files < OPEN_FILES_MIN {
+        return Err(Obstacle::plain(format!(
+            "open_files must be at least {OPEN_FILES_MIN}"
+        )));
+    }
+    if bounds.processes == 0 || bounds.memory_bytes == Some(0) {
+        return Err(Obstacle::plain("a limit of 0 leaves nothing to run"));
+    }
+    Ok(bounds)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Plans that a hostile posternd would send.
+
+use postern_contract::SandboxId;
+
+use super::*;
+use crate::config::AgentIds;
+
+fn config() -> Config {
+    Config {
+        source_roots: vec!["/srv/agents".into()],
+        discard_roots: Vec::new(),
+        ids: Ids::Range(AgentIds {
+            first: 64_200,
+            count: 4,
+        }),
+        peer_uid: 0,
+        mandatory: vec![Layer::Seccomp],
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        sandbox: SandboxId::fresh(),
+        purpose: Purpose::Agent,
+        hostname: "desk".to_owned(),
+        uid_slot: 3,
+        mounts: Vec::new(),
+        listeners: vec![Listener::Gate],
+        limits: Limits::default(),
+        required: vec![Layer::NetNamespace],
+    }
+}
+
+fn mount(source: &str, target: &str) -> Mount {
+    Mount {
+        source: source.into(),
+        target: target.into(),
+        access: Access::ReadOnly,
+    }
+}
+
+#[test]
+fn a_good_plan_is_narrowed_by_the_config() {
+    let mounts = vec![
+        mount("/srv/agents/desk/v1", "/agent"),
+        mount("/srv/agents", "/run/all"),
+    ];
+    let checked = check(Plan { mounts, ..plan() }, &config()).unwrap();
+    assert_eq!(checked.identity, Identity::Own { id: 64_203 });
+    assert_eq!(
+        checked.required,
+        BTreeSet::from([Layer::NetNamespace, Layer::Seccomp])
+    );
+    assert_eq!(checked.shown[0].beneath, Path::new("desk/v1"));
+    assert_eq!(checked.shown[0].target, Path::new("agent"));
+}
+
+#[test]
+fn a_slot_beyond_the_range_is_refused() {
+    let refused = check(
+        Plan {
+            uid_slot: 4,
+            ..plan()
+        },
+        &config(),
+    )
+    .unwrap_err();
+    assert_eq!(refused.layer, Some(Layer::SeparateUid));
+}
+
+#[test]
+fn sources_outside_the_roots_are_refused() {
+    for source in [
+        "/etc",
+        "/srv/agents/../secret",
+        "/srv/agents2/x",
+        "/srv/agentsx",
+        "srv/agents/x",
+        "/srv/agents//x",
+        "/srv/agents/./x",
+        "/",
+        "",
+    ] {
+        let mounts = vec![mount(source, "/agent")];
+        assert!(
+            check(Plan { mounts, ..plan() }, &config()).is_err(),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn targets_that_are_not_the_plans_are_refused() {
+    for target in [
+        "/",
+        "",
+        "/proc/x",
+        "/proc",
+        "/etc/passwd",
+        "/usr/bin",
+        "/lib64/x",
+        "/dev/null",
+        "/sys",
+        "/a/../etc",
+        "agent",
+        "/agent/",
+        "//agent",
+        "/a\0b",
+    ] {
+        let mounts = vec![mount("/srv/agents/desk", target)];
+        assert!(
+            check(Plan { mounts, ..plan() }, &config()).is_err(),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn targets_lie_apart() {
+    for pair in [
+        ["/agent", "/agent"],
+        ["/agent", "/agent/x"],
+        ["/agent/x/y", "/agent"],
+    ] {
+        let mounts = pair
+            .iter()
+            .map(|target| mount("/srv/agents/desk", target))
+            .collect();
+        assert!(
+            check(Plan { mounts, ..plan() }, &config()).is_err(),
+            "{pair:?}"
+        );
+    }
+    let mounts = ["/agent", "/agents"]
+        .iter()
+        .map(|target| mount("/srv/agents/x", target));
+    assert!(
+        check(
+            Plan {
+                mounts: mounts.collect(),
+                ..plan()
+            },
+            &config()
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn a_root_is_never_fresh() {
+    let mounts = vec![Mount {
+        access: Access::Fresh,
+        ..mount("/srv/agents", "/agent")
+    }];
+    assert!(check(Plan { mounts, ..plan() }, &config()).is_err());
+}
+
+#[test]
+fn host_names_are_plain() {
+    for bad in ["", "-x", "a b", "a\nb", "a/b", &"a".repeat(64)] {
+        assert!(
+            check(
+                Plan {
+                    hostname: bad.to_owned(),
+                    ..plan()
+                },
+                &config()
+            )
+            .is_err(),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn an_install_sandbox_has_no_listener_and_nobody_has_two() {
+    let install = Plan {
+        purpose: Purpose::Install,
+        ..plan()
+    };
+    assert!(check(install, &config()).is_err());
+    let twice = Plan {
+        listeners: vec![Listener::Gate; 2],
+        ..plan()
+    };
+    assert!(check(twice, &config()).is_err());
+}
+
+#[test]
+fn limits_that_mean_no_limit_are_refused() {
+    let none = Limits::default();
+    for limits in [
+        Limits {
+            scratch_bytes: Some(0),
+            ..none.clone()
+        },
+        Limits {
+            processes: Some(0),
+            ..none.clone()
+        },
+        Limits {
+            memory_bytes: Some(0),
+            ..none.clone()
+        },
+        Limits {
+            open_files: Some(63),
+            ..none
+        },
+    ] {
+        assert!(check(Plan { limits, ..plan() }, &config()).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! Trees that fight back, deleted as whoever runs the tests.
+
+use std::os::unix::fs::symlink;
+
+use nix::{
+    sys::stat::{Mode, mkdirat},
+    unistd::geteuid,
+};
+
+use super::*;
+
+fn ids() -> Ids {
+    Ids::Caller {
+        uid: geteuid().as_raw(),
+    }
+}
+
+fn config(root: &Path) -> Config {
+    Config {
+        source_roots: Vec::new(),
+        discard_roots: vec![root.to_owned()],
+        ids: ids(),
+        peer_uid: 0,
+        mandatory: Vec::new(),
+    }
+}
+
+#[test]
+fn a_tree_goes_and_what_its_links_point_to_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, tree) = (dir.path().join("kept"), dir.path().join("root/tree"));
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("file"), "x").unwrap();
+    fs::write(tree.join("a/b/file"), "x").unwrap();
+    symlink(&kept, tree.join("a/link")).unwrap();
+    discard(&tree, &config(&dir.path().join("root"))).unwrap();
+    assert!(!tree.exists());
+    assert!(kept.join("file").exists());
+}
+
+#[test]
+fn a_tree_deeper_than_any_path_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let mut at = openat2(AT_FDCWD, &tree, OpenHow::new().flags(readable())).unwrap();
+    let name = "d".repeat(100);
+    for _ in 0..DEPTH_MAX * 2 {
+        mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
+        at = openat2(&at, name.as_str(), OpenHow::new().flags(readable())).unwrap();
+    }
+    drop(at);
+    discard(&tree, &config(dir.path())).unwrap();
+    assert!(!tree.exists());
+}
+
+#[test]
+fn a_directory_that_nobody_may_enter_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    fs::create_dir_all(tree.join("closed/inner")).unwrap();
+    fs::set_permissions(tree.join("closed"), Permissions::from_mode(0o0)).unwrap();
+    discard(&tree, &config(dir.path())).unwrap();
+    assert!(!tree.exists());
+}
+
+#[test]
+fn only_trees_beneath_the_root_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, other) = (dir.path().join("root"), dir.path().join("other"));
+    fs::create_dir_all(&root).unwrap();
+    fs::create_dir_all(other.join("tree")).unwrap();
+    symlink(&other, root.join("link")).unwrap();
+    for tree in [
+        root.clone(),
+        other.join("tree"),
+        root.join("../other/tree"),
+        root.join("link"),
+        root.join("link/tree"),
+        root.join("."),
+        root.join("absent"),
+        PathBuf::from("root/tree"),
+    ] {
+        assert!(discard(&tree, &config(&root)).is_err(), "{tree:?}");
+    }
+    assert!(other.join("tree").exists() && root.exists());
+}
+
+#[test]
+fn a_file_is_no_tree_and_somebody_elses_tree_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    fs::create_dir(dir.path().join("theirs")).unwrap();
+    assert!(discard(&dir.path().join("file"), &config(dir.path())).is_err());
+    let ids = Ids::Caller {
+        uid: geteuid().as_raw() + 1,
+    };
+    let config = Config {
+        ids,
+        ..config(dir.path())
+    };
+    assert!(discard(&dir.path().join("theirs"), &config).is_err());
+    assert!(dir.path().join("theirs").exists());
+}

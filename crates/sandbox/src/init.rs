@@ -1,0 +1,244 @@
+//! Process 1 of the sandbox: starts what posternd asks for, reaps everything, tells how it ended. Never speaks to
+//! anybody but the launcher, from which it gets posternd's messages as they came.
+//!
+//! ```text
+//! Exec ─▶ starting ──(pipe closes)──▶ running ──(SIGCHLD)──▶ Exited
+//!             └─────(pipe has an error)──▶ Failed
+//! ```
+//! The agent has the same uid and can see this process, but cannot look into it (not dumpable) and cannot signal it (the
+//! kernel shields process 1 from its own namespace).
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::Pid,
+};
+use postern_contract::{
+    MESSAGE_BYTES_MAX,
+    launch::{Ask, ExitStatus, Obstacle, Outcome, Said, Verb},
+};
+use postern_sys::{
+    fork::SingleThread,
+    seqpacket,
+    wait::{self, End},
+};
+
+use crate::exec::{Program, Starting, outcome};
+
+/// Processes at the same time that `Exec` started; what those start themselves is bounded by `resource_limits`.
+const PROCESSES_MAX: usize = 256;
+
+/// Why init ends; the sandbox ends with it.
+#[derive(Debug)]
+pub(crate) struct Ended;
+
+/// The state of process 1.
+#[derive(Debug)]
+pub(crate) struct Supervisor<'a> {
+    one: &'a SingleThread,
+    control: OwnedFd,
+    children: SignalFd,
+    processes: BTreeMap<u32, Process>,
+    started: u32,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    /// The `Exec` that is not answered yet, and where its outcome will be told.
+    pending: Option<(u64, OwnedFd)>,
+}
+
+enum Event {
+    Order,
+    Child,
+    Outcome(u32),
+}
+
+impl<'a> Supervisor<'a> {
+    /// Takes over as process 1. Children that end from now on are noticed.
+    pub(crate) fn new(one: &'a SingleThread, control: OwnedFd) -> Result<Self, Errno> {
+        let mask = SigSet::from(Signal::SIGCHLD);
+        mask.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let children = SignalFd::with_flags(&mask, flags)?;
+        Ok(Self {
+            one,
+            control,
+            children,
+            processes: BTreeMap::new(),
+            started: 0,
+        })
+    }
+
+    /// Says something to posternd, by way of the launcher.
+    pub(crate) fn say(&self, said: &Said) -> Result<(), Ended> {
+        let text = serde_json::to_vec(said).map_err(|_| Ended)?;
+        seqpacket::send(self.control.as_fd(), &text, &[]).map_err(|_| Ended)
+    }
+
+    /// Serves until the launcher is gone.
+    pub(crate) fn serve(mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.turn() {
+                return ended;
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), Ended> {
+        for event in self.wait()? {
+            match event {
+                Event::Order => self.order()?,
+                Event::Child => self.reap()?,
+                Event::Outcome(process) => self.settle(process)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<Vec<Event>, Ended> {
+        let pending = self.processes.iter().filter_map(|(number, process)| {
+            process
+                .pending
+                .as_ref()
+                .map(|(_, failure)| (Event::Outcome(*number), failure.as_fd()))
+        });
+        let (events, fds): (Vec<_>, Vec<_>) = [
+            (Event::Order, self.control.as_fd()),
+            (Event::Child, self.children.as_fd()),
+        ]
+        .into_iter()
+        .chain(pending)
+        .unzip();
+        let mut polled: Vec<_> = fds
+            .into_iter()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return Err(Ended),
+        }
+        let ready = polled.iter().map(|fd| fd.any().unwrap_or(true));
+        Ok(events
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(event, ready)| ready.then_some(event))
+            .collect())
+    }
+
+    fn order(&mut self) -> Result<(), Ended> {
+        let received = seqpacket::receive(self.control.as_fd(), MESSAGE_BYTES_MAX);
+        let (text, fds) = received.map_err(|_| Ended)?.ok_or(Ended)?;
+        let Ask { seq: re, verb } = serde_json::from_slice(&text).map_err(|_| Ended)?;
+        let done = match verb {
+            Verb::Exec { argv, env, cwd, .. } => {
+                Program::new(argv, env, cwd).and_then(|program| self.start(re, program, fds))
+            }
+            Verb::Signal { process, signal } => match self.signal(process, signal) {
+                Ok(()) => {
+                    return self.say(&Said::Done {
+                        re,
+                        outcome: Outcome::Plain,
+                    });
+                }
+                Err(obstacle) => Err(obstacle),
+            },
+            // The launcher does the others itself.
+            Verb::Listen { .. } | Verb::Dial { .. } | Verb::Discard { .. } => return Err(Ended),
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(obstacle) => self.say(&Said::Failed { re, obstacle }),
+        }
+    }
+
+    fn start(&mut self, re: u64, program: Program, fds: Vec<OwnedFd>) -> Result<(), Obstacle> {
+        if self.processes.len() >= PROCESSES_MAX {
+            return Err(Obstacle::plain(format!(
+                "{PROCESSES_MAX} processes run already"
+            )));
+        }
+        let Starting { pid, failure } = program
+            .start(self.one, fds)
+            .map_err(|error| Obstacle::plain(format!("cannot start a process: {error}")))?;
+        self.started = self.started.wrapping_add(1);
+        self.processes.insert(
+            self.started,
+            Process {
+                pid,
+                pending: Some((re, failure)),
+            },
+        );
+        Ok(())
+    }
+
+    fn signal(&self, process: u32, signal: i32) -> Result<(), Obstacle> {
+        let signal = Signal::try_from(signal)
+            .map_err(|_| Obstacle::plain(format!("there is no signal {signal}")))?;
+        let running = self
+            .processes
+            .get(&process)
+            .filter(|process| process.pending.is_none());
+        let Process { pid, .. } =
+            running.ok_or_else(|| Obstacle::plain(format!("process {process} does not run")))?;
+        // Not reaped yet, so the number is still this process's and its group's.
+        kill(Pid::from_raw(-pid.as_raw()), signal)
+            .map_err(|errno| Obstacle::plain(format!("cannot signal process {process}: {errno}")))
+    }
+
+    /// Answers the `Exec` whose outcome is known.
+    fn settle(&mut self, number: u32) -> Result<(), Ended> {
+        let Some(process) = self.processes.get_mut(&number) else {
+            return Ok(());
+        };
+        let Some((re, failure)) = process.pending.take() else {
+            return Ok(());
+        };
+        match outcome(failure) {
+            Ok(()) => {
+                let outcome = Outcome::Started { process: number };
+                self.say(&Said::Done { re, outcome })
+            }
+            Err(obstacle) => {
+                self.processes.remove(&number);
+                self.say(&Said::Failed { re, obstacle })
+            }
+        }
+    }
+
+    /// Buries whoever is dead; the namespace's orphans are this process's children too.
+    fn reap(&mut self) -> Result<(), Ended> {
+        while let Ok(Some(_)) = self.children.read_signal() {}
+        while let Some((pid, end)) = wait::reap().map_err(|_| Ended)? {
+            let mine = self
+                .processes
+                .iter()
+                .find(|(_, process)| process.pid.as_raw() == pid);
+            let Some(number) = mine.map(|(number, _)| *number) else {
+                continue;
+            };
+            self.settle(number)?;
+            if self.processes.remove(&number).is_some() {
+                let status = match end {
+                    End::Code(code) => ExitStatus::Code(code),
+                    End::Signal(signal) => ExitStatus::Signal(signal),
+                };
+                self.say(&Said::Exited {
+                    process: number,
+                    status,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

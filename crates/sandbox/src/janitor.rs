@@ -1,0 +1,127 @@
+//! The one part of a launcher that stays where the host's files are: a child that deletes what agents left behind, and
+//! takes away what the launcher made if the sandbox does not come to be. Never follows a link, never leaves the
+//! permitted roots, never deletes a tree that no agent owns, and has no capability but those that this takes.
+
+use std::{
+    io, mem,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::wait::waitpid,
+    unistd::{Pid, geteuid},
+};
+use postern_contract::{
+    MESSAGE_BYTES_MAX,
+    launch::{Ask, Obstacle, Outcome, Said, Verb},
+};
+use postern_sys::{
+    capability,
+    fork::{SingleThread, fork},
+    seqpacket,
+};
+
+use crate::{
+    config::Config,
+    discard::discard,
+    ledger::Ledger,
+    stage::{
+        mount_namespace::sources::{Made, Source},
+        no_new_privileges,
+        pid_namespace::detach,
+        seccomp,
+    },
+};
+
+/// What the launcher says when the sandbox stands and everything that was made shall stay.
+const KEEP: &[u8] = b"keep";
+
+/// The janitor, from outside.
+#[derive(Debug)]
+pub(crate) struct Janitor {
+    pid: Pid,
+    /// Orders go in and reports come out; non-blocking.
+    pub(crate) control: OwnedFd,
+}
+
+impl Janitor {
+    /// Starts the janitor. `made` is its to undo; of `found` it keeps no copy.
+    pub(crate) fn start(
+        one: &SingleThread,
+        config: &Config,
+        made: &[Made],
+        found: &mut Vec<Source>,
+    ) -> Result<Self, Obstacle> {
+        let mut start = || {
+            let (control, theirs) = seqpacket::pair()?;
+            let mut control = Some(control);
+            let child = || {
+                drop((control.take(), mem::take(found)));
+                let served = detach().and_then(|()| reduce()).and_then(|()| {
+                    let built = serve(&theirs, config);
+                    if !matches!(built, Ok(true)) {
+                        made.iter().for_each(Made::undo);
+                    }
+                    built.map(drop)
+                });
+                u8::from(served.is_err())
+            };
+            let pid = fork(one, child)?;
+            let control = control.ok_or_else(|| io::Error::other("a descriptor went missing"))?;
+            fcntl(&control, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            Ok(Self { pid, control })
+        };
+        start().map_err(|error: io::Error| {
+            Obstacle::plain(format!("cannot start the launcher's helper: {error}"))
+        })
+    }
+
+    /// Tells the janitor that the sandbox stands.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        seqpacket::send(self.control.as_fd(), KEEP, &[])
+    }
+
+    /// Lets the janitor undo what was made, and waits until it has.
+    pub(crate) fn undo(self) {
+        let Self { pid, control } = self;
+        drop(control);
+        let _ended = waitpid(pid, None);
+    }
+}
+
+/// Gives up everything that deleting does not take.
+fn reduce() -> io::Result<()> {
+    if geteuid().is_root() {
+        capability::keep_only(capability::SETUID.and(capability::DAC_OVERRIDE))?;
+    }
+    let confined = no_new_privileges::apply(&mut Ledger::new([].into()));
+    confined.map_err(io::Error::other)?;
+    // A second wall: where the kernel has no filters, the first one stands.
+    let _filtered = seccomp::install();
+    Ok(())
+}
+
+/// Serves until the launcher is gone; tells whether the sandbox came to be.
+fn serve(control: &OwnedFd, config: &Config) -> io::Result<bool> {
+    let mut built = false;
+    while let Some((text, _)) = seqpacket::receive(control.as_fd(), MESSAGE_BYTES_MAX)? {
+        if text == KEEP {
+            built = true;
+            continue;
+        }
+        let Ask { seq: re, verb } = serde_json::from_slice(&text)?;
+        let Verb::Discard { tree } = verb else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let said = match discard(&tree, config) {
+            Ok(()) => Said::Done {
+                re,
+                outcome: Outcome::Plain,
+            },
+            Err(obstacle) => Said::Failed { re, obstacle },
+        };
+        seqpacket::send(control.as_fd(), &serde_json::to_vec(&said)?, &[])?;
+    }
+    Ok(built)
+}

@@ -1,0 +1,194 @@
+//! The whole launch, told once: in which order a checked plan becomes a confined process. Never decides what a plan may
+//! ask for (`checked.rs`) nor how a layer is made (`stage/`).
+//!
+//! ```text
+//! posternd ── connection ──▶ launcher            user, mount, net, ipc, uts namespaces; one capability
+//!                              ├─ janitor        host namespaces; only if there is something to delete
+//!                              └─ init           also the pid namespace; no capability
+//!                                   └─ agent     whatever Exec starts
+//! ```
+//! The launcher's death kills both children; init's death kills everything in the sandbox.
+
+use std::{
+    mem,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::stat::{Mode, umask},
+    unistd::chdir,
+};
+use postern_contract::{
+    MESSAGE_BYTES_MAX,
+    launch::{Enforced, Obstacle, Said},
+};
+use postern_sys::{fork::SingleThread, seqpacket};
+
+use crate::{
+    checked::{Checked, Identity},
+    config::Config,
+    init::Supervisor,
+    janitor::Janitor,
+    ledger::Ledger,
+    stage::{
+        capabilities, cgroup, cgroup_namespace, fresh_proc, ipc_namespace, landlock,
+        mount_namespace::{
+            self, sources,
+            sources::{Made, Source},
+        },
+        net_namespace, no_new_privileges,
+        pid_namespace::{self, Init},
+        resource_limits, seccomp, separate_uid, user_namespace, uts_namespace,
+    },
+};
+
+/// What the launcher makes is readable by all, writable by its owner.
+const UMASK: Mode = Mode::from_bits_truncate(0o022);
+
+/// The exit code of an init that was asked to end, or that could not begin.
+const OVER: u8 = 0;
+
+/// A sandbox that stands. Dropping it kills everything in it and waits for the end.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    /// Process 1 of the sandbox.
+    pub(crate) init: Init,
+    /// Who deletes trees, if anybody.
+    pub(crate) janitor: Option<Janitor>,
+    /// The plan's listeners, in its order.
+    pub(crate) listeners: Vec<OwnedFd>,
+    /// What holds.
+    pub(crate) enforced: Enforced,
+}
+
+/// Builds the sandbox; if that fails, nothing of it is left.
+pub(crate) fn launch(
+    checked: Checked,
+    config: &Config,
+    one: &SingleThread,
+) -> Result<Confined, Obstacle> {
+    let identity = checked.identity;
+    let mut made = Vec::new();
+    let mut janitor = None;
+    match build(checked, config, one, (&mut made, &mut janitor)) {
+        Ok(confined) => Ok(Confined {
+            janitor,
+            ..confined
+        }),
+        Err(obstacle) => {
+            // One of the two may: the launcher as an ordinary user, the janitor where the launcher was root.
+            made.iter().for_each(Made::undo);
+            if let Some(janitor) = janitor {
+                janitor.undo();
+            }
+            Err(user_namespace::explain(obstacle, identity))
+        }
+    }
+}
+
+fn build(
+    checked: Checked,
+    config: &Config,
+    one: &SingleThread,
+    (made, janitor): (&mut Vec<Made>, &mut Option<Janitor>),
+) -> Result<Confined, Obstacle> {
+    umask(UMASK);
+    chdir("/").map_err(|errno| Obstacle::plain(format!("cannot enter /: {errno}")))?;
+    let identity = checked.identity;
+    let mut ledger = Ledger::new(checked.required.clone());
+
+    // Root takes the sources in hand while it is root; an ordinary user may only once it is in a namespace of its own.
+    let early = matches!(identity, Identity::Own { .. });
+    let mut found = Vec::new();
+    if early {
+        found = sources::take(&checked.shown, identity, made)?;
+    }
+    if !config.discard_roots.is_empty() || !made.is_empty() {
+        *janitor = Some(Janitor::start(one, config, made, &mut found)?);
+    }
+    separate_uid::take_on(identity, &mut ledger)?;
+    user_namespace::enter(identity, &mut ledger)?;
+    mount_namespace::enter()?;
+    if !early {
+        found = sources::take(&checked.shown, identity, made)?;
+    }
+    cgroup_namespace::enter(&mut ledger)?;
+    ipc_namespace::enter(&mut ledger)?;
+    uts_namespace::enter(&checked.hostname, &mut ledger)?;
+    let mut listeners = net_namespace::furnish(&checked.listeners, &mut ledger)?;
+
+    let init = pid_namespace::start_init(one, &mut ledger, |control, ledger| {
+        // Copies that are the launcher's alone.
+        drop((janitor.take(), mem::take(&mut listeners), mem::take(made)));
+        inside(control, ledger, (&checked, found), one)
+    })?;
+    let enforced = report(&init)?;
+    capabilities::keep_low_ports()?;
+    let mut own = Ledger::new(checked.required);
+    no_new_privileges::apply(&mut own)?;
+    seccomp::apply(&mut own)?;
+    if let Some(janitor) = janitor {
+        janitor
+            .keep()
+            .map_err(|error| Obstacle::plain(format!("the helper is gone: {error}")))?;
+    }
+    Ok(Confined {
+        init,
+        janitor: None,
+        listeners,
+        enforced,
+    })
+}
+
+/// The rest of the launch, as process 1 of the sandbox.
+fn inside(
+    control: OwnedFd,
+    mut ledger: Ledger,
+    (checked, found): (&Checked, Vec<Source>),
+    one: &SingleThread,
+) -> u8 {
+    let Ok(supervisor) = Supervisor::new(one, control) else {
+        return OVER;
+    };
+    let said = match confine(checked, found, &mut ledger) {
+        Ok(()) => Said::Built {
+            enforced: ledger.report(),
+        },
+        Err(obstacle) => Said::Refused(obstacle),
+    };
+    if supervisor.say(&said).is_ok() && matches!(said, Said::Built { .. }) {
+        let _ended = supervisor.serve();
+    }
+    OVER
+}
+
+fn confine(checked: &Checked, found: Vec<Source>, ledger: &mut Ledger) -> Result<(), Obstacle> {
+    resource_limits::volunteer_for_oom();
+    let root = mount_namespace::build(checked, found)?;
+    fresh_proc::mount_it(ledger)?;
+    root.settle(ledger)?;
+    cgroup::apply(ledger)?;
+    resource_limits::apply(&checked.bounds, ledger)?;
+    capabilities::drop_all(ledger)?;
+    no_new_privileges::apply(ledger)?;
+    landlock::apply(ledger)?;
+    seccomp::apply(ledger)
+}
+
+/// Waits for what init says about the launch.
+fn report(init: &Init) -> Result<Enforced, Obstacle> {
+    let lost = |why: &str| Obstacle::plain(format!("the sandbox's init gave no report: {why}"));
+    let heard = seqpacket::receive(init.control.as_fd(), MESSAGE_BYTES_MAX)
+        .map_err(|error| lost(&error.to_string()))?;
+    let (text, _) = heard.ok_or_else(|| lost("it ended"))?;
+    match serde_json::from_slice(&text) {
+        Ok(Said::Built { enforced }) => {
+            fcntl(&init.control, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+                .map_err(|errno| lost(&errno.to_string()))?;
+            Ok(enforced)
+        }
+        Ok(Said::Refused(obstacle)) => Err(obstacle),
+        Ok(_) | Err(_) => Err(lost("it said something else")),
+    }
+}

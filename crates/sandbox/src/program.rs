@@ -1,0 +1,198 @@
+//! The launcher as a program: its arguments, its config, its one plan, its exit code. Never prints anything but one
+//! line about a failure, and with `--probe` its report.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use nix::{
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::geteuid,
+};
+use postern_contract::{
+    SandboxId,
+    launch::{Limits, Listener, Obstacle, Plan, Purpose, Said},
+};
+use postern_sys::{exec::close_all_on_exec, fork::SingleThread};
+
+use crate::{
+    checked::check,
+    config::{AgentIds, Config, ConfigError, Written},
+    connection::{Connection, NoConnection},
+    launch::{Confined, launch},
+    serve::{End, Service},
+};
+
+/// The uids that `--probe` takes as root without a config; nobody uses them for long.
+const PROBE_IDS: AgentIds = AgentIds {
+    first: 64_200,
+    count: 1,
+};
+
+/// Why the launcher did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("usage: postern-launcher --config FILE [--probe]")]
+    Usage,
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Connection(#[from] NoConnection),
+    #[error("{0}")]
+    Refused(#[from] Obstacle),
+    #[error("{0}")]
+    System(#[from] io::Error),
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Usage | Self::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+struct Arguments {
+    config: Option<PathBuf>,
+    probe: bool,
+}
+
+/// Runs the launcher to its end.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match parse(args).and_then(start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where standard error is gone, the exit code still tells.
+            let _told = writeln!(io::stderr(), "postern-launcher: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Arguments, Failure> {
+    let mut arguments = Arguments {
+        config: None,
+        probe: false,
+    };
+    let mut args = args.into_iter().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--config") if arguments.config.is_none() => {
+                arguments.config = Some(args.next().ok_or(Failure::Usage)?.into());
+            }
+            Some("--probe") => arguments.probe = true,
+            _ => return Err(Failure::Usage),
+        }
+    }
+    if arguments.config.is_none() && !arguments.probe {
+        return Err(Failure::Usage);
+    }
+    Ok(arguments)
+}
+
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    close_all_on_exec()?;
+    let one = SingleThread::prove()?;
+    let written = match arguments.config {
+        Some(path) => Written::read(&path)?,
+        None => unwritten(),
+    };
+    let config = Config::try_from(written)?;
+    if arguments.probe {
+        probe(&config, &one)
+    } else {
+        attend(&config, &one)
+    }
+}
+
+fn unwritten() -> Written {
+    let agent_ids = geteuid().is_root().then_some(PROBE_IDS);
+    Written {
+        agent_ids,
+        ..Written::default()
+    }
+}
+
+/// Serves the connection: one plan, then verbs.
+fn attend(config: &Config, one: &SingleThread) -> Result<(), Failure> {
+    let connection = Connection::adopt(config.peer_uid)?;
+    let signals = ends()?;
+    let Some((text, _)) = connection.receive()? else {
+        return Ok(());
+    };
+    let built = serde_json::from_slice(&text)
+        .map_err(|error| Obstacle::plain(format!("the plan was not understood: {error}")))
+        .and_then(|plan: Plan| check(plan, config))
+        .and_then(|checked| launch(checked, config, one));
+    let mut confined = match built {
+        Ok(confined) => confined,
+        Err(obstacle) => {
+            connection.say(&Said::Refused(obstacle.clone()), &[])?;
+            return Err(obstacle.into());
+        }
+    };
+    hand_over(&connection, &mut confined)?;
+    match Service::new(&connection, confined, &signals).serve() {
+        End::Asked => Ok(()),
+        End::Broken(why) => Err(Failure::Broken(why)),
+    }
+}
+
+/// Says what was built; the listeners are posternd's from then on.
+fn hand_over(connection: &Connection, confined: &mut Confined) -> io::Result<()> {
+    let listeners = std::mem::take(&mut confined.listeners);
+    let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+    let enforced = std::mem::take(&mut confined.enforced);
+    connection.say(&Said::Built { enforced }, &fds)
+}
+
+/// The signals that end the launcher, as events from now on.
+fn ends() -> io::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.add(Signal::SIGINT);
+    mask.thread_block()?;
+    Ok(SignalFd::with_flags(
+        &mask,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
+}
+
+/// Builds a sandbox with nothing in it, says what held, and takes it down.
+fn probe(config: &Config, one: &SingleThread) -> Result<(), Failure> {
+    let plan = Plan {
+        sandbox: SandboxId::fresh(),
+        purpose: Purpose::Agent,
+        hostname: "probe".to_owned(),
+        uid_slot: 0,
+        mounts: Vec::new(),
+        listeners: vec![Listener::Gate],
+        limits: Limits::default(),
+        required: Vec::new(),
+    };
+    let config = Config {
+        discard_roots: Vec::new(),
+        mandatory: Vec::new(),
+        ..config.clone()
+    };
+    let built = check(plan, &config).and_then(|checked| launch(checked, &config, one));
+    let said = match built {
+        Ok(confined) => Said::Built {
+            enforced: confined.enforced.clone(),
+        },
+        Err(obstacle) => Said::Refused(obstacle),
+    };
+    let text = serde_json::to_string(&said).map_err(io::Error::from)?;
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! An /etc that is written for the sandbox: who the agent is, where names are asked, what certificates are trusted.
+//! Never the host's own, which tells much about the host.
+
+use std::{fs, io, os::unix::fs::symlink, path::Path};
+
+use postern_contract::launch::{AGENT_HOME, AGENT_UID};
+use postern_sys::mount::Attributes;
+
+use super::tree::bind_if_there;
+
+/// Of the host's /etc, what programs need to run at all: where alternatives and libraries are, whom to trust.
+const SHOWN: [&str; 5] = [
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ssl/certs/ca-certificates.crt",
+];
+
+/// Where time zones are kept, inside and outside.
+const ZONES: &str = "/usr/share/zoneinfo";
+
+/// Writes /etc in the working directory.
+pub(super) fn write(hostname: &str) -> io::Result<()> {
+    fs::create_dir("etc")?;
+    for (name, text) in files(hostname) {
+        fs::write(Path::new("etc").join(name), text)?;
+    }
+    if let Some(zone) = zone() {
+        symlink(zone, "etc/localtime")?;
+    }
+    SHOWN
+        .into_iter()
+        .try_for_each(|path| bind_if_there(Path::new(path), Attributes::READ_ONLY))
+}
+
+fn files(hostname: &str) -> [(&'static str, String); 6] {
+    let agent = format!("agent:x:{AGENT_UID}:{AGENT_UID}:agent:{AGENT_HOME}:/bin/sh\n");
+    let nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+    let hosts = format!("127.0.0.1 localhost {hostname}\n::1 localhost\n");
+    [
+        ("passwd", agent + nobody),
+        ("group", format!("agent:x:{AGENT_UID}:\nnogroup:x:65534:\n")),
+        ("hosts", hosts),
+        ("hostname", format!("{hostname}\n")),
+        ("resolv.conf", "nameserver 127.0.0.1\n".to_owned()),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
+        ),
+    ]
+}
+
+/// The host's time zone, where it is one of those that every system has.
+fn zone() -> Option<std::path::PathBuf> {
+    let link = fs::read_link("/etc/localtime").ok()?;
+    let whole = Path::new("/etc").join(link);
+    let zone = whole.to_str()?.rsplit_once("zoneinfo/")?.1;
+    (!zone.contains("..")).then(|| Path::new(ZONES).join(zone))
+}

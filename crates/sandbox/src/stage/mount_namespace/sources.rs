@@ -1,0 +1,188 @@
+//! What the plan shows of the host: opened beneath its permitted root without following a link, and mounted by that very
+//! descriptor. Never reads what is in it, and never touches a directory that it did not make.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat},
+};
+use postern_contract::launch::{Access, Layer, Obstacle};
+use postern_sys::mount::{Attributes, Detached, copy};
+
+use super::tree;
+use crate::{
+    checked::{Identity, Shown},
+    ledger::stops,
+};
+
+/// A fresh directory: the agent's to write, everybody's to read, for other sandboxes will be shown it read-only.
+const FRESH_MODE: Mode = Mode::from_bits_truncate(0o755);
+
+/// One mount, ready to be put into a root.
+#[derive(Debug)]
+pub(crate) struct Source {
+    mount: Detached,
+    is_directory: bool,
+    target: PathBuf,
+}
+
+/// A directory that the launcher made, and takes away again if the sandbox does not come to be.
+#[derive(Debug)]
+pub(crate) struct Made {
+    parent: OwnedFd,
+    name: PathBuf,
+}
+
+impl Made {
+    /// Removes the directory if it is still empty.
+    pub(crate) fn undo(&self) {
+        // Whoever put something in meanwhile keeps it.
+        let _gone = unlinkat(&self.parent, &self.name, UnlinkatFlags::RemoveDir);
+    }
+}
+
+/// Takes every source of the plan in hand. What was made on the way is in `made`, also when it fails.
+pub(crate) fn take(
+    shown: &[Shown],
+    identity: Identity,
+    made: &mut Vec<Made>,
+) -> Result<Vec<Source>, Obstacle> {
+    shown
+        .iter()
+        .map(|shown| {
+            let whole: PathBuf = shown
+                .root
+                .components()
+                .chain(shown.beneath.components())
+                .collect();
+            take_one(shown, identity, made)
+                .map_err(|error| Obstacle::plain(format!("cannot show {whole:?}: {error}")))
+        })
+        .collect()
+}
+
+fn take_one(shown: &Shown, identity: Identity, made: &mut Vec<Made>) -> io::Result<Source> {
+    let is_whole_root = shown.beneath.as_os_str().is_empty();
+    // A root that is shown as it is may be a single file, such as the program that unpacks.
+    let flags = if is_whole_root {
+        OFlag::O_PATH | OFlag::O_CLOEXEC
+    } else {
+        directory()
+    };
+    let root = openat2(AT_FDCWD, &shown.root, OpenHow::new().flags(flags))?;
+    let opened = match shown.access {
+        Access::ReadOnly if is_whole_root => root,
+        Access::ReadOnly => beneath(root.as_fd(), &shown.beneath, OFlag::empty())?,
+        Access::Fresh => fresh(&root, &shown.beneath, identity, made)?,
+    };
+    let kind = SFlag::from_bits_truncate(fstat(&opened)?.st_mode) & SFlag::S_IFMT;
+    let is_directory = kind == SFlag::S_IFDIR;
+    if !is_directory && kind != SFlag::S_IFREG {
+        return Err(io::Error::other(
+            "it is neither a directory nor a regular file",
+        ));
+    }
+    let mount = copy(opened.as_fd())?;
+    mount.restrict(match shown.access {
+        Access::ReadOnly => Attributes::READ_ONLY,
+        Access::Fresh => Attributes::HARMLESS,
+    })?;
+    Ok(Source {
+        mount,
+        is_directory,
+        target: shown.target.clone(),
+    })
+}
+
+fn directory() -> OFlag {
+    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
+}
+
+fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | flags;
+    Ok(openat2(
+        root,
+        path,
+        OpenHow::new().flags(flags).resolve(resolve),
+    )?)
+}
+
+fn fresh(
+    root: &OwnedFd,
+    path: &Path,
+    identity: Identity,
+    made: &mut Vec<Made>,
+) -> io::Result<OwnedFd> {
+    let name = path
+        .file_name()
+        .map(OsStr::to_owned)
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    let parent = match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        Some(parent) => beneath(root.as_fd(), parent, OFlag::O_DIRECTORY)?,
+        None => root.try_clone()?,
+    };
+    // Private until it is what it shall be, so that nobody gets at it in between.
+    mkdirat(&parent, &name, Mode::S_IRWXU)?;
+    made.push(Made {
+        parent: parent.try_clone()?,
+        name: name.clone(),
+    });
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let opened = openat2(&parent, &name, how)?;
+    // Whoever owns the parent could have put another directory in its place; only one of ours is given away.
+    if fstat(&opened)?.st_uid != geteuid().as_raw() {
+        return Err(io::Error::other(
+            "somebody replaced the directory that was just made",
+        ));
+    }
+    fchmod(&opened, FRESH_MODE)?;
+    if let Identity::Own { id } = identity {
+        fchown(&opened, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))?;
+    }
+    Ok(opened)
+}
+
+impl Source {
+    /// Puts it into the new root, which is the working directory.
+    pub(super) fn attach(self, root: &OwnedFd) -> Result<(), Obstacle> {
+        let Self {
+            mount,
+            is_directory,
+            target,
+        } = self;
+        let step = format!(
+            "cannot show something at {:?}",
+            Path::new("/").join(&target)
+        );
+        place(root, &target, is_directory)
+            .and_then(|onto| mount.attach(onto.as_fd()))
+            .map_err(stops(Layer::MountNamespace, step))
+    }
+}
+
+fn place(root: &OwnedFd, target: &Path, is_directory: bool) -> io::Result<OwnedFd> {
+    if is_directory {
+        std::fs::create_dir_all(target)?;
+    } else {
+        target.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::File::create_new(target)?;
+    }
+    tree::open(root.as_fd(), target)
+}

@@ -1,0 +1,317 @@
+//! A posternd that somebody took over: whatever it sends, it gains nothing, and the launcher says why in words. Never
+//! succeeds.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{PermissionsExt, symlink},
+    },
+    process::Stdio,
+};
+
+use postern_contract::{
+    MESSAGE_BYTES_MAX,
+    launch::{Access, Layer, Plan, Purpose, Verb},
+};
+use postern_sandbox::config::Written;
+use postern_sys::seqpacket;
+
+use crate::harness::{Mode, RANGE, Site, exec, mount, plan};
+
+#[test]
+fn sources_that_are_not_its_to_show() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let sources = site.path("sources");
+        fs::create_dir(site.path("outside").join("dir")).unwrap();
+        symlink(site.path("outside"), sources.join("link")).unwrap();
+        symlink("/etc/shadow", sources.join("shadow")).unwrap();
+        symlink("/proc/self/fd", sources.join("magic")).unwrap();
+        nix::unistd::mkfifo(&sources.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::net::UnixListener::bind(sources.join("socket")).unwrap();
+        for source in [
+            "/etc/shadow".into(),
+            site.path("outside"),
+            sources.join("../outside"),
+            sources.join("link"),
+            sources.join("link/dir"),
+            sources.join("shadow"),
+            sources.join("magic/0"),
+            sources.join("pipe"),
+            sources.join("socket"),
+            sources.join("absent"),
+        ] {
+            let mounts = vec![mount(&source, "/agent", Access::ReadOnly)];
+            let why = site.refusal(&Plan { mounts, ..plan() });
+            assert!(why.contains(&format!("{source:?}")), "{source:?}: {why}");
+        }
+    }
+}
+
+#[test]
+fn targets_that_are_not_its_to_cover() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let code = site.source("code", None);
+        for target in [
+            "/",
+            "/proc/x",
+            "/proc",
+            "/etc",
+            "/usr/bin",
+            "/a/../etc",
+            "/dev",
+            "agent",
+        ] {
+            let mounts = vec![mount(&code, target, Access::ReadOnly)];
+            let why = site.refusal(&Plan { mounts, ..plan() });
+            assert!(why.contains(target), "{target}: {why}");
+        }
+    }
+}
+
+#[test]
+fn fresh_directories_that_are_not_fresh() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let code = site.source("code", None);
+        let sources = site.path("sources");
+        symlink(site.path("outside"), sources.join("link")).unwrap();
+        symlink(site.path("absent"), sources.join("dangling")).unwrap();
+        for source in [
+            code,
+            sources.clone(),
+            sources.join("link/new"),
+            sources.join("dangling"),
+        ] {
+            let mounts = vec![mount(&source, "/out", Access::Fresh)];
+            site.refusal(&Plan { mounts, ..plan() });
+        }
+        assert_eq!(fs::read_dir(site.path("outside")).unwrap().count(), 0);
+        assert!(!site.path("absent").exists());
+    }
+}
+
+#[test]
+fn a_sandbox_that_does_not_come_to_be_leaves_nothing() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let fresh = site.path("sources").join("fresh");
+        let mounts = vec![mount(&fresh, "/out", Access::Fresh)];
+        let required = vec![Layer::Landlock];
+        let why = site.refusal(&Plan {
+            mounts,
+            required,
+            ..plan()
+        });
+        assert!(why.contains("later version"), "{why}");
+        assert!(!fresh.exists());
+    }
+}
+
+#[test]
+fn the_launchers_own_config_stands_above_the_plan() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let mandatory_layers = vec![Layer::Cgroup];
+        site.configure(&Written {
+            mandatory_layers,
+            ..site.config()
+        });
+        site.refusal(&plan());
+        site.configure(&site.config());
+        if mode == Mode::Root {
+            let uid_slot = u16::try_from(RANGE.count).unwrap();
+            let why = site.refusal(&Plan { uid_slot, ..plan() });
+            assert!(why.contains("agent_ids"), "{why}");
+        } else {
+            site.refusal(&Plan {
+                required: vec![Layer::SeparateUid],
+                ..plan()
+            });
+        }
+        site.refusal(&Plan {
+            purpose: Purpose::Install,
+            ..plan()
+        });
+        site.refusal(&Plan {
+            hostname: "a\nb".to_owned(),
+            ..plan()
+        });
+    }
+}
+
+#[test]
+fn messages_that_are_none() {
+    let plan = serde_json::to_string(&plan()).unwrap();
+    let more = plan.replacen('{', r#"{"privileged":true,"#, 1);
+    let large = "x".repeat(MESSAGE_BYTES_MAX + 1);
+    for mode in Mode::all() {
+        for message in ["nothing", "{}", "\0", &more, &large, &"[".repeat(10_000)] {
+            let site = Site::new(mode);
+            let (here, there) = seqpacket::pair().unwrap();
+            seqpacket::allow_packets_of(here.as_fd(), 1 << 20).unwrap();
+            seqpacket::send(here.as_fd(), message.as_bytes(), &[]).unwrap();
+            let mut child = site.command();
+            let child = child.stdin(Stdio::from(there)).stderr(Stdio::piped());
+            let output = child.spawn().unwrap().wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            assert!(output.stderr.starts_with(b"postern-launcher: "));
+        }
+    }
+}
+
+#[test]
+fn verbs_with_the_wrong_descriptors_or_words() {
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        assert!(launcher.failure(exec(&["true"])).contains("descriptors"));
+        let null = File::open("/dev/null").unwrap();
+        launcher
+            .client
+            .ask(Verb::Dial { port: 80 }, &[null.as_fd()])
+            .unwrap();
+        assert!(format!("{:?}", launcher.hear()).contains("descriptors"));
+        // A directory of the host among the descriptors is posternd's own to give; nothing else comes along.
+        assert_eq!(launcher.shell("echo on"), "on\n");
+    }
+}
+
+#[test]
+fn verbs_that_are_none() {
+    for mode in Mode::all() {
+        for message in [
+            "nothing",
+            r#"{"seq":1,"verb":{"exec":{}}}"#,
+            r#"{"seq":1,"verb":"root"}"#,
+        ] {
+            let site = Site::new(mode);
+            let (here, there) = seqpacket::pair().unwrap();
+            let launcher = site
+                .command()
+                .stdin(Stdio::from(there))
+                .stderr(Stdio::piped())
+                .spawn();
+            let plan = serde_json::to_vec(&plan()).unwrap();
+            seqpacket::send(here.as_fd(), &plan, &[]).unwrap();
+            seqpacket::receive(here.as_fd(), MESSAGE_BYTES_MAX)
+                .unwrap()
+                .unwrap();
+            seqpacket::send(here.as_fd(), message.as_bytes(), &[]).unwrap();
+            let output = launcher.unwrap().wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("not understood"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_is_somebody_else() {
+    for mode in Mode::all().into_iter().filter(|mode| *mode == Mode::Root) {
+        let site = Site::new(mode);
+        // Root may always; so the connection is made by somebody else.
+        let socket = site.path("socket");
+        let listener = seqpacket::listen(&socket).unwrap();
+        fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
+        let connect = format!(
+            "socket(my $s, 1, 5, 0); connect($s, pack('S a*', 1, '{}')) or die $!; <$s>",
+            socket.display()
+        );
+        let mut stranger = std::process::Command::new("setpriv");
+        stranger.args([
+            "--reuid=61235",
+            "--regid=61235",
+            "--clear-groups",
+            "perl",
+            "-e",
+            &connect,
+        ]);
+        let mut stranger = stranger.spawn().unwrap();
+        let there = seqpacket::accept(listener.as_fd()).unwrap();
+        let output = site.command().stdin(Stdio::from(there)).output().unwrap();
+        stranger.wait().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("61235") && output.status.code() == Some(1),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_start_that_makes_no_sense() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let output = site.command().stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let mut command = site.command();
+        let output = command
+            .arg("--privileged")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        fs::set_permissions(site.path("launcher.toml"), Permissions::from_mode(0o666)).unwrap();
+        let output = site.command().stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("others can write it") && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_kernel_that_forbids_user_namespaces_is_named() {
+    let site = Site::new(Mode::Ordinary);
+    let launcher = site.path("launcher");
+    // In a user namespace of its own, so that the machine's setting stays as it is.
+    let line = format!(
+        "echo 0 >/proc/sys/user/max_user_namespaces && exec '{}' --probe",
+        launcher.display()
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-current-user",
+        "--keep-caps",
+        "sh",
+        "-c",
+        &line,
+    ]);
+    if nix::unistd::geteuid().is_root() {
+        use std::os::unix::process::CommandExt;
+        command
+            .uid(crate::harness::ORDINARY)
+            .gid(crate::harness::ORDINARY);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("user_namespace") && said.contains("ENOSPC"),
+        "{said}"
+    );
+    assert!(
+        said.contains("sysctl -w user.max_user_namespaces=15000"),
+        "{said}"
+    );
+}
+
+#[test]
+fn descriptors_that_the_launcher_inherited_go_no_further() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let secret = File::open("/etc/hostname").unwrap();
+        nix::fcntl::fcntl(
+            &secret,
+            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+        )
+        .unwrap();
+        let (mut launcher, _listeners) = site.build(&plan());
+        let seen = launcher.shell("cd /proc/self/fd; echo *");
+        assert_eq!(seen, "0 1 2 3\n", "inherited as {}", secret.as_raw_fd());
+    }
+}

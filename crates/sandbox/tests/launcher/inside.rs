@@ -1,0 +1,256 @@
+//! What an agent finds: who it is, what it sees, what it may. Never what posternd can ask for (`verbs.rs`).
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use postern_contract::launch::{Access, Enforced, ExitStatus, Layer, Plan, Said, Standing};
+
+use crate::harness::{Mode, Site, mount, plan};
+
+#[test]
+fn the_agent_is_nobody_with_nothing() {
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        assert_eq!(
+            launcher
+                .shell("id -u; id -g; id -un; hostname")
+                .lines()
+                .collect::<Vec<_>>(),
+            ["1000", "1000", "agent", "desk"]
+        );
+        let status = launcher.shell("cat /proc/self/status");
+        for line in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert!(
+                status.contains(&format!("{line}:\t0000000000000000")),
+                "{status}"
+            );
+        }
+        assert!(
+            status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+            "{status}"
+        );
+        assert_eq!(launcher.shell("ulimit -c; umask"), "0\n0022\n");
+        assert_eq!(
+            launcher.shell("env -u _ -u PWD -u SHLVL"),
+            "GREETING=hello\n"
+        );
+    }
+}
+
+#[test]
+fn the_root_is_built_up_and_closed() {
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        let seen = launcher.shell("ls -A /");
+        let known = [
+            "bin",
+            "dev",
+            "etc",
+            "home",
+            "lib",
+            "lib32",
+            "lib64",
+            "libx32",
+            "opt",
+            "proc",
+            "run",
+            "sbin",
+            "tmp",
+            "usr",
+            "workspace",
+        ];
+        assert!(seen.lines().all(|name| known.contains(&name)), "{seen}");
+        assert_eq!(
+            launcher.shell("ls -A /tmp /run /workspace /home/agent | grep -v :"),
+            "\n\n\n"
+        );
+        for closed in [
+            "/x",
+            "/etc/x",
+            "/usr/x",
+            "/bin/x",
+            "/dev/x",
+            "/etc/passwd",
+            "/opt/x",
+        ] {
+            let line = format!("(: >{closed}) 2>/dev/null && exit 1; exit 0");
+            launcher.shell(&line);
+        }
+        for open in [
+            "/tmp/x",
+            "/run/x",
+            "/workspace/x",
+            "/home/agent/x",
+            "/dev/shm/x",
+        ] {
+            launcher.shell(&format!("echo x >{open}; echo >/dev/null"));
+        }
+    }
+}
+
+#[test]
+fn nothing_of_the_host_can_be_seen() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let secret = site.path("outside").join("secret");
+        fs::write(&secret, "the secret").unwrap();
+        let (mut launcher, _listeners) = site.build(&plan());
+        let line = format!(
+            "cat {} /proc/1/environ /proc/1/root/etc/shadow",
+            secret.display()
+        );
+        let (text, status) = launcher.run(&["sh", "-c", &line]);
+        assert_eq!(status, ExitStatus::Code(1));
+        assert!(!text.contains("the secret"), "{text}");
+        assert_eq!(
+            launcher.shell("ls -d /sys /var /root /mnt 2>/dev/null; true"),
+            ""
+        );
+        assert_eq!(launcher.shell("find / -xdev -type s 2>/dev/null; true"), "");
+        // Process 1, the shell and its two children.
+        let processes = launcher.shell("ls /proc | grep -c '^[0-9]'");
+        assert!(processes.trim().parse::<u32>().unwrap() <= 4, "{processes}");
+        assert_eq!(
+            launcher.shell("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"),
+            "lo\n"
+        );
+        let (_, status) = launcher.run(&["bash", "-c", "kill -9 1; exec 3</proc/1/mem"]);
+        assert_eq!(status, ExitStatus::Code(1));
+        assert_eq!(launcher.shell("echo still here"), "still here\n");
+    }
+}
+
+#[test]
+fn no_door_leads_further() {
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        for line in [
+            "unshare -U true",
+            "unshare -n true",
+            "mount -t tmpfs x /tmp",
+            "chroot / true",
+            "perl -e 'socket(my $s, 17, 3, 0) or exit 1'",
+            "perl -e 'socket(my $s, 40, 1, 0) or exit 1'",
+            "perl -e 'socket(my $s, 2, 3, 1) or exit 1'",
+            "perl -e 'socket(my $s, 16, 3, 9) or exit 1'",
+        ] {
+            let (text, status) = launcher.run(&["bash", "-c", line]);
+            assert_ne!(status, ExitStatus::Code(0), "{line}: {text}");
+        }
+        assert_eq!(
+            launcher.shell("perl -e 'socket(my $s, 2, 1, 0) and print q(yes)'"),
+            "yes"
+        );
+        let sysctl = launcher.shell("cat /proc/sys/user/max_user_namespaces");
+        assert_eq!(sysctl, "0\n");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_that_make_namespaces_are_gone() {
+    let ask = |number: u32, argument: u32| {
+        format!("perl -e 'syscall({number}, {argument}, 0, 0, 0, 0) == -1 and print $!+0'")
+    };
+    let (eperm, enosys) = (libc::EPERM.to_string(), libc::ENOSYS.to_string());
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        // unshare, keyctl, clone with CLONE_NEWUSER, io_uring_setup.
+        for (number, argument) in [(272, 0), (250, 0), (56, 0x1000_0000), (425, 1)] {
+            assert_eq!(launcher.shell(&ask(number, argument)), eperm, "{number}");
+        }
+        // clone3, and unshare by its x32 number.
+        for number in [435, 0x4000_0000 + 272] {
+            assert_eq!(launcher.shell(&ask(number, 0)), enosys, "{number}");
+        }
+    }
+}
+
+#[test]
+fn mounts_are_as_the_plan_says() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let code = site.source("code", None);
+        fs::write(code.join("main"), "print").unwrap();
+        let shim = site.source("shim", Some("shim"));
+        let fresh = site.path("sources").join("fresh");
+        let mounts = vec![
+            mount(&code, "/agent", Access::ReadOnly),
+            mount(&shim, "/run/postern/shim", Access::ReadOnly),
+            mount(&fresh, "/agents/out", Access::Fresh),
+        ];
+        let (mut launcher, _listeners) = site.build(&Plan { mounts, ..plan() });
+        assert_eq!(
+            launcher.shell("cat /agent/main /run/postern/shim"),
+            "printshim"
+        );
+        for closed in [
+            "/agent/new",
+            "/agent/main",
+            "/run/postern/shim",
+            "/agents/new",
+        ] {
+            launcher.shell(&format!("(: >{closed}) 2>/dev/null && exit 1; exit 0"));
+        }
+        launcher.shell("echo made >/agents/out/file");
+        let made = fs::metadata(fresh.join("file")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (mode.agent(), mode.agent()));
+        assert_eq!(fs::metadata(&fresh).unwrap().mode() & 0o7777, 0o755);
+    }
+}
+
+#[test]
+fn scratch_space_and_processes_have_an_end() {
+    for mode in Mode::all() {
+        let mut plan = plan();
+        plan.limits.scratch_bytes = Some(1024 * 1024);
+        plan.limits.processes = Some(16);
+        plan.limits.open_files = Some(64);
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan);
+        let (text, status) =
+            launcher.run(&["dd", "if=/dev/zero", "of=/workspace/x", "bs=2M", "count=1"]);
+        assert_eq!(status, ExitStatus::Code(1), "{text}");
+        assert_eq!(launcher.shell("ulimit -n"), "64\n");
+        let bomb = "for (1..32) { defined($p = fork) or last; if ($p) { $n++; next }
+            close STDOUT; close STDERR; sleep 1000; exit } print $n";
+        let (text, _) = launcher.run(&["perl", "-e", bomb]);
+        assert!((1..16).contains(&text.parse::<u32>().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn the_report_is_honest() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let launcher = site.start();
+        launcher.client.plan(&plan()).unwrap();
+        let Some((Said::Built { enforced }, _)) = launcher.client.hear().unwrap() else {
+            panic!("not built")
+        };
+        let holds = |layer: Layer, enforced: &Enforced| {
+            matches!(enforced.get(&layer), Some(Standing::Enforced(_)))
+        };
+        assert_eq!(enforced.len(), 15, "every layer is reported: {enforced:?}");
+        assert_eq!(holds(Layer::SeparateUid, &enforced), mode == Mode::Root);
+        assert!(!holds(Layer::Landlock, &enforced) && !holds(Layer::Cgroup, &enforced));
+        assert!(holds(Layer::NetNamespace, &enforced) && holds(Layer::Capabilities, &enforced));
+    }
+}
+
+#[test]
+fn the_doctor_tells_what_a_sandbox_would_have() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let findings = postern_sandbox::doctor::probe(site.command()).unwrap();
+        assert!(
+            findings.iter().all(|finding| !finding.stops_everything),
+            "{findings:?}"
+        );
+        let seccomp = findings
+            .iter()
+            .find(|finding| finding.layer == Some(Layer::Seccomp));
+        assert!(
+            matches!(seccomp.unwrap().standing, Standing::Enforced(_)),
+            "{findings:?}"
+        );
+    }
+}
