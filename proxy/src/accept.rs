@@ -1,0 +1,179 @@
+//! Accepts on the listeners of one sandbox and serves HTTP/1.1 and HTTP/2 on what comes. A connection's sandbox is that of
+//! its listener, whatever it says. Never outlives the sandbox's [`Scope`].
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, sockopt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+
+use crate::{body::Body, door, exchange::exchange, gate::Gate, identify::Room, scope::Scope};
+
+/// The most connections of one listener at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 512;
+
+/// How long a client may take for a request's head, and how long a kept connection may wait for its next one.
+const HEAD_MAX: Duration = Duration::from_secs(60);
+
+/// The largest request head, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most header fields of a request.
+const HEADERS_MAX: usize = 128;
+
+/// The most requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
+
+/// How long to wait after an accept that failed for want of descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Where a connection came in, and whose it is therefore.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    pub(crate) room: Arc<Room>,
+    pub(crate) scope: Scope,
+    /// The listener's own address, if it has one.
+    own: Option<SocketAddr>,
+}
+
+/// A listening socket that was made elsewhere.
+pub(crate) enum Listener {
+    /// In a sandbox.
+    Tcp(TcpListener),
+    /// In posternd's private directory.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Takes over a descriptor, which must be a listening stream socket.
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let unfit = || io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket");
+        let listens = nix::sys::socket::getsockopt(&fd.as_fd(), sockopt::AcceptConn)?;
+        let kind = nix::sys::socket::getsockopt(&fd.as_fd(), sockopt::SockType)?;
+        if !listens || kind != nix::sys::socket::SockType::Stream {
+            return Err(unfit());
+        }
+        let name = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
+        match name.family() {
+            Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+                let listener = std::net::TcpListener::from(fd);
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(listener)?))
+            }
+            Some(AddressFamily::Unix) => {
+                let listener = std::os::unix::net::UnixListener::from(fd);
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixListener::from_std(listener)?))
+            }
+            _ => Err(unfit()),
+        }
+    }
+
+    /// Accepts for a room until its scope ends.
+    pub(crate) fn serve(self, gate: &Arc<Gate>, room: &Arc<Room>, scope: &Scope) {
+        let own = match &self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        };
+        let arrival = Arrival {
+            room: Arc::clone(room),
+            scope: scope.clone(),
+            own,
+        };
+        let gate = Arc::clone(gate);
+        scope.spawn(async move { self.accept_all(gate, arrival).await });
+    }
+
+    async fn accept_all(self, gate: Arc<Gate>, arrival: Arrival) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let accepted = match &self {
+                Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "no TCP_NODELAY");
+                    }
+                    serve(stream, place, Arc::clone(&gate), arrival.clone());
+                }),
+                Self::Unix(listener) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| serve(stream, place, Arc::clone(&gate), arrival.clone())),
+            };
+            if let Err(error) = accepted {
+                tracing::warn!(%error, sandbox = %arrival.room.sandbox, "accept failed");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// Serves one connection; `place` is given back when it ends.
+fn serve<S, P>(stream: S, place: P, gate: Arc<Gate>, arrival: Arrival)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    P: Send + 'static,
+{
+    let scope = arrival.scope.clone();
+    let builder = connection_builder(&scope);
+    // Boxed: a story is long, and what runs in a connection should not be moved about with it.
+    let service = service_fn(move |request| -> Answering {
+        let (gate, arrival) = (Arc::clone(&gate), arrival.clone());
+        Box::pin(async move { Ok(answer(&gate, &arrival, request).await) })
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = connection.into_owned();
+    scope.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error, "a connection ended early");
+        }
+        drop(place);
+    });
+}
+
+fn connection_builder(scope: &Scope) -> auto::Builder<Scope> {
+    let mut builder = auto::Builder::new(scope.clone());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32);
+    builder
+}
+
+async fn answer(gate: &Gate, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let form = match door::sort(&parts, arrival.own) {
+        Ok(Err(local)) => {
+            return door::local::answer(local, &gate.book(), &arrival.room.agent);
+        }
+        Ok(Ok(form)) => Ok(form),
+        Err(unclear) => Err(unclear),
+    };
+    exchange(gate, arrival, (form, Request::from_parts(parts, body))).await
+}

@@ -1,0 +1,150 @@
+//! Bodies on their way through: streamed, counted, and never waited for without end. Never buffers one whole.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
+use tokio::time::Sleep;
+
+use crate::record::Count;
+
+/// What can go wrong with a body.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Any body.
+pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The longest silence in the middle of a body. Model providers think for minutes between two events.
+pub(crate) const BODY_IDLE_MAX: Duration = Duration::from_secs(300);
+
+/// A body that is known whole.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// No body.
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Nothing came for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing came for too long in the middle of a body")]
+pub(crate) struct Stalled;
+
+/// A body that ends with [`Stalled`] if its sender falls silent, without the trailers: whatever they name was not decided
+/// on.
+pub(crate) struct Paced<B> {
+    inner: B,
+    count: Count,
+    silence: Option<Pin<Box<Sleep>>>,
+    silence_max: Duration,
+}
+
+impl<B> Paced<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// Paces a body and counts its bytes.
+    pub(crate) fn body(inner: B, count: Count) -> Body {
+        Self {
+            inner,
+            count,
+            silence: None,
+            silence_max: BODY_IDLE_MAX,
+        }
+        .boxed_unsync()
+    }
+}
+
+impl<B> http_body::Body for Paced<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(context) {
+            Poll::Ready(next) => {
+                this.silence = None;
+                let Some(frame) = next.transpose().map_err(Into::into)? else {
+                    return Poll::Ready(None);
+                };
+                let Some(data) = frame.data_ref() else {
+                    return Poll::Ready(None);
+                };
+                this.count.add(data.len());
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Pending => {
+                let limit = this.silence_max;
+                let silence = this
+                    .silence
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                match silence.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(Stalled.into()))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn silence_ends_a_body() {
+        let never = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+        let count = Count::default();
+        let silence_max = Duration::from_millis(1);
+        let paced = Paced {
+            inner: StreamBody::new(never),
+            count,
+            silence: None,
+            silence_max,
+        };
+        let error = paced.collect().await.unwrap_err();
+        assert!(error.is::<Stalled>());
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_and_trailers_stay_behind() {
+        let frames: [Result<_, BoxError>; 2] = [
+            Ok(Frame::data(Bytes::from("abc"))),
+            Ok(Frame::trailers(HeaderMap::new())),
+        ];
+        let stream = StreamBody::new(futures_util::stream::iter(frames));
+        let count = Count::default();
+        let collected = Paced::body(stream, count.clone()).collect().await.unwrap();
+        assert!(collected.trailers().is_none());
+        assert_eq!((collected.to_bytes(), count.get()), (Bytes::from("abc"), 3));
+    }
+}

@@ -1,0 +1,81 @@
+//! What is in force: rules, tools, models, who may ask which, and the secrets that go with them. Immutable; a new config
+//! makes a new one. Never judges and never dials.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
+use postern_llm::Format;
+use postern_policy::{CanonicalUrl, Rulebook};
+
+use crate::{
+    inject::{Addition, Credential, Misdirected},
+    secret::Secrets,
+};
+
+/// Everything that a call is judged and sent by.
+pub(crate) struct Book {
+    /// Counts up with every new one.
+    pub(crate) generation: u64,
+    /// The compiled policies.
+    pub(crate) rulebook: Rulebook,
+    /// What the rulebook's tools need to be called.
+    pub(crate) tools: BTreeMap<ToolName, Arc<Target>>,
+    /// Models by the names that agents use.
+    pub(crate) models: BTreeMap<ModelName, Arc<Model>>,
+    /// What each agent has been given.
+    pub(crate) agents: BTreeMap<AgentName, Grants>,
+    /// The values behind the credentials' names.
+    pub(crate) secrets: Secrets,
+}
+
+impl Book {
+    /// The credential of a target with its value.
+    pub(crate) fn addition<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> Result<Option<Addition<'a>>, Misdirected> {
+        let Some(credential) = &target.credential else {
+            return Ok(None);
+        };
+        let secret = self
+            .secrets
+            .get(credential.secret())
+            .ok_or(Misdirected::NoValue)?;
+        Ok(Some(Addition { credential, secret }))
+    }
+}
+
+/// What an agent has been given, by name.
+#[derive(Debug)]
+pub(crate) struct Grants {
+    /// Tools that its rules may let it call.
+    pub(crate) tools: Vec<ToolName>,
+    /// Models that it may ask.
+    pub(crate) models: Vec<ModelName>,
+}
+
+/// What the gate must know of a tool or provider to call it.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    /// What is added to a call.
+    pub(crate) credential: Option<Credential>,
+    /// Whether it may live at a private address.
+    pub(crate) private: bool,
+    /// Whether it is told which run and user a call is for.
+    pub(crate) forward_identity: bool,
+}
+
+/// A model.
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// What agents call it.
+    pub(crate) name: ModelName,
+    /// What its provider calls it.
+    pub(crate) upstream: String,
+    /// Who answers.
+    pub(crate) provider: ProviderName,
+    /// What that provider speaks.
+    pub(crate) format: Format,
+    /// Where its chats go, and how; `None` for one that the gate answers itself.
+    pub(crate) endpoint: Option<(CanonicalUrl, Arc<Target>)>,
+}

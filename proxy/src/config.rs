@@ -1,0 +1,356 @@
+//! `postern.toml` as the gate means it: every name resolved, every rule compiled, nothing optional that has a meaning.
+//! Never reads a secret's value, and never looks into an agent's own part beyond what it was given.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+
+use postern_contract::{
+    ModelName, PolicyName, ProviderName, SecretName, ToolName,
+    config::{AgentGrants, Document, Problem, Provider},
+};
+use postern_daemon::config::{ConfigError, Loaded, Source};
+use postern_llm::Format;
+use postern_policy::{CanonicalUrl, Rulebook};
+use serde::Deserialize;
+
+use crate::{
+    book::{Book, Grants, Model, Target},
+    inject::Credential,
+    secret::{self, Secrets},
+};
+
+/// The file as the gate reads it.
+type Written = Document<AgentAtGate, Credential, secret::Source>;
+
+/// `[agents.NAME]` as far as the gate reads it; the rest is posternd's.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct AgentAtGate {
+    #[serde(default)]
+    tools: Vec<ToolName>,
+    #[serde(default)]
+    models: Vec<ModelName>,
+    #[serde(default)]
+    policies: Vec<PolicyName>,
+}
+
+impl AgentGrants for AgentAtGate {
+    fn tools(&self) -> &[ToolName] {
+        &self.tools
+    }
+
+    fn models(&self) -> &[ModelName] {
+        &self.models
+    }
+
+    fn policies(&self) -> &[PolicyName] {
+        &self.policies
+    }
+}
+
+/// A config that means something.
+pub struct Config {
+    /// Where this host's own daemons listen: never dialled for an agent.
+    pub(crate) own: Vec<SocketAddr>,
+    rulebook: Rulebook,
+    tools: BTreeMap<ToolName, Arc<Target>>,
+    models: BTreeMap<ModelName, Arc<Model>>,
+    agents: BTreeMap<postern_contract::AgentName, Grants>,
+    secrets: BTreeMap<SecretName, secret::Source>,
+    source: Source,
+}
+
+/// What `postern check` shows of a good config.
+#[derive(Debug)]
+pub struct Checked {
+    /// The compiled rules, in lines for people.
+    pub rules: Vec<String>,
+}
+
+/// Checks a config without starting anything. Secrets must be there and private; their values are not read.
+///
+/// # Errors
+/// Everything that is wrong, each with file, line and column.
+pub fn check(path: &Path) -> Result<Checked, ConfigError> {
+    let config = Config::read(path)?;
+    let problems = secret::inspect(&config.secrets, config.source.directory());
+    if !problems.is_empty() {
+        return Err(config.source.errors(&problems));
+    }
+    Ok(Checked {
+        rules: config.rulebook.describe(),
+    })
+}
+
+impl Config {
+    /// Reads a file and works out what it means.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with file, line and column.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let Loaded { document, source } = postern_daemon::config::read::<Written>(path)?;
+        Self::of(document, source)
+    }
+
+    fn of(document: Written, source: Source) -> Result<Self, ConfigError> {
+        let mut problems = credentials_without_secret(&document);
+        let models = models(&document, &mut problems);
+        let rulebook = match Rulebook::compile(&document) {
+            Ok(rulebook) if problems.is_empty() => rulebook,
+            Ok(_) => return Err(source.errors(&problems)),
+            Err(more) => {
+                problems.extend(more);
+                return Err(source.errors(&problems));
+            }
+        };
+        let tools = document.tools.into_iter().map(|(name, tool)| {
+            let forward_identity = tool.forward_identity;
+            let target = Target {
+                credential: tool.credential,
+                private: tool.private,
+                forward_identity,
+            };
+            (name, Arc::new(target))
+        });
+        let tools = tools.collect();
+        let agents = document.agents.into_iter().map(|(name, agent)| {
+            (
+                name,
+                Grants {
+                    tools: agent.tools,
+                    models: agent.models,
+                },
+            )
+        });
+        let agents = agents.collect();
+        let own = vec![document.listen.api, document.listen.operator];
+        Ok(Self {
+            own,
+            rulebook,
+            tools,
+            models,
+            agents,
+            secrets: document.secrets,
+            source,
+        })
+    }
+
+    /// The book of this config, with its secrets loaded.
+    ///
+    /// # Errors
+    /// Every secret that cannot be had, with its place in the file.
+    pub(crate) fn into_book(self, generation: u64) -> Result<Book, ConfigError> {
+        let secrets = Secrets::load(&self.secrets, self.source.directory())
+            .map_err(|problems| self.source.errors(&problems))?;
+        Ok(Book {
+            generation,
+            rulebook: self.rulebook,
+            tools: self.tools,
+            models: self.models,
+            agents: self.agents,
+            secrets,
+        })
+    }
+}
+
+fn credentials_without_secret(document: &Written) -> Vec<Problem> {
+    let tools = document
+        .tools
+        .iter()
+        .map(|(name, tool)| ("tools", name.as_str(), &tool.credential));
+    let providers = document
+        .providers
+        .iter()
+        .map(|(name, provider)| ("providers", name.as_str(), &provider.credential));
+    let faults = tools
+        .chain(providers)
+        .filter_map(|(table, name, credential)| {
+            let secret = credential.as_ref()?.secret();
+            if document.secrets.contains_key(secret) {
+                return None;
+            }
+            let words = format!("there is no secret `{secret}`: define it as `[secrets.{secret}]`");
+            Some(Problem::at([table, name, "credential", "secret"], words))
+        });
+    faults.collect()
+}
+
+/// Where the chats of one provider go.
+type Endpoint = (Format, Option<(CanonicalUrl, Arc<Target>)>);
+
+fn models(document: &Written, problems: &mut Vec<Problem>) -> BTreeMap<ModelName, Arc<Model>> {
+    let mut providers: BTreeMap<&ProviderName, Endpoint> = BTreeMap::new();
+    for (name, provider) in &document.providers {
+        match endpoint(name, provider) {
+            Ok(endpoint) => drop(providers.insert(name, endpoint)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    // A provider that is missing is told by the check of references.
+    let models = document.models.iter().filter_map(|(name, model)| {
+        let (format, endpoint) = providers.get(&model.provider)?;
+        let model = Model {
+            name: name.clone(),
+            upstream: model.upstream.clone(),
+            provider: model.provider.clone(),
+            format: *format,
+            endpoint: endpoint.clone(),
+        };
+        Some((name.clone(), Arc::new(model)))
+    });
+    models.collect()
+}
+
+fn endpoint(name: &ProviderName, provider: &Provider<Credential>) -> Result<Endpoint, Problem> {
+    let at = |key, words: String| Problem::at(["providers", name.as_str(), key], words);
+    let known = || {
+        Format::ALL
+            .map(|format| format!("`{}`", format.name()))
+            .join(", ")
+    };
+    let format = Format::from_name(&provider.format).ok_or_else(|| {
+        at(
+            "format",
+            format!(
+                "there is no format `{}`: known are {}",
+                provider.format,
+                known()
+            ),
+        )
+    })?;
+    match (&provider.url, format.is_embedded()) {
+        (None, true) if provider.credential.is_none() => Ok((format, None)),
+        (None, true) => Err(at(
+            "credential",
+            "the gate answers itself here: leave it out".to_owned(),
+        )),
+        (Some(_), true) => Err(at(
+            "url",
+            "the gate answers itself here: leave it out".to_owned(),
+        )),
+        (None, false) => Err(at(
+            "format",
+            "a provider of this format needs a `url`".to_owned(),
+        )),
+        (Some(base), false) => {
+            let whole = format!("{}{}", base.trim_end_matches('/'), format.chat_path());
+            let url = whole
+                .parse()
+                .map_err(|error| at("url", format!("`{base}`: {error}")))?;
+            let credential = provider.credential.clone();
+            let target = Target {
+                credential,
+                private: provider.private,
+                forward_identity: false,
+            };
+            Ok((format, Some((url, Arc::new(target)))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[secrets.stripe]
+file = "stripe.key"
+
+[tools.stripe]
+url = "https://api.stripe.com"
+credential = { kind = "bearer", secret = "stripe" }
+
+[providers.play]
+format = "playground"
+
+[providers.openai]
+format = "openai"
+url = "https://api.openai.com/v1/"
+credential = { kind = "header", name = "X-Key", secret = "stripe", prefix = "Token " }
+
+[models.fast]
+provider = "openai"
+upstream = "gpt-4o-mini"
+
+[models.toy]
+provider = "play"
+upstream = "toy"
+
+[[policies.support.rules]]
+name = "read charges"
+permission = "allow"
+resource = "https://api.stripe.com/v1/*"
+operations = ["GET"]
+
+[agents.desk]
+kind = "python"
+anything = { of = "posternd" }
+tools = ["stripe"]
+models = ["fast"]
+policies = ["support"]
+"#;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let loaded = Source::of_text("postern.toml", text).parse::<Written>();
+        let Loaded { document, source } = loaded.map_err(|error| error.to_string())?;
+        Config::of(document, source).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refused(from: &str, to: &str, wanted: &str) {
+        assert!(GOOD.contains(from));
+        let error = read(&GOOD.replace(from, to)).err().expect(wanted);
+        assert!(error.starts_with("postern.toml:"), "{error}");
+        assert!(error.contains(wanted), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_becomes_what_is_meant() {
+        let config = read(GOOD).unwrap();
+        let fast = &config.models[&"fast".parse::<ModelName>().unwrap()];
+        let (url, target) = fast.endpoint.as_ref().unwrap();
+        assert_eq!(
+            url.to_string(),
+            "https://api.openai.com/v1/chat/completions"
+        );
+        assert!(target.credential.is_some());
+        assert!(
+            config.models[&"toy".parse::<ModelName>().unwrap()]
+                .endpoint
+                .is_none()
+        );
+        assert_eq!(config.own.len(), 2);
+    }
+
+    #[test]
+    fn every_mistake_has_a_place() {
+        refused(
+            r#"secret = "stripe" }"#,
+            r#"secret = "strip" }"#,
+            "no secret `strip`",
+        );
+        refused(
+            r#"format = "openai""#,
+            r#"format = "opnai""#,
+            "known are `openai`",
+        );
+        refused(r#"kind = "bearer""#, r#"kind = "baerer""#, "baerer");
+        refused(r#"file = "stripe.key""#, r#"fle = "stripe.key""#, "fle");
+        refused(r#"name = "X-Key""#, r#"name = "Host""#, "no header field");
+        refused(
+            r#"provider = "play""#,
+            r#"provider = "ply""#,
+            "no provider `ply`",
+        );
+        let with_url = "format = \"playground\"\nurl = \"http://a.b\"";
+        refused(r#"format = "playground""#, with_url, "leave it out");
+    }
+
+    #[test]
+    fn a_missing_secret_file_is_told_with_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postern.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let error = check(&path).unwrap_err().to_string();
+        assert!(error.contains("postern.toml:3:1"), "{error}");
+        assert!(error.contains("stripe.key"), "{error}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Connects to one of the checked addresses and to nothing else, and speaks HTTP/1.1 there. Never resolves.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{Sender, Unreached};
+
+/// How long one address may take to accept.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// The largest response head, in bytes, as far as hyper buffers.
+const HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// The most header fields of a response.
+const HEADERS_MAX: usize = 256;
+
+/// Where this host's own daemons listen.
+pub(super) struct Ports(Vec<SocketAddr>);
+
+impl Ports {
+    pub(super) fn new(own: Vec<SocketAddr>) -> Self {
+        Self(own)
+    }
+
+    /// Whether an address and port are one of ours, as far as can be told before connecting.
+    pub(super) fn are_ours(&self, address: IpAddr, port: u16) -> bool {
+        self.0.iter().any(|own| {
+            own.port() == port
+                && (address.is_loopback() || own.ip() == address || address.is_unspecified())
+        })
+    }
+
+    /// Whether a connection came out on this very host at one of our ports: its two ends have the same address then.
+    fn were_reached(&self, stream: &TcpStream) -> io::Result<bool> {
+        let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
+        let same_host = here.ip().to_canonical() == there.ip().to_canonical();
+        Ok(same_host && self.0.iter().any(|own| own.port() == there.port()))
+    }
+}
+
+/// Connects to the first address that accepts.
+pub(super) async fn first(
+    host: &str,
+    addresses: &[SocketAddr],
+    ports: &Ports,
+) -> Result<(TcpStream, SocketAddr), Unreached> {
+    let mut last = Unreached::NoAddress {
+        host: host.to_owned(),
+    };
+    for address in addresses {
+        match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                let checked = check(&stream, *address, ports);
+                checked.map_err(|error| Unreached::Connect {
+                    host: host.to_owned(),
+                    error,
+                })?;
+                return Ok((stream, *address));
+            }
+            Ok(Err(error)) => {
+                last = Unreached::Connect {
+                    host: host.to_owned(),
+                    error,
+                }
+            }
+            Err(_) => {
+                last = Unreached::Timeout {
+                    host: host.to_owned(),
+                    step: "connecting",
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
+/// The kernel has the last word on where a connection went.
+fn check(stream: &TcpStream, wanted: SocketAddr, ports: &Ports) -> io::Result<()> {
+    let reached = stream.peer_addr()?;
+    if (reached.ip().to_canonical(), reached.port()) != (wanted.ip().to_canonical(), wanted.port())
+    {
+        return Err(io::Error::other("the connection went to another address"));
+    }
+    if ports.were_reached(stream)? {
+        return Err(io::Error::other("the address is this host's own runtime"));
+    }
+    stream.set_nodelay(true)
+}
+
+/// Begins HTTP/1.1 on a connection; a task drives it until either side closes.
+pub(super) async fn handshake<S>(host: String, stream: S) -> Result<Sender, Unreached>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| Unreached::Handshake { host, error })?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended early");
+        }
+    });
+    Ok(sender)
+}

@@ -1,0 +1,234 @@
+//! The only place that opens connections for agents: after a decision, to a checked address, with TLS verified for the
+//! authority that was decided on. Never resolves a name before a [`Permit`] exists, and never dials an address it has
+//! not judged.
+//!
+//! ```text
+//! Permit ─▶ resolve ─▶ judge every address ─▶ pooled? ──────────────────────────────▶ VerifiedLeg
+//!                                               └─ connect ─▶ peer is that address? ─▶ TLS ─▶ HTTP/1.1 ─┘
+//! ```
+
+mod address;
+mod connect;
+mod pool;
+mod resolve;
+mod tls;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use postern_contract::{SandboxId, SecretName};
+use postern_daemon::Clock;
+use postern_policy::{Authority, Scheme};
+
+use self::{
+    connect::Ports,
+    pool::{Key, Pool},
+    tls::Tls,
+};
+use crate::{audit::Timings, body::Body, decide::Permit, record::micros};
+
+/// How often kept connections are looked over.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// What upstream connections send requests with.
+pub(crate) type Sender = hyper::client::conn::http1::SendRequest<Body>;
+
+/// Where a call wants to go, and on whose behalf.
+pub(crate) struct Journey<'a> {
+    /// The proof that it may.
+    pub(crate) permit: &'a Permit,
+    /// Whether this tool or provider may live at a private address.
+    pub(crate) private: bool,
+    /// Whose call it is.
+    pub(crate) sandbox: &'a SandboxId,
+    /// The credential that will be added.
+    pub(crate) credential: Option<&'a SecretName>,
+    /// The policy it was decided under.
+    pub(crate) generation: u64,
+}
+
+/// A connection to the authority that was decided on, and the only thing that a credential is added for: TLS was
+/// verified for that authority, or the authority itself is a plain `http` one. Only this module makes one.
+pub struct VerifiedLeg {
+    authority: Authority,
+    sender: Sender,
+    address: SocketAddr,
+    timings: Timings,
+    home: pool::Home,
+}
+
+/// A plain connection for a tunnel, whose inside the gate does not see. No credential is ever added to one.
+pub(crate) struct Pipe {
+    pub(crate) stream: tokio::net::TcpStream,
+    pub(crate) address: SocketAddr,
+    pub(crate) timings: Timings,
+}
+
+/// Why a destination was not reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreached {
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("no address of {host} may be dialled ({class})")]
+    Blocked { host: String, class: &'static str },
+    #[error("this is the gate's own runtime: no agent calls it through the gate")]
+    Ourselves,
+    #[error("{host} could not be reached: {error}")]
+    Connect { host: String, error: std::io::Error },
+    #[error("TLS with {host} failed: {error}")]
+    Tls { host: String, error: std::io::Error },
+    #[error("no trusted root certificates were found")]
+    NoRoots,
+    #[error("{host} does not speak HTTP/1.1: {error}")]
+    Handshake { host: String, error: hyper::Error },
+    #[error("{host} did not answer in time ({step})")]
+    Timeout { host: String, step: &'static str },
+}
+
+/// Opens and keeps connections.
+pub(crate) struct Dialer {
+    ports: Ports,
+    tls: Tls,
+    pool: Arc<Pool>,
+    clock: Clock,
+}
+
+impl Dialer {
+    /// A dialer that never dials the runtime's own listeners.
+    pub(crate) fn new(own: Vec<SocketAddr>, clock: Clock) -> Self {
+        let pool = Arc::new(Pool::new(clock.clone()));
+        Self {
+            ports: Ports::new(own),
+            tls: Tls::default(),
+            pool,
+            clock,
+        }
+    }
+
+    /// A leg to the authority of the permit: a kept one, or a fresh one.
+    pub(crate) async fn reach(&self, journey: &Journey<'_>) -> Result<VerifiedLeg, Unreached> {
+        let authority = journey.permit.url().authority();
+        let mut timings = Timings::default();
+        let addresses = self.addresses(journey, &mut timings).await?;
+        let key = |address| Key::new(journey, address);
+        if let Some((key, sender)) = addresses.iter().find_map(|at| self.pool.take(key(*at))) {
+            let address = key.address();
+            let home = pool::Home::new(&self.pool, key);
+            return Ok(VerifiedLeg {
+                authority: authority.clone(),
+                sender,
+                address,
+                timings,
+                home,
+            });
+        }
+        let (stream, address) = self.connect(authority, &addresses, &mut timings).await?;
+        let sender = self.speak_http(authority, stream, &mut timings).await?;
+        let home = pool::Home::new(&self.pool, key(address));
+        Ok(VerifiedLeg {
+            authority: authority.clone(),
+            sender,
+            address,
+            timings,
+            home,
+        })
+    }
+
+    /// A bare connection to the authority of the permit, never kept.
+    pub(crate) async fn pipe(&self, journey: &Journey<'_>) -> Result<Pipe, Unreached> {
+        let mut timings = Timings::default();
+        let addresses = self.addresses(journey, &mut timings).await?;
+        let authority = journey.permit.url().authority();
+        let (stream, address) = self.connect(authority, &addresses, &mut timings).await?;
+        Ok(Pipe {
+            stream,
+            address,
+            timings,
+        })
+    }
+
+    /// Forgets the kept connections of a sandbox that is gone.
+    pub(crate) fn forget(&self, sandbox: &SandboxId) {
+        self.pool.forget(sandbox);
+    }
+
+    /// Closes kept connections whose time is over, for as long as the gate lives.
+    pub(crate) async fn keep_swept(&self) {
+        let mut tick = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            tick.tick().await;
+            self.pool.sweep();
+        }
+    }
+
+    async fn addresses(
+        &self,
+        journey: &Journey<'_>,
+        timings: &mut Timings,
+    ) -> Result<Vec<SocketAddr>, Unreached> {
+        let started = self.clock.now();
+        let authority = journey.permit.url().authority();
+        let addresses = resolve::addresses(authority, journey.private, &self.ports).await?;
+        timings.dns_us = Some(micros(self.clock.now() - started));
+        Ok(addresses)
+    }
+
+    async fn connect(
+        &self,
+        authority: &Authority,
+        addresses: &[SocketAddr],
+        timings: &mut Timings,
+    ) -> Result<(tokio::net::TcpStream, SocketAddr), Unreached> {
+        let started = self.clock.now();
+        let connected =
+            connect::first(&authority.host().to_string(), addresses, &self.ports).await?;
+        timings.connect_us = Some(micros(self.clock.now() - started));
+        Ok(connected)
+    }
+
+    async fn speak_http(
+        &self,
+        authority: &Authority,
+        stream: tokio::net::TcpStream,
+        timings: &mut Timings,
+    ) -> Result<Sender, Unreached> {
+        let host = authority.host().to_string();
+        match authority.scheme() {
+            Scheme::Http => connect::handshake(host, stream).await,
+            Scheme::Https => {
+                let started = self.clock.now();
+                let secured = self.tls.secure(authority.host(), stream).await?;
+                timings.tls_us = Some(micros(self.clock.now() - started));
+                connect::handshake(host, secured).await
+            }
+        }
+    }
+}
+
+impl VerifiedLeg {
+    /// Whom this leg reaches, for certain.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The address that was dialled.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How long reaching it took.
+    pub(crate) fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Gives up the connection and the place it may return to when the exchange is over.
+    pub(crate) fn into_parts(self) -> (Sender, pool::Home) {
+        (self.sender, self.home)
+    }
+}
+
+impl std::fmt::Debug for VerifiedLeg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "VerifiedLeg({} at {})", self.authority, self.address)
+    }
+}

@@ -1,0 +1,60 @@
+//! What the gate answers by itself: health, the list of models, and what exists. Never a call, so never in the audit.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use postern_contract::AgentName;
+use serde_json::json;
+
+use super::Local;
+use crate::{body::Body, book::Book, refuse};
+
+/// What this address serves, for whoever asked for something else.
+const SERVED: [&str; 7] = [
+    "CONNECT host:port",
+    "a request line with a whole URL (proxying)",
+    "/tools/{name}/…",
+    "POST /v1/chat/completions",
+    "GET /v1/models",
+    "GET /v1/healthz",
+    "GET /healthz",
+];
+
+/// The answer to a request that does not want out.
+pub(crate) fn answer(local: Local, book: &Book, agent: &AgentName) -> Response<Body> {
+    match local {
+        Local::Health => refuse::json(StatusCode::OK, &json!({ "status": "ok" })),
+        Local::Models => models(book, agent),
+        Local::Governance => {
+            let error = "reports about runs come with a later version of this gate";
+            refuse::json(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": error, "served": SERVED }),
+            )
+        }
+        Local::WrongMethod { allow } => {
+            let body = json!({ "error": "method not allowed", "allow": allow });
+            let mut response = refuse::json(StatusCode::METHOD_NOT_ALLOWED, &body);
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static(allow));
+            response
+        }
+        Local::Nowhere => {
+            let body = json!({ "error": "not found", "served": SERVED });
+            refuse::json(StatusCode::NOT_FOUND, &body)
+        }
+    }
+}
+
+/// The models that this agent may ask, as OpenAI lists them.
+fn models(book: &Book, agent: &AgentName) -> Response<Body> {
+    let own = book
+        .agents
+        .get(agent)
+        .map(|grants| grants.models.as_slice())
+        .unwrap_or_default();
+    let list = own.iter().filter_map(|name| book.models.get(name)).map(|model| {
+        json!({ "id": model.name, "object": "model", "created": 0, "owned_by": model.provider })
+    });
+    let list: Vec<_> = list.collect();
+    refuse::json(StatusCode::OK, &json!({ "object": "list", "data": list }))
+}

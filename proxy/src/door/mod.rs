@@ -1,0 +1,128 @@
+//! Which way a request came in, by its form alone, and the one [`Call`] that every way leads to. Never decides and never
+//! dials.
+//!
+//! ```text
+//! CONNECT host:port ────────┐
+//! GET http://host/path ─────┤
+//! /tools/NAME/… ────────────┼─▶ canonical URL ─▶ route ─▶ headers cleaned ─▶ Call
+//! POST /v1/chat/completions ┘
+//! /healthz, /v1/healthz, /v1/models: answered here      anything else: 404 with this list
+//! ```
+
+mod form;
+pub(crate) mod local;
+mod proxying;
+mod tool;
+
+use std::sync::Arc;
+
+use http::{Method, Request, request::Parts};
+use hyper::body::Incoming;
+use postern_policy::CanonicalUrl;
+
+pub(crate) use self::form::{Form, Local, sort};
+use crate::{
+    audit::Door,
+    body::Paced,
+    book::{Book, Target},
+    call::{Call, Freight, Subject},
+    gateway,
+    headers::{self, Managed},
+    identify::Caller,
+    record::Record,
+    refuse::Refused,
+};
+
+/// Why a request says nothing that could be judged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unclear {
+    #[error("the request has more than one Host field")]
+    TwoHosts,
+    #[error("Host and the request line name different destinations")]
+    TwoDestinations,
+    #[error("the destination is not understood: {0}")]
+    Url(#[from] postern_policy::BadUrl),
+    #[error("the destination is not understood: {0}")]
+    Authority(#[from] postern_policy::BadAuthority),
+    #[error("the method is not understood: {0}")]
+    Method(#[from] postern_policy::NotAMethod),
+    #[error("CONNECT cannot be asked for inside HTTP/2 here")]
+    TunnelInHttp2,
+}
+
+/// Turns a request into a call, whichever way it came. What is learnt on the way is in the record even if this fails.
+pub(crate) async fn call(
+    book: &Book,
+    caller: &Caller,
+    (form, request): (Form, Request<Incoming>),
+    record: &mut Record,
+) -> Result<Call, Refused> {
+    record.line.door = Some(form.door());
+    match form {
+        Form::Connect => proxying::connect(book, request, record),
+        Form::Proxy => proxying::absolute(book, request, record),
+        Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
+        Form::Chat => gateway::call(book, caller, request, record).await,
+    }
+}
+
+/// What the two kinds of proxying and the tool addresses share once the URL is canonical.
+fn plain_call(
+    book: &Book,
+    (url, parts): (CanonicalUrl, Parts),
+    body: Incoming,
+    record: &mut Record,
+) -> Result<Call, Refused> {
+    let method = parts.method.as_str().parse().map_err(Unclear::from)?;
+    let (subject, target) = routed(book, &url);
+    let (url, in_query) = match &target.credential {
+        Some(credential) => credential.vacate(url),
+        None => (url, 0),
+    };
+    let mut headers = parts.headers;
+    let managed = match subject {
+        Subject::Host => Managed::No,
+        Subject::Tool(_) | Subject::Model(_) => Managed::Yes(
+            target
+                .credential
+                .as_ref()
+                .and_then(|credential| credential.header()),
+        ),
+    };
+    let dropped = headers::clean_request(&mut headers, managed) + in_query;
+    record.destination(&subject, &url, dropped);
+    let freight = Freight::Request(Paced::body(body, record.up.clone()));
+    Ok(Call {
+        method,
+        url,
+        subject,
+        target,
+        headers,
+        freight,
+    })
+}
+
+/// What a URL belongs to, from the URL alone.
+fn routed(book: &Book, url: &CanonicalUrl) -> (Subject, Arc<Target>) {
+    let found = book.rulebook.route(url).and_then(|route| {
+        let target = book.tools.get(route.tool())?;
+        Some((Subject::Tool(route.tool().clone()), Arc::clone(target)))
+    });
+    found.unwrap_or_else(|| (Subject::Host, Arc::default()))
+}
+
+/// Whether a method makes a tunnel.
+fn is_tunnel(method: &Method) -> bool {
+    *method == Method::CONNECT
+}
+
+impl Form {
+    fn door(&self) -> Door {
+        match self {
+            Self::Connect => Door::Connect,
+            Self::Proxy => Door::Proxy,
+            Self::Tool { .. } => Door::Tool,
+            Self::Chat => Door::Gateway,
+        }
+    }
+}

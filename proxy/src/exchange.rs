@@ -1,0 +1,109 @@
+//! The story of one egress request, told once and in order. Every step is a call into the room that does it; nothing is
+//! done here.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use postern_contract::{Code, Refusal};
+
+use crate::{
+    accept::Arrival,
+    audit::Sealed,
+    body::Body,
+    call::Freight,
+    decide::decide,
+    dial::Journey,
+    door::{self, Form, Unclear},
+    gate::Gate,
+    identify::CALLS_PER_SANDBOX_MAX,
+    inject::{self, Credential, Outbound},
+    record::Record,
+    refuse::Refused,
+    relay::relay,
+    tunnel::Tunnel,
+};
+
+/// What a call comes to.
+enum Outcome {
+    /// An answer, whose end waits for the audit.
+    Answer(Response<Body>),
+    /// A tunnel, whose end waits for the audit.
+    Tunnel(Tunnel),
+}
+
+/// A request that wants out, as far as its form could be made out.
+pub(crate) type Asked = (Result<Form, Unclear>, Request<Incoming>);
+
+/// Answers one request; there is one audit line for it, whatever happens.
+pub(crate) async fn exchange(gate: &Gate, arrival: &Arrival, asked: Asked) -> Response<Body> {
+    let mut record = Record::begin(&gate.audit, &gate.clock);
+    match story(gate, arrival, asked, &mut record).await {
+        Ok(Outcome::Answer(response)) => Sealed::response(response, record)
+            .unwrap_or_else(|unrecorded| Refused::from(unrecorded).answer()),
+        Ok(Outcome::Tunnel(tunnel)) => tunnel.open(&arrival.scope, record),
+        Err(refused) => record.refuse(refused),
+    }
+}
+
+async fn story(
+    gate: &Gate,
+    arrival: &Arrival,
+    (form, request): Asked,
+    record: &mut Record,
+) -> Result<Outcome, Refused> {
+    record.asked(&request);
+    let book = gate.book();
+    let caller = arrival.room.caller(request.headers(), record.number());
+    record.caller(&caller, book.generation);
+    record.share(arrival.room.share().ok_or_else(too_many)?);
+    gate.audit.ready()?;
+    record.ticket(gate.ledger.ticket().await?);
+
+    let call = door::call(&book, &caller, (form?, request), record).await?;
+    let permit = decide(&book, &caller, &call)?;
+    record.allowed(permit.rule());
+
+    // Replay: a call that the journal already holds is answered here. There is no journal yet.
+    // Approve: what a rule wants a human asked about was refused by `decide`. There are no approvals yet.
+    // Reserve: budget, grant and intent in one transaction. There are no budgets yet.
+
+    let journey = Journey {
+        permit: &permit,
+        private: call.target.private,
+        sandbox: &caller.sandbox,
+        credential: call.target.credential.as_ref().map(Credential::secret),
+        generation: book.generation,
+    };
+    let body = match call.freight {
+        Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),
+        Freight::Tunnel(agent) => {
+            let pipe = gate.dialer.pipe(&journey).await?;
+            record.reached(pipe.address, pipe.timings);
+            return Ok(Outcome::Tunnel(Tunnel { agent, pipe }));
+        }
+        Freight::Request(body) => body,
+    };
+    let leg = gate.dialer.reach(&journey).await?;
+    record.reached(leg.address(), leg.timings());
+    let addition = book.addition(&call.target)?;
+    record.credential(journey.credential);
+    let told = if call.target.forward_identity {
+        caller.told
+    } else {
+        Vec::new()
+    };
+    let ready = inject::apply(
+        &permit,
+        &leg,
+        addition,
+        Outbound::new(call.headers, told, body),
+    )?;
+    Ok(Outcome::Answer(relay(leg, ready, record).await?))
+}
+
+fn too_many() -> Refused {
+    let message = format!("A sandbox has at most {CALLS_PER_SANDBOX_MAX} calls under way at once.");
+    Refusal::new(Code::RateLimited, "too many calls", message).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Which header fields pass the gate and which stay behind. Never adds a credential; names are compared as a careless
+//! server would read them, with `_` for `-`.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The gate's own mark on its refusals; nobody else's passes, in either direction.
+pub(crate) const DECISION: HeaderName = HeaderName::from_static("x-postern-decision");
+
+/// Fields that belong to one connection (RFC 9110 section 7.6.1), and those that frame a message on it.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Fields by which an agent would show a credential.
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "cookie",
+];
+
+/// Fields that say who a call is for: only the gate's word counts.
+const IDENTITY: [&str; 4] = ["x-end-user-id", "x-run-id", "x-request-id", "x-action-id"];
+
+/// Fields that make a server act on another method, host or path than the one that was decided on.
+const MISLEADING: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-prefix",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// The most field names that one `Connection` field may name; more is an attack.
+const CONNECTION_NAMES_MAX: usize = 32;
+
+/// Whose credentials an agent's request may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Managed<'a> {
+    /// The gate adds credentials here, so the agent's own stay behind; the tool's credential field has this name.
+    Yes(Option<&'a str>),
+    /// No tool and no model: what the agent shows is its own affair.
+    No,
+}
+
+/// Takes out of a request everything that must not pass. Returns how many credentials the agent had tried to show.
+pub(crate) fn clean_request(headers: &mut HeaderMap, managed: Managed<'_>) -> u32 {
+    remove_hops(headers);
+    let mut dropped = 0;
+    let mut retired: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        let plain = name.as_str().replace('_', "-");
+        let shown = match managed {
+            Managed::Yes(own) => {
+                CREDENTIALS.contains(&plain.as_str())
+                    || own.is_some_and(|own| plain.eq_ignore_ascii_case(&own.replace('_', "-")))
+            }
+            Managed::No => plain == "proxy-authorization",
+        };
+        if shown {
+            dropped += u32::try_from(headers.get_all(name).iter().count()).unwrap_or(u32::MAX);
+        }
+        if shown || is_ours(&plain) || MISLEADING.contains(&plain.as_str()) {
+            retired.push(name.clone());
+        }
+    }
+    for name in retired {
+        headers.remove(name);
+    }
+    // The server side has answered `Expect: 100-continue` already; `Host` is made from the canonical URL.
+    headers.remove(header::EXPECT);
+    headers.remove(header::HOST);
+    dropped
+}
+
+/// Takes out of an upstream's answer what belongs to its connection or to the gate.
+pub(crate) fn clean_response(headers: &mut HeaderMap) {
+    remove_hops(headers);
+    headers.remove(DECISION);
+    headers.remove(header::PROXY_AUTHENTICATE);
+}
+
+/// Keeps only fields of a list; for providers, who get what a model call needs and nothing else.
+pub(crate) fn keep_only(headers: &mut HeaderMap, allowed: &[HeaderName]) {
+    let mut kept = HeaderMap::with_capacity(allowed.len());
+    for name in allowed {
+        for value in headers.get_all(name) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    *headers = kept;
+}
+
+fn is_ours(plain: &str) -> bool {
+    IDENTITY.contains(&plain) || plain.starts_with("x-tool-") || plain.starts_with("x-postern-")
+}
+
+/// Removes connection fields and everything that `Connection` names. This happens before a credential is added, so
+/// `Connection: authorization` strips nothing of the gate's.
+fn remove_hops(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| HeaderValue::to_str(value).ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
+        .take(CONNECTION_NAMES_MAX)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn what_an_agent_shows_of_itself_stays_behind() {
+        let mut headers = map(&[
+            ("authorization", "Bearer mine"),
+            ("authorization", "Bearer mine too"),
+            ("cookie", "a=b"),
+            ("x_api_key", "k"),
+            ("x-run-id", "run_1"),
+            ("x_end_user_id", "root"),
+            ("x-tool-name", "t"),
+            ("x-postern-decision", "allow"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(clean_request(&mut headers, Managed::Yes(None)), 4);
+        assert_eq!(names(&headers), ["accept"]);
+    }
+
+    #[test]
+    fn a_tools_own_credential_field_is_one() {
+        let mut headers = map(&[("x-token", "mine"), ("x_token", "mine"), ("x-other", "1")]);
+        assert_eq!(
+            clean_request(&mut headers, Managed::Yes(Some("X-Token"))),
+            2
+        );
+        assert_eq!(names(&headers), ["x-other"]);
+    }
+
+    #[test]
+    fn towards_a_host_that_is_no_tool_the_agents_own_credentials_pass() {
+        let mut headers = map(&[
+            ("authorization", "mine"),
+            ("proxy-authorization", "Basic x"),
+        ]);
+        assert_eq!(clean_request(&mut headers, Managed::No), 1);
+        assert_eq!(names(&headers), ["authorization"]);
+    }
+
+    #[test]
+    fn fields_of_one_connection_and_those_it_names_are_removed() {
+        let mut headers = map(&[
+            ("connection", "close, x-secret-hop"),
+            ("connection", "upgrade"),
+            ("x-secret-hop", "1"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAAQ"),
+            ("te", "trailers"),
+            ("content-length", "3"),
+        ]);
+        clean_request(&mut headers, Managed::Yes(None));
+        assert_eq!(names(&headers), ["content-length"]);
+    }
+
+    #[test]
+    fn a_connection_field_cannot_take_the_length_away() {
+        let mut headers = map(&[("connection", "content-length"), ("content-length", "3")]);
+        clean_request(&mut headers, Managed::Yes(None));
+        assert_eq!(names(&headers), ["content-length"]);
+    }
+
+    #[test]
+    fn fields_that_mislead_a_server_are_removed() {
+        let mut headers = map(&[
+            ("x-http-method-override", "DELETE"),
+            ("x_http_method_override", "DELETE"),
+            ("x-forwarded-host", "evil.example"),
+            ("forwarded", "host=evil.example"),
+        ]);
+        clean_request(&mut headers, Managed::Yes(None));
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn an_upstream_cannot_speak_as_the_gate() {
+        let mut headers = map(&[
+            ("x-postern-decision", "refused"),
+            ("content-type", "text/plain"),
+        ]);
+        clean_response(&mut headers);
+        assert_eq!(names(&headers), ["content-type"]);
+    }
+}

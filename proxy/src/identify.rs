@@ -1,0 +1,309 @@
+//! Who is calling: the sandbox by its listener, the agent by its sandbox, the run by a hint that must be true. Never
+//! believes what agent code says about a user, an action or a tool call.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use postern_contract::{AgentName, RequestId, RunId, SandboxId, link::Origin};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The most runs at once in one sandbox.
+pub(crate) const RUNS_PER_SANDBOX_MAX: usize = 1024;
+
+/// The most calls of one sandbox that are under way at once, tunnels and streams included.
+pub(crate) const CALLS_PER_SANDBOX_MAX: usize = 1024;
+
+/// The most identity fields of one call that are passed on.
+const TOLD_MAX: usize = 16;
+
+const RUN: HeaderName = HeaderName::from_static("x-run-id");
+const USER: HeaderName = HeaderName::from_static("x-end-user-id");
+const REQUEST: HeaderName = HeaderName::from_static("x-request-id");
+const ACTION: HeaderName = HeaderName::from_static("x-action-id");
+
+/// A sandbox as the gate knows it.
+pub(crate) struct Room {
+    pub(crate) sandbox: SandboxId,
+    pub(crate) agent: AgentName,
+    pub(crate) origin: Origin,
+    runs: Mutex<BTreeMap<RunId, Option<String>>>,
+    shares: Arc<Semaphore>,
+}
+
+/// Whose call it is.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) sandbox: SandboxId,
+    pub(crate) agent: AgentName,
+    /// The run, or why none is believed.
+    pub(crate) run: Result<RunId, Doubt>,
+    /// The end user of that run, if the runtime named one.
+    pub(crate) user: Option<String>,
+    /// What a tool that asks for identity may be told.
+    pub(crate) told: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why no run is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Doubt {
+    #[error("no run is active in this sandbox")]
+    NoneActive,
+    #[error("several runs are active here, so `X-Run-ID` must say which one it is")]
+    Several,
+    #[error("the run that `X-Run-ID` names is not active in this sandbox")]
+    NotActive,
+}
+
+/// There are too many runs already.
+#[derive(Debug, thiserror::Error)]
+#[error("a sandbox has at most {RUNS_PER_SANDBOX_MAX} runs at once")]
+pub(crate) struct TooManyRuns;
+
+impl Room {
+    pub(crate) fn new(sandbox: SandboxId, agent: AgentName, origin: Origin) -> Self {
+        let shares = Arc::new(Semaphore::new(CALLS_PER_SANDBOX_MAX));
+        Self {
+            sandbox,
+            agent,
+            origin,
+            runs: Mutex::default(),
+            shares,
+        }
+    }
+
+    /// A place for one more call; `None` when they are used up.
+    pub(crate) fn share(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shares).try_acquire_owned().ok()
+    }
+
+    /// A run is active here from now on.
+    pub(crate) fn run_started(&self, run: RunId, user: Option<String>) -> Result<(), TooManyRuns> {
+        let mut runs = self.runs();
+        if runs.len() >= RUNS_PER_SANDBOX_MAX && !runs.contains_key(&run) {
+            return Err(TooManyRuns);
+        }
+        runs.insert(run, user);
+        Ok(())
+    }
+
+    /// A run is over.
+    pub(crate) fn run_ended(&self, run: &RunId) {
+        self.runs().remove(run);
+    }
+
+    /// Who makes a request with these header fields.
+    pub(crate) fn caller(self: &Arc<Self>, headers: &HeaderMap, request: &RequestId) -> Caller {
+        let hint = run_hint(headers);
+        let (run, user) = match (self.origin, hint) {
+            (Origin::Runtime, Some(hint)) => (
+                hint.parse().map_err(|_| Doubt::NotActive),
+                text(headers, &USER),
+            ),
+            (Origin::Runtime, None) => {
+                let (run, user) = self.active(None);
+                (run, text(headers, &USER).or(user))
+            }
+            (Origin::Sandbox, hint) => self.active(hint.as_deref()),
+        };
+        let told = self.told(headers, (run.as_ref().ok(), user.as_deref()), request);
+        Caller {
+            sandbox: self.sandbox.clone(),
+            agent: self.agent.clone(),
+            run,
+            user,
+            told,
+        }
+    }
+
+    /// The active run that a hint names; without a hint the only one.
+    fn active(&self, hint: Option<&str>) -> (Result<RunId, Doubt>, Option<String>) {
+        let runs = self.runs();
+        let mut all = runs.iter();
+        let found = match hint {
+            Some(hint) => all
+                .find(|(run, _)| run.as_str() == hint)
+                .ok_or(Doubt::NotActive),
+            None => match (all.next(), all.next()) {
+                (Some(only), None) => Ok(only),
+                (None, _) => Err(Doubt::NoneActive),
+                (Some(_), Some(_)) => Err(Doubt::Several),
+            },
+        };
+        match found {
+            Ok((run, user)) => (Ok(run.clone()), user.clone()),
+            Err(doubt) => (Err(doubt), None),
+        }
+    }
+
+    /// What is known to be true. In a sandbox the run is a hint, so neither it nor its user is anything that a tool
+    /// should rely on: only the request's number is told.
+    fn told(
+        &self,
+        headers: &HeaderMap,
+        (run, user): (Option<&RunId>, Option<&str>),
+        request: &RequestId,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        let mut told = Vec::new();
+        if self.origin == Origin::Runtime {
+            told.extend(run.and_then(|run| Some((RUN, value(run.as_str())?))));
+            told.extend(user.and_then(|user| Some((USER, value(user)?))));
+            let named = headers
+                .iter()
+                .filter(|(name, _)| **name == ACTION || name.as_str().starts_with("x-tool-"));
+            told.extend(
+                named
+                    .take(TOLD_MAX)
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
+        let believed = text(headers, &REQUEST).filter(|_| self.origin == Origin::Runtime);
+        let number = believed.and_then(|text| text.parse::<RequestId>().ok());
+        told.extend(
+            value(number.as_ref().unwrap_or(request).as_str()).map(|value| (REQUEST, value)),
+        );
+        told
+    }
+
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<RunId, Option<String>>> {
+        // A map that a panic interrupted is still a map.
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a request says about its run: `X-Run-ID`, or the user of the proxy's URL (`http://RUN@127.127.0.1:4180`), since
+/// clients that speak through a proxy cannot add a field to CONNECT.
+fn run_hint(headers: &HeaderMap) -> Option<String> {
+    if headers.contains_key(&RUN) {
+        return Some(text(headers, &RUN).unwrap_or_default());
+    }
+    let basic = text(headers, &header::PROXY_AUTHORIZATION)?;
+    let (scheme, encoded) = basic.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, _password) = decoded.split_once(':')?;
+    (!user.is_empty()).then(|| user.to_owned())
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(origin: Origin) -> Arc<Room> {
+        Arc::new(Room::new(
+            SandboxId::fresh(),
+            "desk".parse().unwrap(),
+            origin,
+        ))
+    }
+
+    fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn run(text: &str) -> RunId {
+        text.parse().unwrap()
+    }
+
+    fn caller(room: &Arc<Room>, pairs: &[(&'static str, &str)]) -> Caller {
+        room.caller(&fields(pairs), &RequestId::fresh())
+    }
+
+    fn told(caller: &Caller) -> Vec<(&str, &str)> {
+        caller
+            .told
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_sandbox_is_believed_only_about_its_own_active_runs() {
+        let room = room(Origin::Sandbox);
+        assert_eq!(caller(&room, &[]).run, Err(Doubt::NoneActive));
+        room.run_started(run("run_1"), Some("ada".to_owned()))
+            .unwrap();
+        assert_eq!(caller(&room, &[]).run, Ok(run("run_1")));
+        assert_eq!(
+            caller(&room, &[("x-run-id", "run_9")]).run,
+            Err(Doubt::NotActive)
+        );
+        room.run_started(run("run_2"), None).unwrap();
+        assert_eq!(caller(&room, &[]).run, Err(Doubt::Several));
+        let second = caller(&room, &[("x-run-id", "run_2")]);
+        assert_eq!((second.run, second.user), (Ok(run("run_2")), None));
+        room.run_ended(&run("run_2"));
+        assert_eq!(
+            caller(&room, &[("x-run-id", "run_2")]).run,
+            Err(Doubt::NotActive)
+        );
+    }
+
+    #[test]
+    fn a_sandbox_cannot_name_its_user_or_its_action() {
+        let room = room(Origin::Sandbox);
+        room.run_started(run("run_1"), None).unwrap();
+        let forged = [
+            ("x-end-user-id", "root"),
+            ("x-action-id", "a"),
+            ("x-tool-name", "t"),
+        ];
+        let caller = caller(&room, &forged);
+        assert_eq!(caller.user, None);
+        assert_eq!(told(&caller).len(), 1);
+        assert_eq!(told(&caller)[0].0, "x-request-id");
+    }
+
+    #[test]
+    fn the_run_can_stand_in_the_proxys_url() {
+        let room = room(Origin::Sandbox);
+        room.run_started(run("run_1"), None).unwrap();
+        room.run_started(run("run_2"), None).unwrap();
+        let basic = format!("Basic {}", STANDARD.encode("run_2:"));
+        assert_eq!(
+            caller(&room, &[("proxy-authorization", &basic)]).run,
+            Ok(run("run_2"))
+        );
+    }
+
+    #[test]
+    fn the_runtime_is_believed() {
+        let fields = [
+            ("x-run-id", "run_7"),
+            ("x-end-user-id", "ada"),
+            ("x-action-id", "act_1"),
+            ("x-tool-call-id", "call_1"),
+            ("x-request-id", "req_1"),
+        ];
+        let caller = caller(&room(Origin::Runtime), &fields);
+        assert_eq!(
+            (&caller.run, caller.user.as_deref()),
+            (&Ok(run("run_7")), Some("ada"))
+        );
+        for (name, value) in fields {
+            assert!(told(&caller).contains(&(name, value)), "{name}");
+        }
+    }
+
+    #[test]
+    fn runs_are_bounded() {
+        let room = room(Origin::Sandbox);
+        for _ in 0..RUNS_PER_SANDBOX_MAX {
+            room.run_started(RunId::fresh(), None).unwrap();
+        }
+        assert!(room.run_started(RunId::fresh(), None).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! A query parameter, for tools that want their key in the URL. Never part of the URL that is decided on, shown or
+//! written down: it is appended on the wire alone.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use postern_contract::{Secret, SecretName};
+use postern_policy::CanonicalQuery;
+use serde::Deserialize;
+
+use super::{Kind, Outbound, Place, Unfit};
+
+/// Everything but the unreserved characters of RFC 3986.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// `{ kind = "query", name = "key", secret = "NAME" }`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    name: Parameter,
+    secret: SecretName,
+}
+
+/// A parameter's name: not empty.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct Parameter(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("a query parameter needs a name")]
+struct NoName;
+
+impl TryFrom<String> for Parameter {
+    type Error = NoName;
+
+    fn try_from(text: String) -> Result<Self, NoName> {
+        if text.is_empty() {
+            Err(NoName)
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl Kind for Query {
+    fn secret(&self) -> &SecretName {
+        &self.secret
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place::Query(&self.name.0)
+    }
+
+    fn add(&self, secret: &Secret, outbound: &mut Outbound) -> Result<(), Unfit> {
+        let name = percent_encode(self.name.0.as_bytes(), ENCODED);
+        let value = percent_encode(secret.expose(), ENCODED);
+        outbound.parameter = Some(format!("{name}={value}"));
+        Ok(())
+    }
+}
+
+/// A query without the parameter of this name, and how often the agent had put it there.
+pub(super) fn without(query: &CanonicalQuery, name: &str) -> (Option<CanonicalQuery>, u32) {
+    let is_own = |pair: &&str| {
+        let key = pair.split('=').next().unwrap_or(pair).replace('+', " ");
+        percent_decode_str(&key)
+            .collect::<Vec<u8>>()
+            .eq_ignore_ascii_case(name.as_bytes())
+    };
+    let pairs = query.as_str().split('&');
+    let dropped = pairs.clone().filter(is_own).count();
+    if dropped == 0 {
+        return (Some(query.clone()), 0);
+    }
+    let kept: Vec<&str> = pairs.filter(|pair| !is_own(pair)).collect();
+    // Pairs of a canonical query make a canonical query again.
+    let rest = if kept.is_empty() {
+        None
+    } else {
+        kept.join("&").parse().ok()
+    };
+    (rest, u32::try_from(dropped).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_is_encoded_whole() {
+        let query: Query = serde_json::from_str(r#"{"name":"api key","secret":"a"}"#).unwrap();
+        let mut outbound = Outbound::new(http::HeaderMap::new(), Vec::new(), crate::body::empty());
+        query
+            .add(&Secret::new(b"k&x=1#/?".to_vec()), &mut outbound)
+            .unwrap();
+        assert_eq!(
+            outbound.parameter.as_deref(),
+            Some("api%20key=k%26x%3D1%23%2F%3F")
+        );
+    }
+
+    #[test]
+    fn the_agents_own_parameter_stays_behind_however_it_is_spelt() {
+        let query = "a=1&key=mine&%6bey=mine&KEY=mine&b".parse().unwrap();
+        let (rest, dropped) = without(&query, "key");
+        assert_eq!((rest.unwrap().as_str(), dropped), ("a=1&b", 3));
+        let (rest, dropped) = without(&"key=mine".parse().unwrap(), "key");
+        assert_eq!((rest, dropped), (None, 1));
+    }
+
+    #[test]
+    fn a_nameless_parameter_is_refused() {
+        assert!(serde_json::from_str::<Query>(r#"{"name":"","secret":"a"}"#).is_err());
+    }
+}

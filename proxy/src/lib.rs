@@ -1,0 +1,114 @@
+//! postern-proxy, the gate: the only process that reads secrets and the only one that opens connections to the world for
+//! an agent. Never runs agent code, and never lets a call out that no rule allows.
+//!
+//! One request, from file to file:
+//! ```text
+//! link      which sandboxes there are, and their listeners
+//! accept ─▶ door/ (its form) ─▶ exchange, the whole story:
+//!           identify ─▶ door/ (canonical URL, route) ─▶ decide ─▶ dial/ ─▶ inject/ ─▶ relay ─▶ audit/
+//!                       gateway/ (models)              tunnel (CONNECT)          refuse (every no)
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod audit;
+mod body;
+mod book;
+mod call;
+mod config;
+mod decide;
+mod dial;
+mod door;
+mod exchange;
+mod gate;
+mod gateway;
+mod headers;
+mod identify;
+pub mod inject;
+mod ledger;
+mod link;
+mod options;
+mod record;
+mod refuse;
+mod relay;
+mod scope;
+mod secret;
+mod start;
+mod tunnel;
+
+pub use config::{Checked, Config, check};
+pub use decide::Permit;
+pub use dial::VerifiedLeg;
+pub use options::Options;
+pub use start::{Place, RunError, run};
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use postern_daemon::{
+    Shutdown,
+    lifeline::{self, Boot},
+    logs, process,
+};
+
+/// The exit code for a config or a command line that is wrong.
+const EXIT_CONFIG: u8 = 2;
+
+/// The exit code for a gate that could not start or go on.
+const EXIT_RUN: u8 = 1;
+
+/// The program: reads its command line, runs until it is asked to stop, and says in one line why if it cannot.
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::try_parse_from(args) {
+        Ok(options) => options,
+        Err(usage) => {
+            drop(usage.print());
+            return if usage.use_stderr() {
+                ExitCode::from(EXIT_CONFIG)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match start(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, why)) => {
+            drop(writeln!(std::io::stderr(), "postern-proxy: {why}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn start(options: &Options) -> Result<(), (u8, String)> {
+    let cannot = |error: std::io::Error| (EXIT_RUN, error.to_string());
+    process::harden().map_err(cannot)?;
+    let boot = if options.lifeline {
+        lifeline::read_boot().map_err(|error| (EXIT_RUN, format!("standard input: {error}")))?
+    } else {
+        Boot::default()
+    };
+    logs::init(logs::Format::Text);
+    let config = Config::read(&options.config).map_err(|error| (EXIT_CONFIG, error.to_string()))?;
+    let tasks = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(cannot)?;
+    let place = Place {
+        state: &options.state,
+        link: &options.link,
+        runtime_uid: options
+            .runtime_uid
+            .unwrap_or_else(|| nix::unistd::getuid().as_raw()),
+        token: boot.link_token,
+    };
+    tasks.block_on(async {
+        let shutdown = Shutdown::from_signals(options.lifeline).map_err(cannot)?;
+        run(config, place, shutdown)
+            .await
+            .map_err(|error| match &error {
+                RunError::Config(_) => (EXIT_CONFIG, error.to_string()),
+                _ => (EXIT_RUN, error.to_string()),
+            })
+    })
+}

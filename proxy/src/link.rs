@@ -1,0 +1,237 @@
+//! The gate's side of the link: learns from posternd, and from nobody else, which sandboxes there are and which runs are
+//! active. Never believes a peer that is not the configured user, and closes every listener when the link ends.
+//!
+//! ```text
+//! accept ─▶ uid as configured? ─▶ Hello with version and token ─▶ SandboxStarted … SandboxEnded ─▶ end: all closed
+//!    ▲                                                                                              │
+//!    └──────────────────────────────── one runtime at a time ◀───────────────────────────────────────┘
+//! ```
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use postern_contract::{
+    AgentName, SandboxId, Secret,
+    link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate},
+};
+use postern_daemon::channel::{Channel, ChannelError, Listener as LinkListener};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    accept::Listener,
+    gate::Gate,
+    identify::Room,
+    scope::{Life, Scope},
+};
+
+/// The most sandboxes at once.
+const SANDBOXES_MAX: usize = 4096;
+
+/// How long a peer may take to say Hello.
+const HELLO_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait after an accept that failed.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Who may speak.
+pub(crate) struct Credentials {
+    /// The runtime's user.
+    pub(crate) uid: u32,
+    /// The token of this boot, where there is one.
+    pub(crate) token: Option<Secret>,
+}
+
+/// Why a conversation ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the peer's user {0} is not the runtime's")]
+    Stranger(u32),
+    #[error("no Hello came in time")]
+    NoHello,
+    #[error("{0}")]
+    BadHello(&'static str),
+    #[error("message {0} is out of order")]
+    OutOfOrder(u64),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("the peer cannot be told: {0}")]
+    Peer(#[from] std::io::Error),
+}
+
+/// Serves one runtime after the other. `connected` says whether there is one.
+pub(crate) async fn serve(
+    listener: LinkListener,
+    gate: Arc<Gate>,
+    credentials: Credentials,
+    connected: watch::Sender<bool>,
+) {
+    loop {
+        let channel = match listener.accept().await {
+            Ok(channel) => channel,
+            Err(error) => {
+                tracing::warn!(%error, "the link could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let mut rooms = Rooms {
+            gate: Arc::clone(&gate),
+            open: BTreeMap::new(),
+        };
+        match rooms.converse(&channel, &credentials, &connected).await {
+            Ok(()) => tracing::info!("the runtime is gone"),
+            Err(ended) => tracing::warn!(%ended, "the link ended"),
+        }
+        rooms.close_all().await;
+        connected.send_replace(false);
+    }
+}
+
+/// The sandboxes of one conversation.
+struct Rooms {
+    gate: Arc<Gate>,
+    open: BTreeMap<SandboxId, (Arc<Room>, Life)>,
+}
+
+impl Rooms {
+    async fn converse(
+        &mut self,
+        channel: &Channel,
+        credentials: &Credentials,
+        connected: &watch::Sender<bool>,
+    ) -> Result<(), Ended> {
+        let uid = channel.peer()?.uid;
+        if uid != credentials.uid {
+            return Err(Ended::Stranger(uid));
+        }
+        let first = timeout(HELLO_MAX, channel.receive::<ToGate>()).await;
+        let Some((first, _)) = first.map_err(|_| Ended::NoHello)?? else {
+            return Ok(());
+        };
+        let mut last = first.seq;
+        if let Err(why) = check_hello(&first.news, credentials) {
+            reply(channel, last, refused(why)).await?;
+            return Err(Ended::BadHello(why));
+        }
+        reply(channel, last, Reply::Done).await?;
+        connected.send_replace(true);
+        tracing::info!("the runtime is here");
+        while let Some((message, fds)) = channel.receive::<ToGate>().await? {
+            if message.seq <= last {
+                return Err(Ended::OutOfOrder(message.seq));
+            }
+            last = message.seq;
+            let answer = self.take(message.news, fds).await.unwrap_or_else(refused);
+            reply(channel, last, answer).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes one piece of news in, or says why not.
+    async fn take(&mut self, news: News, fds: Vec<OwnedFd>) -> Result<Reply, String> {
+        match news {
+            News::Hello { .. } => return Err("Hello comes once".to_owned()),
+            News::SandboxStarted {
+                sandbox,
+                agent,
+                origin,
+                listeners,
+            } => {
+                self.open(sandbox, (agent, origin), &listeners, fds)?;
+            }
+            News::SandboxEnded { sandbox } => self.close(&sandbox).await?,
+            News::RunStarted { sandbox, run, user } => {
+                let started = self.room(&sandbox)?.run_started(run, user);
+                started.map_err(|error| error.to_string())?;
+            }
+            News::RunEnded { sandbox, run } => self.room(&sandbox)?.run_ended(&run),
+            News::Status => return Ok(Reply::Status(self.gate.status(self.open.len()))),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn open(
+        &mut self,
+        sandbox: SandboxId,
+        (agent, origin): (AgentName, Origin),
+        kinds: &[ListenerKind],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        if self.open.contains_key(&sandbox) {
+            return Err(format!("there is a sandbox {sandbox} already"));
+        }
+        if self.open.len() >= SANDBOXES_MAX {
+            return Err(format!("there are {SANDBOXES_MAX} sandboxes already"));
+        }
+        if !self.gate.book().agents.contains_key(&agent) {
+            return Err(format!("the gate's config has no agent `{agent}`"));
+        }
+        if kinds.len() != fds.len() {
+            return Err(format!(
+                "{} listeners were named and {} came",
+                kinds.len(),
+                fds.len()
+            ));
+        }
+        let listeners = fds
+            .into_iter()
+            .map(Listener::from_fd)
+            .collect::<Result<Vec<_>, _>>();
+        let listeners = listeners.map_err(|error| format!("a listener is of no use: {error}"))?;
+        let room = Arc::new(Room::new(sandbox.clone(), agent, origin));
+        let (life, scope): (Life, Scope) = Life::begin();
+        for listener in listeners {
+            listener.serve(&self.gate, &room, &scope);
+        }
+        tracing::info!(%sandbox, agent = %room.agent, ?origin, "a sandbox opens");
+        self.open.insert(sandbox, (room, life));
+        Ok(())
+    }
+
+    async fn close(&mut self, sandbox: &SandboxId) -> Result<(), String> {
+        let (_, life) = self.open.remove(sandbox).ok_or_else(|| unknown(sandbox))?;
+        life.end().await;
+        self.gate.dialer.forget(sandbox);
+        tracing::info!(%sandbox, "a sandbox closed");
+        Ok(())
+    }
+
+    async fn close_all(&mut self) {
+        while let Some((sandbox, (_, life))) = self.open.pop_first() {
+            life.end().await;
+            self.gate.dialer.forget(&sandbox);
+        }
+    }
+
+    fn room(&self, sandbox: &SandboxId) -> Result<&Room, String> {
+        self.open
+            .get(sandbox)
+            .map(|(room, _)| &**room)
+            .ok_or_else(|| unknown(sandbox))
+    }
+}
+
+fn check_hello(news: &News, credentials: &Credentials) -> Result<(), &'static str> {
+    let News::Hello { version, token } = news else {
+        return Err("Hello comes first");
+    };
+    if *version != LINK_VERSION {
+        return Err("the gate speaks another version of the link");
+    }
+    match (&credentials.token, token) {
+        (None, _) => Ok(()),
+        (Some(wanted), Some(shown)) if wanted.is(shown.as_bytes()) => Ok(()),
+        (Some(_), _) => Err("the token of this boot is missing or wrong"),
+    }
+}
+
+fn unknown(sandbox: &SandboxId) -> String {
+    format!("there is no sandbox {sandbox}")
+}
+
+fn refused(why: impl Into<String>) -> Reply {
+    Reply::Refused { why: why.into() }
+}
+
+async fn reply(channel: &Channel, re: u64, reply: Reply) -> Result<(), ChannelError> {
+    channel.send(&FromGate { re, reply }, &[]).await
+}

@@ -1,0 +1,238 @@
+//! What is learnt about one call while it happens, and its one line in the audit at the end, however it ends. Never
+//! decides anything.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use http::{Request, Response, StatusCode};
+use postern_contract::{Code, RequestId, SecretName};
+use postern_daemon::Clock;
+use postern_policy::CanonicalUrl;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    audit::{Audit, Decision, Line, Timings, Unrecorded},
+    body::Body,
+    call::Subject,
+    identify::Caller,
+    ledger::Ticket,
+    refuse::Refused,
+};
+
+/// Body bytes that passed in one direction.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Count(Arc<AtomicU64>);
+
+impl Count {
+    /// Some more passed.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// All that passed so far.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The record of one call. Dropped before it is closed, it writes that the agent went away.
+pub(crate) struct Record {
+    /// The line so far.
+    pub(crate) line: Line,
+    /// Body bytes from the agent.
+    pub(crate) up: Count,
+    /// Body bytes to the agent.
+    pub(crate) down: Count,
+    request: RequestId,
+    at_ms: i64,
+    started: Instant,
+    audit: Audit,
+    clock: Clock,
+    ticket: Option<Ticket>,
+    share: Option<OwnedSemaphorePermit>,
+    closed: bool,
+}
+
+impl Record {
+    /// A call has come.
+    pub(crate) fn begin(audit: &Audit, clock: &Clock) -> Self {
+        let (request, at_ms) = (RequestId::fresh(), clock.unix_ms());
+        let line = Line {
+            time: postern_daemon::clock::rfc3339(at_ms),
+            request: Some(request.clone()),
+            ..Line::default()
+        };
+        Self {
+            line,
+            up: Count::default(),
+            down: Count::default(),
+            request,
+            at_ms,
+            started: clock.now(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            ticket: None,
+            share: None,
+            closed: false,
+        }
+    }
+
+    /// The gate's own number for the call.
+    pub(crate) fn number(&self) -> &RequestId {
+        &self.request
+    }
+
+    /// What was asked for, in the agent's own words until the canonical ones are known.
+    pub(crate) fn asked<B>(&mut self, request: &Request<B>) {
+        self.line.method = Some(crate::audit::cut(request.method().as_str()));
+        self.line.path = Some(crate::audit::cut(request.uri().path()));
+    }
+
+    /// Whose call it is, and the policy it meets.
+    pub(crate) fn caller(&mut self, caller: &Caller, generation: u64) {
+        self.line.sandbox = Some(caller.sandbox.clone());
+        self.line.agent = Some(caller.agent.clone());
+        self.line.run = caller.run.clone().ok();
+        self.line.user.clone_from(&caller.user);
+        self.line.policy_generation = generation;
+    }
+
+    /// Holds the call's place among those of its sandbox until the record is closed.
+    pub(crate) fn share(&mut self, share: OwnedSemaphorePermit) {
+        self.share = Some(share);
+    }
+
+    /// Holds the call's place in the ledger.
+    pub(crate) fn ticket(&mut self, ticket: Ticket) {
+        self.ticket = Some(ticket);
+    }
+
+    /// Where it goes, and how many credentials of the agent's own stayed behind.
+    pub(crate) fn destination(&mut self, subject: &Subject, url: &CanonicalUrl, dropped: u32) {
+        let authority = url.authority();
+        self.line.authority = Some(format!("{}://{authority}", authority.scheme()));
+        self.line.path = Some(crate::audit::cut(url.path().as_str()));
+        self.line.tool = subject.tool().cloned();
+        self.line.model = subject.model().cloned();
+        self.line.dropped_credentials = dropped;
+    }
+
+    /// A rule, or the agent's own list of models, let it pass.
+    pub(crate) fn allowed(&mut self, rule: &str) {
+        self.line.decision = Decision::Allowed;
+        self.line.rule = Some(rule.to_owned());
+    }
+
+    /// A connection to the destination stands.
+    pub(crate) fn reached(&mut self, address: SocketAddr, timings: Timings) {
+        self.line.address = Some(address);
+        self.line.timings = timings;
+    }
+
+    /// This credential goes along.
+    pub(crate) fn credential(&mut self, name: Option<&SecretName>) {
+        self.line.credential = name.cloned();
+    }
+
+    /// The first byte of the upstream's answer is here.
+    pub(crate) fn first_byte(&mut self) {
+        self.line.timings.first_byte_us = Some(self.elapsed_us());
+    }
+
+    /// The agent sees this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.line.status = Some(status.as_u16());
+    }
+
+    /// Bytes are on their way to the agent.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.down.add(bytes);
+    }
+
+    /// Writes that the call was refused, and gives the answer that says so; if that cannot be written, another.
+    pub(crate) fn refuse(mut self, refused: Refused) -> Response<Body> {
+        let named = self.line.tool.as_ref().map(ToString::to_string);
+        let named = named.or_else(|| self.line.model.as_ref().map(ToString::to_string));
+        let refused = refused.about(named.as_deref());
+        let refusal = refused.refusal();
+        self.line.decision = Decision::Refused;
+        self.line.reason = Some(refusal.code);
+        self.line.rule = refusal.rule.clone().or_else(|| self.line.rule.take());
+        let answer = refused.answer();
+        self.answered(answer.status());
+        match self.close(None) {
+            Ok(()) => answer,
+            Err(unrecorded) => Refused::from(unrecorded).answer(),
+        }
+    }
+
+    /// Writes the line; the second time does nothing.
+    pub(crate) fn close(&mut self, cut: Option<&str>) -> Result<(), Unrecorded> {
+        if std::mem::replace(&mut self.closed, true) {
+            return Ok(());
+        }
+        self.line.bytes_up = self.up.get();
+        self.line.bytes_down = self.down.get();
+        self.line.timings.total_us = Some(self.elapsed_us());
+        self.line.cut = cut.map(str::to_owned);
+        self.share = None;
+        let written = self.audit.append(&self.line);
+        if let Some(ticket) = self.ticket.take() {
+            ticket.keep(self.decision());
+        }
+        written
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        micros(self.clock.now().saturating_duration_since(self.started))
+    }
+
+    /// The line as the store keeps it.
+    fn decision(&self) -> Option<postern_store::gate::Decision> {
+        let line = &self.line;
+        let tool = line.tool.as_ref().map(ToString::to_string);
+        Some(postern_store::gate::Decision {
+            id: self.request.clone(),
+            at_ms: self.at_ms,
+            sandbox: line.sandbox.clone()?,
+            agent: line.agent.clone()?,
+            run: line.run.clone(),
+            tool: tool.or_else(|| line.model.as_ref().map(ToString::to_string)),
+            ruling: ruling(line),
+            rule: line.rule.clone(),
+            code: line.reason,
+            method: line.method.clone().unwrap_or_default(),
+            authority: line.authority.clone().unwrap_or_default(),
+            path: line.path.clone().unwrap_or_default(),
+            status: line.status,
+            credential: line.credential.as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+fn ruling(line: &Line) -> postern_store::gate::Ruling {
+    use postern_store::gate::Ruling;
+    match (line.decision, line.reason) {
+        (Decision::Allowed, _) => Ruling::Allowed,
+        (Decision::Refused, Some(Code::ApprovalRequired)) => Ruling::ApprovalRequired,
+        (Decision::Refused, _) => Ruling::Denied,
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // Nobody is left to tell; the log's own trouble refuses the calls to come.
+        drop(self.close(Some("the agent or its sandbox went away")));
+    }
+}
+
+/// A span in whole microseconds.
+pub(crate) fn micros(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,172 @@
+//! The one place where errors become answers. Never says more than an agent may know, and never says no without a code.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use postern_contract::{Code, Refusal};
+use postern_policy::Pending;
+
+use crate::{
+    audit::Unrecorded,
+    body::{self, Body},
+    dial::Unreached,
+    door::Unclear,
+    headers::DECISION,
+    inject::Misdirected,
+    ledger::NotKept,
+    relay::Broken,
+};
+
+/// How long a client should wait when the gate has too much to do, in seconds.
+const RETRY_AFTER_S: &str = "1";
+
+/// A call that will not be made, or not be answered.
+#[derive(Debug)]
+pub(crate) struct Refused(Box<Refusal>);
+
+impl Refused {
+    /// A rule wants a human asked.
+    pub(crate) fn pending(pending: &Pending) -> Self {
+        let mut refusal = pending.refusal();
+        refusal.message = format!(
+            "Rule `{}` asks a human first. Approvals come with a later version of this gate, so the call cannot be \
+             made now; a rule that allows it would be needed.",
+            pending.rule()
+        );
+        refusal.into()
+    }
+
+    /// What the agent is told.
+    pub(crate) fn refusal(&self) -> &Refusal {
+        &self.0
+    }
+
+    /// Fills in what the error itself did not know.
+    #[must_use]
+    pub(crate) fn about(mut self, tool: Option<&str>) -> Self {
+        self.0.tool = self.0.tool.or_else(|| tool.map(str::to_owned));
+        self
+    }
+
+    /// The answer itself.
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let code = self.0.code;
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let mut response = json(status, &self.0);
+        response
+            .headers_mut()
+            .insert(DECISION, HeaderValue::from_static(code.word()));
+        if matches!(code, Code::RateLimited | Code::GateUnavailable) {
+            let wait = HeaderValue::from_static(RETRY_AFTER_S);
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(Box::new(refusal))
+    }
+}
+
+impl From<Unclear> for Refused {
+    fn from(unclear: Unclear) -> Self {
+        Refusal::new(Code::BadRequest, "bad request", sentence(&unclear)).into()
+    }
+}
+
+impl From<Unreached> for Refused {
+    fn from(unreached: Unreached) -> Self {
+        let (code, error) = match &unreached {
+            Unreached::Blocked { .. } | Unreached::Ourselves => {
+                (Code::DestinationBlocked, "destination blocked")
+            }
+            Unreached::Timeout { .. } => (Code::UpstreamTimeout, "upstream timeout"),
+            Unreached::NoAddress { .. }
+            | Unreached::Connect { .. }
+            | Unreached::Tls { .. }
+            | Unreached::NoRoots
+            | Unreached::Handshake { .. } => (Code::UpstreamUnreachable, "upstream unreachable"),
+        };
+        Refusal::new(code, error, sentence(&unreached)).into()
+    }
+}
+
+impl From<Broken> for Refused {
+    fn from(broken: Broken) -> Self {
+        let (code, error) = match &broken {
+            Broken::Late => (Code::UpstreamTimeout, "upstream timeout"),
+            Broken::Http(_) | Broken::Switched => {
+                (Code::UpstreamUnreachable, "upstream unreachable")
+            }
+        };
+        Refusal::new(code, error, sentence(&broken)).into()
+    }
+}
+
+impl From<Misdirected> for Refused {
+    fn from(misdirected: Misdirected) -> Self {
+        tracing::error!(error = %misdirected, "a call could not be made ready");
+        unavailable(sentence(&misdirected))
+    }
+}
+
+impl From<Unrecorded> for Refused {
+    fn from(_: Unrecorded) -> Self {
+        // Where the log lies and why it fails is for the operator, who reads it in the gate's own log and status.
+        unavailable("Calls cannot be recorded now, so none is made.".to_owned())
+    }
+}
+
+impl From<NotKept> for Refused {
+    fn from(_: NotKept) -> Self {
+        unavailable("Decisions cannot be kept now, so no call is made.".to_owned())
+    }
+}
+
+fn unavailable(message: String) -> Refused {
+    Refusal::new(Code::GateUnavailable, "gate unavailable", message).into()
+}
+
+fn sentence(error: &impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text.push('.');
+    text
+}
+
+/// A JSON answer of the gate's own.
+pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Body> {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(body::full(bytes));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_carries_its_code_and_the_gates_mark() {
+        let blocked = Unreached::Blocked {
+            host: "a.b".to_owned(),
+            class: "loopback",
+        };
+        let answer = Refused::from(blocked).about(Some("crm")).answer();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer.headers()[&DECISION], "DESTINATION_BLOCKED");
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_log_is_not_for_agents() {
+        let error = std::io::Error::other("/var/lib/postern/gate/audit.jsonl: disk full");
+        let refused = Refused::from(Unrecorded::from(error));
+        assert_eq!(refused.refusal().code, Code::GateUnavailable);
+        assert!(!refused.refusal().message.contains("/var"));
+    }
+}

@@ -1,0 +1,76 @@
+//! A secret in a file of its own. Never in a file that group or others can read.
+
+use std::{
+    fs::{self, Metadata},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use postern_contract::Secret;
+use serde::Deserialize;
+
+use super::{Fetch, NoSecret, SECRET_BYTES_MAX};
+
+/// Mode bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
+
+/// `file = "PATH"`; a relative path starts from the config's directory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct File(PathBuf);
+
+impl Fetch for File {
+    fn fetch(&self, directory: &Path) -> Result<Secret, NoSecret> {
+        let path = directory.join(&self.0);
+        let unreadable = |error| NoSecret::Unreadable {
+            path: path.display().to_string(),
+            error,
+        };
+        // Looked at before it is opened, since opening a FIFO waits; judged again on the open file, which is what is read.
+        judge(&path, &fs::metadata(&path).map_err(unreadable)?)?;
+        let file = fs::File::open(&path).map_err(unreadable)?;
+        judge(&path, &file.metadata().map_err(unreadable)?)?;
+        let mut bytes = Vec::new();
+        file.take(SECRET_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > SECRET_BYTES_MAX {
+            return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+        }
+        let line = bytes.strip_suffix(b"\n").map_or(bytes.len(), <[u8]>::len);
+        bytes.truncate(line);
+        let line = bytes.strip_suffix(b"\r").map_or(bytes.len(), <[u8]>::len);
+        bytes.truncate(line);
+        Ok(Secret::new(bytes))
+    }
+
+    /// Whether the file is there and as private as it must be; one that only the gate's user can see is taken as good.
+    fn inspect(&self, directory: &Path) -> Result<(), NoSecret> {
+        let path = directory.join(&self.0);
+        match fs::metadata(&path) {
+            Ok(found) => judge(&path, &found),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(NoSecret::Unreadable {
+                path: path.display().to_string(),
+                error,
+            }),
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        "file"
+    }
+}
+
+fn judge(path: &Path, found: &Metadata) -> Result<(), NoSecret> {
+    let path = path.display().to_string();
+    if !found.is_file() {
+        return Err(NoSecret::NotAFile { path });
+    }
+    let mode = found.permissions().mode() & 0o777;
+    if mode & OTHERS != 0 {
+        return Err(NoSecret::Exposed { path, mode });
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! From a good config to a gate that serves, and back. Everything that a call relies on is opened before the gate says it
+//! is ready; never serves with a part missing.
+//!
+//! ```text
+//! book ─▶ audit ─▶ store ─▶ link bound ─▶ ready ─▶ serving ── shutdown asked, or the supervisor gone
+//!                                                     └─▶ the runtime is waited for (DRAIN_MAX) ─▶ audit synced ─▶ end
+//! ```
+
+use std::{
+    fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
+};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use postern_contract::Secret;
+use postern_daemon::{
+    Clock, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify,
+    shutdown::SUPERVISOR_GONE,
+};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    audit::{Audit, Unrecorded},
+    config::Config,
+    dial::Dialer,
+    gate::Gate,
+    ledger::Ledger,
+    link::{self, Credentials},
+};
+
+/// The database in the state directory.
+const DATABASE: &str = "gate.db";
+
+/// How long a runtime may take to leave after shutdown was asked for: it needs the gate to finish its runs.
+const DRAIN_MAX: Duration = Duration::from_secs(45);
+
+/// How long the last decisions may take to reach the database.
+const LEDGER_DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Where a gate stands, and who may speak to it.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// Its own directory.
+    pub state: &'a Path,
+    /// Where it listens for posternd.
+    pub link: &'a Path,
+    /// The user that posternd runs as.
+    pub runtime_uid: u32,
+    /// What posternd must show, where users cannot be told apart.
+    pub token: Option<Secret>,
+}
+
+/// Why a gate did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The config is good by itself, but not here.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The audit log.
+    #[error("{0}")]
+    Audit(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] postern_store::OpenError),
+    /// The link's socket.
+    #[error("{path}: {error}")]
+    Link {
+        /// Where.
+        path: String,
+        /// What.
+        error: io::Error,
+    },
+}
+
+impl From<Unrecorded> for RunError {
+    fn from(unrecorded: Unrecorded) -> Self {
+        Self::Audit(unrecorded.to_string())
+    }
+}
+
+/// Runs a gate until shutdown is asked for.
+///
+/// # Errors
+/// When something that every call relies on cannot be had; nothing was served then.
+pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result<(), RunError> {
+    allow_many_descriptors();
+    let clock = Clock::system();
+    let own = config.own.clone();
+    let book = config.into_book(1)?;
+    let audit = Audit::open(place.state, clock.clone())?;
+    let store = postern_store::gate::Gate::open(&place.state.join(DATABASE)).await?;
+    let bound = bind(place.link, place.runtime_uid);
+    let listener = bound.map_err(|error| RunError::Link {
+        path: place.link.display().to_string(),
+        error,
+    })?;
+
+    let (ledger, writer) = Ledger::new(store);
+    let writing = tokio::spawn(writer.run());
+    let syncing = tokio::spawn(audit.clone().keep_synced());
+    let dialer = Dialer::new(own, clock.clone());
+    let gate = Arc::new(Gate::new(book, dialer, (audit.clone(), ledger), clock));
+    let sweeping = Arc::clone(&gate);
+    let sweeping = tokio::spawn(async move { sweeping.dialer.keep_swept().await });
+    let (connected, mut here) = watch::channel(false);
+    let credentials = Credentials {
+        uid: place.runtime_uid,
+        token: place.token,
+    };
+    let serving = tokio::spawn(link::serve(listener, gate, credentials, connected));
+
+    notify::ready();
+    tracing::info!(link = %place.link.display(), "ready");
+    let reason = shutdown.requested().await;
+    notify::stopping();
+    // posternd is asked to stop too; its runs still need the gate until it is gone. Without a supervisor nobody waits.
+    let patience = if reason == SUPERVISOR_GONE {
+        Duration::ZERO
+    } else {
+        DRAIN_MAX
+    };
+    let waited_in_vain = timeout(patience, here.wait_for(|here| !here))
+        .await
+        .is_err();
+    tracing::info!(reason, waited_in_vain, "closing");
+
+    end(serving).await;
+    end(sweeping).await;
+    end(syncing).await;
+    if timeout(LEDGER_DRAIN_MAX, writing).await.is_err() {
+        tracing::warn!("the last decisions did not reach the database");
+    }
+    audit.sync().await;
+    drop(std::fs::remove_file(place.link));
+    Ok(())
+}
+
+/// Binds the link. Where posternd is another user, everybody who can reach the path may connect, and the kernel's word on
+/// who that is decides: the directory around it should let nobody else pass.
+fn bind(link: &Path, runtime_uid: u32) -> io::Result<LinkListener> {
+    let listener = LinkListener::bind(link)?;
+    let own = nix::unistd::geteuid().as_raw();
+    let mode = if runtime_uid == own { 0o600 } else { 0o666 };
+    std::fs::set_permissions(link, Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// Ends a task and waits until it is gone with all that it holds.
+async fn end(task: tokio::task::JoinHandle<()>) {
+    task.abort();
+    drop(task.await);
+}
+
+/// A connection of an agent is two descriptors here; the usual soft limit of 1024 is meant for programs that use select.
+fn allow_many_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}

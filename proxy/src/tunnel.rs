@@ -1,0 +1,101 @@
+//! Bytes both ways between an agent and a host that a rule allows as a whole. Never looks inside, and never adds a
+//! credential.
+//!
+//! ```text
+//! 200 ─▶ carrying ── the host is done, either side fails, or both fall silent ──▶ audit line ─▶ both closed
+//! ```
+
+use std::{io, time::Duration};
+
+use http::Response;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::{
+    body::{self, Body},
+    dial::Pipe,
+    record::{Count, Record},
+    scope::Scope,
+};
+
+/// How long a tunnel may carry nothing in either direction.
+const SILENCE_MAX: Duration = Duration::from_secs(3600);
+
+/// What one read takes at most, in bytes.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// A tunnel that stands ready at the far end.
+pub(crate) struct Tunnel {
+    pub(crate) agent: OnUpgrade,
+    pub(crate) pipe: Pipe,
+}
+
+impl Tunnel {
+    /// Tells the agent that the tunnel stands, and carries until it ends.
+    pub(crate) fn open(self, scope: &Scope, mut record: Record) -> Response<Body> {
+        let response = Response::new(body::empty());
+        record.answered(response.status());
+        scope.spawn(async move {
+            let Self { agent, pipe } = self;
+            match agent.await {
+                Ok(upgraded) => carry(TokioIo::new(upgraded), pipe, record).await,
+                Err(error) => tracing::debug!(%error, "a tunnel was not taken up"),
+            }
+        });
+        response
+    }
+}
+
+/// Carries until the host has said all, then writes the line, then closes: bytes that an agent sends after that are none.
+async fn carry<A>(agent: A, pipe: Pipe, mut record: Record)
+where
+    A: AsyncRead + AsyncWrite + Send,
+{
+    let (from_agent, mut to_agent) = tokio::io::split(agent);
+    let (from_host, mut to_host) = pipe.stream.into_split();
+    let (up, down) = (record.up.clone(), record.down.clone());
+    let upward = async {
+        pass(from_agent, &mut to_host, &up).await?;
+        to_host.shutdown().await?;
+        // The agent is done; the host may not be.
+        std::future::pending::<io::Result<()>>().await
+    };
+    let ended = tokio::select! {
+        ended = pass(from_host, &mut to_agent, &down) => ended,
+        ended = upward => ended,
+        () = silence(&up, &down) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let cut = ended.err().map(|error| error.to_string());
+    if record.close(cut.as_deref()).is_ok() {
+        drop(to_agent.shutdown().await);
+    }
+}
+
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
+    count: &Count,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..length]).await?;
+        count.add(length);
+    }
+}
+
+/// Returns once nothing was carried for a whole period.
+async fn silence(up: &Count, down: &Count) {
+    let mut before = None;
+    loop {
+        let now = (up.get(), down.get());
+        if before.replace(now) == Some(now) {
+            return;
+        }
+        tokio::time::sleep(SILENCE_MAX).await;
+    }
+}

@@ -1,0 +1,348 @@
+//! A gate that serves, a posternd that only talks, and sandboxes that are only listeners. Never waits without a limit.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener as StdListener},
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use postern_contract::link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate};
+use postern_contract::{RunId, SandboxId};
+use postern_daemon::{Shutdown, channel::Channel};
+use postern_proxy::{Config, Place, RunError};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+/// How long a test waits for anything before it fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) const SECRET: &str = "sk_gate_5f3a";
+
+/// A gate and its posternd.
+pub(crate) struct House {
+    pub(crate) directory: TempDir,
+    pub(crate) link: Channel,
+    gate: Gate,
+    seq: AtomicU64,
+}
+
+/// The gate itself: in this process, or the program.
+enum Gate {
+    Here(Shutdown, JoinHandle<Result<(), RunError>>),
+    Program(Child),
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Self::Program(child) = self {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// A listener that the gate takes for a sandbox.
+pub(crate) struct Sandbox {
+    pub(crate) id: SandboxId,
+    pub(crate) address: SocketAddr,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Fails a test that would otherwise wait for ever.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what)
+        .await
+        .expect("waited in vain")
+}
+
+/// A state directory with a config and its secret.
+pub(crate) fn written(config: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("postern.toml");
+    fs::write(&path, config).unwrap();
+    let secret = directory.path().join("key");
+    fs::write(&secret, SECRET).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    (directory, path)
+}
+
+/// Connects as soon as somebody listens at the path.
+pub(crate) async fn connected(path: PathBuf) -> Channel {
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    soon(async {
+        loop {
+            ticks.tick().await;
+            match Channel::connect(&path) {
+                Ok(channel) => return channel,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await
+}
+
+impl House {
+    pub(crate) async fn start(config: &str) -> Self {
+        let (directory, path) = written(config);
+        let config = Config::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        let shutdown = Shutdown::manual();
+        let (state, asked) = (directory.path().to_owned(), shutdown.clone());
+        let gate = tokio::spawn(async move {
+            let link = state.join("link.sock");
+            let runtime_uid = nix::unistd::getuid().as_raw();
+            let place = Place {
+                state: &state,
+                link: &link,
+                runtime_uid,
+                token: None,
+            };
+            postern_proxy::run(config, place, asked).await
+        });
+        Self::entered(directory, Gate::Here(shutdown, gate)).await
+    }
+
+    /// The same with the program, and with this in its environment.
+    pub(crate) async fn program(config: &str, environment: &[(&str, &Path)]) -> Self {
+        let (directory, path) = written(config);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_postern-proxy"));
+        program
+            .arg("--config")
+            .arg(path)
+            .arg("--state")
+            .arg(directory.path());
+        program
+            .arg("--link")
+            .arg(directory.path().join("link.sock"));
+        program
+            .env_remove("NOTIFY_SOCKET")
+            .envs(environment.iter().copied());
+        let child = program.stdin(Stdio::null()).spawn().unwrap();
+        Self::entered(directory, Gate::Program(child)).await
+    }
+
+    async fn entered(directory: TempDir, gate: Gate) -> Self {
+        let link = connected(directory.path().join("link.sock")).await;
+        let house = Self {
+            directory,
+            link,
+            gate,
+            seq: AtomicU64::new(0),
+        };
+        house
+            .done(News::Hello {
+                version: LINK_VERSION,
+                token: None,
+            })
+            .await;
+        house
+    }
+
+    /// Tells the gate something, with a listener or without.
+    pub(crate) async fn tell(&self, news: News, listener: Option<&StdListener>) -> Reply {
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
+        let fds: Vec<_> = listener.iter().map(|listener| listener.as_fd()).collect();
+        soon(self.link.send(&ToGate { seq, news }, &fds))
+            .await
+            .unwrap();
+        let (answer, _) = soon(self.link.receive::<FromGate>())
+            .await
+            .unwrap()
+            .expect("an answer");
+        assert_eq!(answer.re, seq);
+        answer.reply
+    }
+
+    pub(crate) async fn done(&self, news: News) {
+        assert_eq!(self.tell(news, None).await, Reply::Done);
+    }
+
+    /// A sandbox of the agent `desk`.
+    pub(crate) async fn sandbox(&self, origin: Origin) -> Sandbox {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let (id, address) = (SandboxId::fresh(), listener.local_addr().unwrap());
+        let news = News::SandboxStarted {
+            sandbox: id.clone(),
+            agent: "desk".parse().unwrap(),
+            origin,
+            listeners: vec![ListenerKind::Gate],
+        };
+        assert_eq!(self.tell(news, Some(&listener)).await, Reply::Done);
+        Sandbox { id, address }
+    }
+
+    /// A sandbox of the agent `desk` in which one run is active.
+    pub(crate) async fn busy_sandbox(&self) -> Sandbox {
+        let sandbox = self.sandbox(Origin::Sandbox).await;
+        self.run(&sandbox, "run_1").await;
+        sandbox
+    }
+
+    pub(crate) async fn run(&self, sandbox: &Sandbox, run: &str) {
+        let run: RunId = run.parse().unwrap();
+        self.done(News::RunStarted {
+            sandbox: sandbox.id.clone(),
+            run,
+            user: None,
+        })
+        .await;
+    }
+
+    /// The lines about calls, so far.
+    pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.directory.path().join("audit.jsonl")).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["kind"] == "call").collect()
+    }
+
+    /// Asks the gate to stop, as if posternd had left before.
+    pub(crate) async fn stop(self) -> TempDir {
+        let Self {
+            directory,
+            link,
+            mut gate,
+            ..
+        } = self;
+        drop(link);
+        if let Gate::Here(shutdown, gate) = &mut gate {
+            shutdown.trigger("test");
+            soon(gate).await.unwrap().unwrap();
+        }
+        directory
+    }
+}
+
+impl Sandbox {
+    /// Sends a request as it stands and reads until the gate closes.
+    pub(crate) async fn send(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        // A reset after the answer is an end too.
+        drop(soon(stream.read_to_end(&mut bytes)).await);
+        parse(&String::from_utf8_lossy(&bytes))
+    }
+
+    /// A request with no body; `fields` are whole lines.
+    pub(crate) async fn ask(&self, line: &str, fields: &[&str]) -> Answer {
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        self.send(&format!(
+            "{line} HTTP/1.1\r\nconnection: close\r\n{fields}\r\n"
+        ))
+        .await
+    }
+
+    /// A POST of JSON.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n");
+        let kind = "content-type: application/json";
+        self.send(&format!(
+            "{head}{kind}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await
+    }
+}
+
+#[track_caller]
+pub(crate) fn parse(text: &str) -> Answer {
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer {
+        status,
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
+
+/// A config in which `desk` may GET from a tool at this address and nothing else.
+pub(crate) fn config(upstream: SocketAddr) -> String {
+    format!(
+        r#"
+[secrets.crm]
+file = "key"
+
+[tools.crm]
+url = "http://{upstream}/api"
+private = true
+credential = {{ kind = "bearer", secret = "crm" }}
+
+[tools.told]
+url = "http://{upstream}/told"
+private = true
+forward_identity = true
+
+[tools.keyed]
+url = "http://{upstream}/keyed"
+private = true
+credential = {{ kind = "query", name = "key", secret = "crm" }}
+
+[tools.headed]
+url = "http://{upstream}/headed"
+private = true
+credential = {{ kind = "header", name = "X-Token", prefix = "Token ", secret = "crm" }}
+
+[tools.shut]
+url = "http://127.0.0.1:9/shut"
+
+[tools.elsewhere]
+url = "http://{upstream}/elsewhere"
+private = true
+
+[[policies.support.rules]]
+name = "read all"
+permission = "allow"
+resource = "http://{upstream}/*"
+operations = ["GET", "HEAD", "POST"]
+
+[[policies.support.rules]]
+name = "read the shut one"
+permission = "allow"
+resource = "http://127.0.0.1:9/*"
+
+[[policies.support.rules]]
+name = "nothing is deleted"
+permission = "deny"
+resource = "http://{upstream}/*"
+operations = ["DELETE"]
+
+[[policies.support.rules]]
+name = "ask before changing"
+permission = "approval_required"
+resource = "http://{upstream}/*"
+operations = ["PUT"]
+
+[agents.desk]
+kind = "python"
+tools = ["crm", "told", "keyed", "headed", "shut"]
+policies = ["support"]
+"#
+    )
+}
