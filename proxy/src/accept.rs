@@ -18,6 +18,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, sockopt};
+use postern_daemon::prompt::Prompt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -139,7 +140,8 @@ where
         let (gate, arrival) = (Arc::clone(&gate), arrival.clone());
         Box::pin(async move { Ok(answer(&gate, &arrival, request).await) })
     });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(Prompt::new(stream, HEAD_MAX)), service);
     let connection = connection.into_owned();
     scope.spawn(async move {
         if let Err(error) = connection.await {

@@ -332,7 +332,11 @@ policies = ["support"]
             r#"format = "opnai""#,
             "known are `openai`",
         );
-        refused(r#"kind = "bearer""#, r#"kind = "baerer""#, "baerer");
+        refused(
+            r#"kind = "bearer""#,
+            r#"kind = "baerer""#,
+            "did you mean `bearer`?",
+        );
         refused(r#"file = "stripe.key""#, r#"fle = "stripe.key""#, "fle");
         refused(r#"name = "X-Key""#, r#"name = "Host""#, "no header field");
         refused(

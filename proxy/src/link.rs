@@ -219,7 +219,7 @@ fn check_hello(news: &News, credentials: &Credentials) -> Result<(), &'static st
     }
     match (&credentials.token, token) {
         (None, _) => Ok(()),
-        (Some(wanted), Some(shown)) if wanted.is(shown.as_bytes()) => Ok(()),
+        (Some(wanted), Some(shown)) if shown.is(wanted) => Ok(()),
         (Some(_), _) => Err("the token of this boot is missing or wrong"),
     }
 }

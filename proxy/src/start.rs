@@ -10,10 +10,9 @@ use std::{
     fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use postern_contract::Secret;
 use postern_daemon::{
-    Clock, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify,
+    Clock, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify, process,
     shutdown::SUPERVISOR_GONE,
 };
 use tokio::{sync::watch, time::timeout};
@@ -82,7 +81,9 @@ impl From<Unrecorded> for RunError {
 /// # Errors
 /// When something that every call relies on cannot be had; nothing was served then.
 pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result<(), RunError> {
-    allow_many_descriptors();
+    if let Err(error) = process::allow_many_descriptors() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let clock = Clock::system();
     let own = config.own.clone();
     let book = config.into_book(1)?;
@@ -148,13 +149,4 @@ fn bind(link: &Path, runtime_uid: u32) -> io::Result<LinkListener> {
 async fn end(task: tokio::task::JoinHandle<()>) {
     task.abort();
     drop(task.await);
-}
-
-/// A connection of an agent is two descriptors here; the usual soft limit of 1024 is meant for programs that use select.
-fn allow_many_descriptors() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }

@@ -1,5 +1,6 @@
 //! What posternd and the launcher say to each other: a plan, the report of what was really built, then verbs until the
-//! connection ends. The connection is the sandbox's life. Never holds a secret: everything here may be logged.
+//! connection ends. The connection is the sandbox's life. Never holds a secret of ours; `argv` and `env` are the agent's and are
+//! not for logs.
 //!
 //! ```text
 //! posternd ── Plan ──────────────▶ launcher        one SOCK_SEQPACKET connection per sandbox
@@ -87,17 +88,18 @@ pub enum Listener {
     Gate,
 }
 
-/// Bounds; an absent one is the launcher's default.
+/// Bounds; an absent one is the launcher's default. Writing one of the first three requires the layer that holds it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Memory of all processes together, in bytes.
+    /// Private memory of each process, in bytes; the `resource_limits` layer. Processes together may take that much each,
+    /// and the scratch directories come on top: a bound on all memory takes the `cgroup` layer.
     pub memory_bytes: Option<u64>,
     /// Processes and threads together.
     pub processes: Option<u32>,
     /// Open files of each process.
     pub open_files: Option<u32>,
-    /// Size of each writable tmpfs (`/tmp`, `/workspace`, `/home`), in bytes.
+    /// Size of each of the four writable tmpfs (`/tmp`, `/run`, `/home`, `/workspace`), in bytes.
     pub scratch_bytes: Option<u64>,
 }
 

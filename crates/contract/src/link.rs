@@ -11,12 +11,46 @@
 //!
 //! When the link ends, the gate closes every listener it was given: without a runtime nobody runs.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use crate::{AgentName, RunId, SandboxId};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use crate::{AgentName, RunId, SandboxId, Secret};
 
 /// The version of this dialect; a gate refuses any other.
 pub const LINK_VERSION: u32 = 1;
+
+/// What posternd shows the gate where uids cannot tell daemons and agents apart. Crosses the link and is printed nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkToken(String);
+
+impl LinkToken {
+    /// The token to show.
+    #[must_use]
+    pub fn new(token: String) -> Self {
+        Self(token)
+    }
+
+    /// Whether it is the one that was agreed on; in constant time.
+    #[must_use]
+    pub fn is(&self, agreed: &Secret) -> bool {
+        agreed.is(self.0.as_bytes())
+    }
+}
+
+impl Drop for LinkToken {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for LinkToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkToken(..)")
+    }
+}
 
 /// One message of posternd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +71,7 @@ pub enum News {
         /// [`LINK_VERSION`].
         version: u32,
         /// The token of this boot, where uids cannot tell daemons and agents apart.
-        token: Option<String>,
+        token: Option<LinkToken>,
     },
     /// Sockets of a new sandbox, or of posternd itself, travel along.
     SandboxStarted {
@@ -138,6 +172,18 @@ mod tests {
     fn an_unknown_field_is_refused() {
         let text = r#"{"seq":1,"news":{"hello":{"version":1,"token":null,"admin":true}}}"#;
         assert!(serde_json::from_str::<ToGate>(text).is_err());
+    }
+
+    #[test]
+    fn the_token_stands_in_no_log_line() {
+        let token = LinkToken::new("t0k3n".to_owned());
+        let hello = News::Hello {
+            version: LINK_VERSION,
+            token: Some(token.clone()),
+        };
+        assert!(!format!("{hello:?}").contains("t0k3n"));
+        assert!(token.is(&Secret::new(b"t0k3n".to_vec())));
+        assert!(!token.is(&Secret::new(b"t0k3m".to_vec())));
     }
 
     #[test]

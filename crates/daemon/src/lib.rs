@@ -12,6 +12,7 @@ pub mod lifeline;
 pub mod logs;
 pub mod notify;
 pub mod process;
+pub mod prompt;
 pub mod serve;
 pub mod shutdown;
 

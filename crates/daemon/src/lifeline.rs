@@ -26,7 +26,7 @@ struct Written {
     link_token: Option<String>,
 }
 
-/// Reads the first line of standard input, byte by byte so that nothing behind it is lost.
+/// Reads the first line of standard input. What a supervisor might say after it is of no interest, only its end.
 ///
 /// # Errors
 /// When the pipe ends first, or the line is no boot line.

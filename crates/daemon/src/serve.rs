@@ -20,7 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::Shutdown;
+use crate::{Shutdown, prompt::Prompt};
 
 /// Where to serve.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub enum Listener {
 pub struct Limits {
     /// Connections at once; more wait to be accepted.
     pub connections_max: usize,
-    /// How long a client may take for the head of a request.
+    /// How long a client may take for its first bytes, and again for the head of a request.
     pub head: Duration,
     /// How long running answers may take once shutdown is asked for.
     pub drain: Duration,
@@ -73,10 +73,20 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "no TCP_NODELAY");
                 }
-                attend((stream, place), router.clone(), &builder, &graceful);
+                attend(
+                    (Prompt::new(stream, limits.head), place),
+                    router.clone(),
+                    &builder,
+                    &graceful,
+                );
             }
             Ok(Connection::Unix(stream)) => {
-                attend((stream, place), router.clone(), &builder, &graceful);
+                attend(
+                    (Prompt::new(stream, limits.head), place),
+                    router.clone(),
+                    &builder,
+                    &graceful,
+                );
             }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");

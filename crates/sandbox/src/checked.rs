@@ -110,13 +110,14 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
     let shown = plan
         .mounts
         .into_iter()
-        .map(|mount| show(mount, &config.source_roots))
+        .map(|mount| show(mount, config))
         .collect::<Result<Vec<_>, _>>()?;
     apart(&shown)?;
     let required = plan
         .required
         .into_iter()
         .chain(config.mandatory.iter().copied())
+        .chain(layer_of(&plan.limits))
         .collect();
     let bounds = bounds(&plan.limits)?;
     let (hostname, listeners) = (plan.hostname, plan.listeners);
@@ -172,7 +173,7 @@ fn listeners(plan: &Plan) -> Result<(), Obstacle> {
     }
 }
 
-fn show(mount: Mount, roots: &[PathBuf]) -> Result<Shown, Obstacle> {
+fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
     let Mount {
         source,
         target,
@@ -184,18 +185,20 @@ fn show(mount: Mount, roots: &[PathBuf]) -> Result<Shown, Obstacle> {
             return Err(Obstacle::plain(what));
         }
     }
-    let (root, beneath) = roots
-        .iter()
-        .find_map(|root| Some((root.clone(), source.strip_prefix(root).ok()?.to_owned())))
-        .ok_or_else(|| {
-            Obstacle::plain(format!("{source:?} is in no permitted source root"))
-                .with_fix("add its directory to source_roots in launcher.toml")
+    let mut place = within(&source, &config.source_roots).ok_or_else(|| {
+        Obstacle::plain(format!("{source:?} is in no permitted source root"))
+            .with_fix("add its directory to source_roots in launcher.toml")
+    })?;
+    if access == Access::Fresh {
+        // To be shown is not to be written: an agent's directory is made only where agents' trees live and are deleted.
+        place = strictly_within(&source, &config.discard_roots).ok_or_else(|| {
+            Obstacle::plain(format!(
+                "{source:?} cannot be fresh: no discard root holds it"
+            ))
+            .with_fix("add its directory to discard_roots in launcher.toml")
         })?;
-    if access == Access::Fresh && beneath.as_os_str().is_empty() {
-        return Err(Obstacle::plain(format!(
-            "{source:?} is a source root and cannot be fresh"
-        )));
     }
+    let (root, beneath) = place;
     let target = permitted_target(&target)?;
     Ok(Shown {
         root,
@@ -203,6 +206,21 @@ fn show(mount: Mount, roots: &[PathBuf]) -> Result<Shown, Obstacle> {
         target,
         access,
     })
+}
+
+/// The root that the path lies in, and the rest of the path; the rest of a root itself is empty.
+fn within(path: &Path, roots: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
+    roots
+        .iter()
+        .find_map(|root| Some((root.clone(), path.strip_prefix(root).ok()?.to_owned())))
+}
+
+/// The same for a path that is no root itself.
+pub(crate) fn strictly_within(path: &Path, roots: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
+    roots
+        .iter()
+        .filter_map(|root| Some((root.clone(), path.strip_prefix(root).ok()?.to_owned())))
+        .find(|(_, beneath)| !beneath.as_os_str().is_empty())
 }
 
 fn permitted_target(target: &Path) -> Result<PathBuf, Obstacle> {
@@ -230,6 +248,14 @@ fn apart(shown: &[Shown]) -> Result<(), Obstacle> {
         }
     }
     Ok(())
+}
+
+/// The layer that a written limit takes: whoever writes one must not get a sandbox without it. Scratch space is bounded by
+/// the mounts themselves, which no sandbox is without.
+fn layer_of(limits: &Limits) -> Option<Layer> {
+    let written =
+        limits.memory_bytes.is_some() || limits.processes.is_some() || limits.open_files.is_some();
+    written.then_some(Layer::ResourceLimits)
 }
 
 fn bounds(limits: &Limits) -> Result<Bounds, Obstacle> {

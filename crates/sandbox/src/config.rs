@@ -22,10 +22,11 @@ pub const AGENT_IDS_MAX: u32 = 65_536;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
-    /// A plan's sources must lie in one of these directories; absolute.
+    /// A plan's sources must lie in one of these directories; absolute, and no part of them a link.
     #[serde(default)]
     pub source_roots: Vec<PathBuf>,
-    /// `Discard` deletes only beneath these directories, never one of them itself; absolute.
+    /// Agents' trees live beneath these directories: only there is a fresh one made, and only there does `Discard` delete,
+    /// never one of them itself; absolute.
     #[serde(default)]
     pub discard_roots: Vec<PathBuf>,
     /// Host uids for agents; required when root runs the launcher, refused otherwise.

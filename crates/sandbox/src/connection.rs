@@ -16,6 +16,9 @@ use postern_sys::seqpacket;
 /// How long posternd may leave a report unread once the socket is full, in seconds; then it counts as gone.
 const UNREAD_SECONDS_MAX: i64 = 10;
 
+/// How long posternd may take for its plan, in seconds.
+const PLAN_SECONDS_MAX: i64 = 30;
+
 /// Why descriptor 0 is not served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoConnection {
@@ -60,10 +63,14 @@ impl Connection {
         let patience = TimeVal::seconds(UNREAD_SECONDS_MAX);
         setsockopt(&connection.as_fd(), sockopt::SendTimeout, &patience)
             .map_err(io::Error::from)?;
+        // Later messages are received when they are there, so that this bounds the wait for the plan alone.
+        let patience = TimeVal::seconds(PLAN_SECONDS_MAX);
+        setsockopt(&connection.as_fd(), sockopt::ReceiveTimeout, &patience)
+            .map_err(io::Error::from)?;
         Ok(connection)
     }
 
-    /// The next message. `None` once the peer is gone.
+    /// The next message. `None` once the peer is gone; `WouldBlock` when there is none in time.
     pub(crate) fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         seqpacket::receive(self.as_fd(), MESSAGE_BYTES_MAX)
     }

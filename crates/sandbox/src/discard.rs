@@ -16,13 +16,20 @@ use nix::{
     dir::{Dir, Type},
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, renameat},
-    sys::{prctl::set_pdeathsig, signal::Signal, stat::fstat},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::Signal,
+        stat::{Mode, fstat},
+    },
     unistd::{Uid, UnlinkatFlags, seteuid, unlinkat},
 };
 use postern_contract::launch::Obstacle;
 use postern_sys::capability;
 
-use crate::config::{Config, Ids, is_plain};
+use crate::{
+    checked::strictly_within,
+    config::{Config, Ids, is_plain},
+};
 
 /// How deep a walk goes before it brings a directory up instead; bounds open descriptors and stack.
 const DEPTH_MAX: u32 = 64;
@@ -46,54 +53,64 @@ fn place(tree: &Path, roots: &[PathBuf]) -> Result<(PathBuf, PathBuf), Obstacle>
             "{tree:?} is not an absolute path without `..`"
         )));
     }
-    roots
-        .iter()
-        .filter_map(|root| Some((root.clone(), tree.strip_prefix(root).ok()?.to_owned())))
-        .find(|(_, beneath)| !beneath.as_os_str().is_empty())
-        .ok_or_else(|| {
-            Obstacle::plain(format!("{tree:?} is beneath no permitted directory"))
-                .with_fix("add its directory to discard_roots in launcher.toml")
-        })
+    strictly_within(tree, roots).ok_or_else(|| {
+        Obstacle::plain(format!("{tree:?} is beneath no permitted directory"))
+            .with_fix("add its directory to discard_roots in launcher.toml")
+    })
 }
 
 fn delete(root: &Path, beneath: &Path, ids: Ids) -> io::Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = openat2(AT_FDCWD, root, OpenHow::new().flags(flags))?;
-    let parent = match beneath
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        Some(parent) => openat2(
-            &root,
-            parent,
-            OpenHow::new().flags(flags).resolve(strictly()),
-        )?,
-        None => root,
-    };
-    let name = CString::new(beneath.file_name().map_or(&[][..], OsStr::as_encoded_bytes))?;
-    let top = openat2(
-        &parent,
-        name.as_c_str(),
-        OpenHow::new().flags(flags).resolve(strictly()),
-    )?;
-    let owner = fstat(&top)?.st_uid;
+    let tree = Tree::open(root, beneath)?;
     let permitted = match ids {
-        Ids::Range(range) => range.holds(owner),
-        Ids::Caller { uid } => uid == owner,
+        Ids::Range(range) => range.holds(tree.owner),
+        Ids::Caller { uid } => uid == tree.owner,
     };
     if !permitted {
+        let owner = tree.owner;
         return Err(io::Error::other(format!(
             "uid {owner} owns it, and that is no agent's"
         )));
     }
-    as_owner(owner, ids, || {
-        empty(&parent, &name)?;
-        Ok(unlinkat(
-            &parent,
-            name.as_c_str(),
-            UnlinkatFlags::RemoveDir,
-        )?)
-    })
+    as_owner(tree.owner, ids, || tree.delete())
+}
+
+/// A tree whose owner is known. The descriptor, not the name, says which one: the name may lead elsewhere by now.
+struct Tree {
+    parent: OwnedFd,
+    name: CString,
+    top: OwnedFd,
+    owner: u32,
+}
+
+impl Tree {
+    fn open(root: &Path, beneath: &Path) -> io::Result<Self> {
+        // posternd may own the directory that the root lies in, and could put a link in its place.
+        let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new().flags(pinned()).resolve(resolve);
+        let root = openat2(AT_FDCWD, root, how)?;
+        let above = beneath.parent().filter(|path| !path.as_os_str().is_empty());
+        let how = OpenHow::new().flags(pinned()).resolve(strictly());
+        let parent = match above {
+            Some(above) => openat2(&root, above, how)?,
+            None => root,
+        };
+        let name = CString::new(beneath.file_name().map_or(&[][..], OsStr::as_encoded_bytes))?;
+        let top = openat2(&parent, name.as_c_str(), how)?;
+        let owner = fstat(&top)?.st_uid;
+        Ok(Self {
+            parent,
+            name,
+            top,
+            owner,
+        })
+    }
+
+    fn delete(self) -> io::Result<()> {
+        empty(opened_up(&self.top)?)?;
+        // Whatever has the name by now: only an empty directory goes.
+        let flag = UnlinkatFlags::RemoveDir;
+        Ok(unlinkat(&self.parent, self.name.as_c_str(), flag)?)
+    }
 }
 
 /// Works with the owner's uid, so that sticky directories are no obstacle; as root, unreadable ones are none either.
@@ -118,11 +135,8 @@ fn strictly() -> ResolveFlag {
         | ResolveFlag::RESOLVE_NO_XDEV
 }
 
-fn empty(parent: &OwnedFd, name: &CString) -> io::Result<()> {
-    let mut walk = Walk {
-        top: open_directory(parent, name)?,
-        brought_up: 0,
-    };
+fn empty(top: OwnedFd) -> io::Result<()> {
+    let mut walk = Walk { top, brought_up: 0 };
     for _ in 0..WALKS_MAX {
         let top = openat2(&walk.top, ".", OpenHow::new().flags(readable()))?;
         if walk.clear(&top, 0)? == 0 {
@@ -136,21 +150,25 @@ fn readable() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
+fn pinned() -> OFlag {
+    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
+}
+
 /// Opens a directory, also one that its owner made unreadable.
 fn open_directory(parent: &OwnedFd, name: &CString) -> io::Result<OwnedFd> {
-    let how = || OpenHow::new().resolve(strictly());
-    let open = || openat2(parent, name.as_c_str(), how().flags(readable()));
-    match open() {
-        Err(Errno::EACCES) => {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let closed = openat2(parent, name.as_c_str(), how().flags(flags))?;
-            // By descriptor: the name may lead elsewhere by now.
-            let path = format!("/proc/self/fd/{}", closed.as_raw_fd());
-            fs::set_permissions(path, Permissions::from_mode(0o700))?;
-            Ok(open()?)
-        }
-        other => Ok(other?),
+    let how = OpenHow::new().flags(pinned()).resolve(strictly());
+    opened_up(&openat2(parent, name.as_c_str(), how)?)
+}
+
+/// The same directory, to be read, entered and emptied whatever its owner took away.
+fn opened_up(directory: &OwnedFd) -> io::Result<OwnedFd> {
+    let mode = Mode::from_bits_truncate(fstat(directory)?.st_mode);
+    if !mode.contains(Mode::S_IRWXU) {
+        // By descriptor, which O_PATH allows in this way only. If it fails, what follows does, and says what is missing.
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let _changed = fs::set_permissions(path, Permissions::from_mode(0o700));
     }
+    Ok(openat2(directory, ".", OpenHow::new().flags(readable()))?)
 }
 
 struct Walk {
@@ -197,6 +215,8 @@ impl Walk {
     }
 
     fn bring_up(&mut self, parent: &OwnedFd, name: &CString) -> io::Result<()> {
+        // To move a directory is to change its "..", which takes the permission to write it.
+        open_directory(parent, name)?;
         self.brought_up += 1;
         let new = CString::new(format!("{BROUGHT_UP}{}", self.brought_up))?;
         match renameat(parent, name.as_c_str(), &self.top, new.as_c_str()) {

@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     discard::discard,
     ledger::Ledger,
+    signals,
     stage::{
         mount_namespace::sources::{Made, Source},
         no_new_privileges,
@@ -58,13 +59,18 @@ impl Janitor {
             let mut control = Some(control);
             let child = || {
                 drop((control.take(), mem::take(found)));
-                let served = detach().and_then(|()| reduce()).and_then(|()| {
-                    let built = serve(&theirs, config);
-                    if !matches!(built, Ok(true)) {
-                        made.iter().for_each(Made::undo);
-                    }
-                    built.map(drop)
-                });
+                // Sent to the whole group, they are the launcher's to answer; with it this process ends too.
+                let served = signals::ignore()
+                    .map_err(io::Error::from)
+                    .and_then(|()| detach())
+                    .and_then(|()| reduce())
+                    .and_then(|()| {
+                        let built = serve(&theirs, config);
+                        if !matches!(built, Ok(true)) {
+                            made.iter().for_each(Made::undo);
+                        }
+                        built.map(drop)
+                    });
                 u8::from(served.is_err())
             };
             let pid = fork(one, child)?;

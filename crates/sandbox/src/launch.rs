@@ -10,13 +10,17 @@
 //! The launcher's death kills both children; init's death kills everything in the sandbox.
 
 use std::{
-    mem,
+    io, mem,
     os::fd::{AsFd, OwnedFd},
 };
 
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
-    sys::stat::{Mode, umask},
+    sys::{
+        socket::{setsockopt, sockopt},
+        stat::{Mode, umask},
+        time::{TimeVal, TimeValLike},
+    },
     unistd::chdir,
 };
 use postern_contract::{
@@ -42,6 +46,9 @@ use crate::{
         resource_limits, seccomp, separate_uid, user_namespace, uts_namespace,
     },
 };
+
+/// How long init may take to build its part and report, in seconds.
+const REPORT_SECONDS_MAX: i64 = 30;
 
 /// What the launcher makes is readable by all, writable by its owner.
 const UMASK: Mode = Mode::from_bits_truncate(0o022);
@@ -123,7 +130,7 @@ fn build(
         drop((janitor.take(), mem::take(&mut listeners), mem::take(made)));
         inside(control, ledger, (&checked, found), one)
     })?;
-    let enforced = report(&init)?;
+    let enforced = report(&init.control, TimeVal::seconds(REPORT_SECONDS_MAX))?;
     capabilities::keep_low_ports()?;
     let mut own = Ledger::new(checked.required);
     no_new_privileges::apply(&mut own)?;
@@ -177,18 +184,35 @@ fn confine(checked: &Checked, found: Vec<Source>, ledger: &mut Ledger) -> Result
 }
 
 /// Waits for what init says about the launch.
-fn report(init: &Init) -> Result<Enforced, Obstacle> {
+fn report(control: &OwnedFd, patience: TimeVal) -> Result<Enforced, Obstacle> {
     let lost = |why: &str| Obstacle::plain(format!("the sandbox's init gave no report: {why}"));
-    let heard = seqpacket::receive(init.control.as_fd(), MESSAGE_BYTES_MAX)
-        .map_err(|error| lost(&error.to_string()))?;
+    setsockopt(control, sockopt::ReceiveTimeout, &patience)
+        .map_err(|errno| lost(&errno.to_string()))?;
+    let heard = seqpacket::receive(control.as_fd(), MESSAGE_BYTES_MAX);
+    let heard = heard.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => lost("not in time"),
+        _ => lost(&error.to_string()),
+    })?;
     let (text, _) = heard.ok_or_else(|| lost("it ended"))?;
     match serde_json::from_slice(&text) {
         Ok(Said::Built { enforced }) => {
-            fcntl(&init.control, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+            fcntl(control, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
                 .map_err(|errno| lost(&errno.to_string()))?;
             Ok(enforced)
         }
         Ok(Said::Refused(obstacle)) => Err(obstacle),
         Ok(_) | Err(_) => Err(lost("it said something else")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_that_is_silent_is_given_up() {
+        let (control, _silent) = seqpacket::pair().unwrap();
+        let given_up = report(&control, TimeVal::milliseconds(1)).unwrap_err();
+        assert!(given_up.what.contains("not in time"), "{given_up}");
     }
 }

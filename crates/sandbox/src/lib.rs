@@ -19,6 +19,7 @@ mod launch;
 mod ledger;
 mod program;
 mod serve;
+mod signals;
 mod stage;
 
 use std::{ffi::OsString, process::ExitCode};

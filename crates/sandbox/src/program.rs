@@ -9,13 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use nix::{
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
-    unistd::geteuid,
-};
+use nix::unistd::geteuid;
 use postern_contract::{
     SandboxId,
     launch::{Limits, Listener, Obstacle, Plan, Purpose, Said},
@@ -28,6 +22,7 @@ use crate::{
     connection::{Connection, NoConnection},
     launch::{Confined, launch},
     serve::{End, Service},
+    signals,
 };
 
 /// The uids that `--probe` takes as root without a config; nobody uses them for long.
@@ -71,6 +66,8 @@ struct Arguments {
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args).and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
+        // The peer was told over the connection, or the probe's reader on standard output: once is enough.
+        Err(refused @ Failure::Refused(_)) => refused.code(),
         Err(failure) => {
             // Where standard error is gone, the exit code still tells.
             let _told = writeln!(io::stderr(), "postern-launcher: {failure}");
@@ -126,8 +123,12 @@ fn unwritten() -> Written {
 /// Serves the connection: one plan, then verbs.
 fn attend(config: &Config, one: &SingleThread) -> Result<(), Failure> {
     let connection = Connection::adopt(config.peer_uid)?;
-    let signals = ends()?;
-    let Some((text, _)) = connection.receive()? else {
+    signals::kill().map_err(io::Error::from)?;
+    let heard = connection.receive().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::Broken("no plan came in time".to_owned()),
+        _ => error.into(),
+    })?;
+    let Some((text, _)) = heard else {
         return Ok(());
     };
     let built = serde_json::from_slice(&text)
@@ -141,6 +142,8 @@ fn attend(config: &Config, one: &SingleThread) -> Result<(), Failure> {
             return Err(obstacle.into());
         }
     };
+    // Not before: until now a signal kills the launcher, and the kernel everything that hangs on it.
+    let signals = signals::tell().map_err(io::Error::from)?;
     hand_over(&connection, &mut confined)?;
     match Service::new(&connection, confined, &signals).serve() {
         End::Asked => Ok(()),
@@ -154,18 +157,6 @@ fn hand_over(connection: &Connection, confined: &mut Confined) -> io::Result<()>
     let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
     let enforced = std::mem::take(&mut confined.enforced);
     connection.say(&Said::Built { enforced }, &fds)
-}
-
-/// The signals that end the launcher, as events from now on.
-fn ends() -> io::Result<SignalFd> {
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGTERM);
-    mask.add(Signal::SIGINT);
-    mask.thread_block()?;
-    Ok(SignalFd::with_flags(
-        &mask,
-        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-    )?)
 }
 
 /// Builds a sandbox with nothing in it, says what held, and takes it down.

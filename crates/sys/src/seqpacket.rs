@@ -2,25 +2,22 @@
 //! to (unix(7)). Whether a call blocks is up to the descriptor. Never interprets a byte of a message.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::Path,
 };
 
-use nix::{
-    cmsg_space,
-    sys::socket::{
-        AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-        UnixAddr, accept4, bind, connect as nix_connect, getsockopt, listen as nix_listen, recvmsg,
-        sendmsg, setsockopt, socket, socketpair, sockopt,
-    },
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
+    connect as nix_connect, getsockopt, listen as nix_listen, sendmsg, setsockopt, socket,
+    socketpair, sockopt,
 };
 
 /// The most descriptors that one message may carry.
 pub const FDS_MAX: usize = 8;
 
-/// SCM_MAX_FD of unix(7): with room for so many, the kernel never cuts a message's descriptors off and leaks them.
-const KERNEL_FDS_MAX: usize = 253;
+/// Room for SCM_MAX_FD (253, unix(7)) descriptors, so that only a receiver short of descriptors loses one.
+const CONTROL_BYTES: usize = 1056;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -132,21 +129,12 @@ pub fn receive(
     bytes_max: usize,
 ) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut buffer = vec![0; bytes_max];
-    let mut space = cmsg_space!([RawFd; KERNEL_FDS_MAX]);
-    let mut parts = [IoSliceMut::new(&mut buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let got = match recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), flags) {
-        Err(nix::Error::ECONNRESET) => return Ok(None),
+    let mut control = Control([0; CONTROL_BYTES]);
+    let (length, flags, fds) = match receive_raw(fd, &mut buffer, &mut control) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
         other => other?,
     };
-    let mut fds = Vec::new();
-    for message in got.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = message {
-            fds.extend(raw.into_iter().map(own));
-        }
-    }
-    let length = got.bytes;
-    if got.flags.contains(MsgFlags::MSG_TRUNC) || fds.len() > FDS_MAX {
+    if flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 || fds.len() > FDS_MAX {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the message is too large",
@@ -157,6 +145,56 @@ pub fn receive(
     }
     buffer.truncate(length);
     Ok(Some((buffer, fds)))
+}
+
+/// Room for the control messages of one packet, aligned as their headers are.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+/// recvmsg(2) with every descriptor that came in hand, also where the kernel could not pass all of them on: nix gives up
+/// then and leaves those that came open for ever.
+fn receive_raw(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut Control,
+) -> io::Result<(usize, i32, Vec<OwnedFd>)> {
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // NEEDED: msghdr has private padding on some targets. SAFETY: it is plain data; all zeroes is a valid, empty one.
+    let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
+    head.msg_iov = &raw mut part;
+    head.msg_iovlen = 1;
+    head.msg_control = control.0.as_mut_ptr().cast();
+    head.msg_controllen = control.0.len() as _;
+    // NEEDED: see above. SAFETY: the header points at two buffers that live and are borrowed mutably until it returns.
+    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut head, libc::MSG_CMSG_CLOEXEC) };
+    let length = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    Ok((length, head.msg_flags, descriptors(&head)))
+}
+
+/// The descriptors in the control messages of a header that recvmsg(2) has just filled.
+fn descriptors(head: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut found = Vec::new();
+    // NEEDED: the messages lie behind each other in raw memory. SAFETY: the kernel wrote them into the buffer that the
+    // header points at, and the macros stay within its length.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(head) };
+    // NEEDED and SAFETY: as above; a pointer that is not null is a whole header within the buffer.
+    while let Some(message) = unsafe { next.as_ref() } {
+        if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // NEEDED and SAFETY: pure arithmetic on a length.
+            let empty = unsafe { libc::CMSG_LEN(0) } as usize;
+            let count = message.cmsg_len.saturating_sub(empty) / size_of::<RawFd>();
+            // NEEDED and SAFETY: as above; the data follows its header.
+            let data = unsafe { libc::CMSG_DATA(next) }.cast::<RawFd>();
+            // NEEDED and SAFETY: `count` descriptors follow, as the header's length says; they may be unaligned.
+            found.extend((0..count).map(|at| own(unsafe { data.add(at).read_unaligned() })));
+        }
+        // NEEDED and SAFETY: as for the first one.
+        next = unsafe { libc::CMSG_NXTHDR(head, next) };
+    }
+    found
 }
 
 /// Who is at the other end.
@@ -185,6 +223,8 @@ mod tests {
         io::{Read, Write},
         os::fd::AsFd,
     };
+
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     use super::*;
 
@@ -219,6 +259,29 @@ mod tests {
         let (here, there) = pair().unwrap();
         send(here.as_fd(), b"many", &[here.as_fd(); FDS_MAX + 1]).unwrap();
         assert!(receive(there.as_fd(), 64).is_err());
+    }
+
+    #[test]
+    fn descriptors_are_closed_where_not_all_could_be_passed_on() {
+        let (here, there) = pair().unwrap();
+        let (read, write) = io::pipe().unwrap();
+        send(here.as_fd(), b"two", &[write.as_fd(), write.as_fd()]).unwrap();
+        drop(write);
+        let lowest_free = read.try_clone().unwrap().as_raw_fd();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(
+            Resource::RLIMIT_NOFILE,
+            u64::from(lowest_free.unsigned_abs()) + 1,
+            hard,
+        )
+        .unwrap();
+        let received = receive(there.as_fd(), 64);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert_eq!(received.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        // Only when every copy of the other end is closed does a read end.
+        let mut rest = Vec::new();
+        let mut read = read;
+        assert_eq!(read.read_to_end(&mut rest).unwrap(), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// The most compressed bytes.
     pub archive_bytes_max: u64,
-    /// The most entries (files, directories and links).
+    /// The most entries (files, directories and links); a directory that is made because a path leads through it counts too.
     pub entries_max: u64,
     /// The most bytes of all files together.
     pub total_bytes_max: u64,

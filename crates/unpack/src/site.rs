@@ -25,7 +25,7 @@ pub(crate) struct Site<'d> {
     names_bytes: usize,
     has_root: bool,
     symbolic_links: Vec<(Place, String)>,
-    /// Entries of the archive, extension headers among them.
+    /// Entries of the archive, extension headers among them, and directories that were made on the way to one.
     counted: u64,
     entries: u64,
     bytes: u64,
@@ -71,7 +71,7 @@ impl<'d> Site<'d> {
         self.bytes
     }
 
-    /// Counts a header, whatever it is.
+    /// Counts a header, whatever it is, or a directory that no header was counted for yet.
     pub(crate) fn count_entry(&mut self) -> Result<(), UnpackError> {
         self.counted += 1;
         if self.counted > self.limits.entries_max {
@@ -212,6 +212,8 @@ impl<'d> Site<'d> {
     fn make_way(&mut self, place: &Place) -> Result<(), UnpackError> {
         for directory in place.ancestors() {
             if self.take(&directory, Thing::PassedDirectory)? {
+                // One header can name as many directories as a path is deep: each costs as much as an entry of its own.
+                self.count_entry()?;
                 self.disk.make_directory(&directory)?;
             }
         }

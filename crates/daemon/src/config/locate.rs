@@ -40,6 +40,37 @@ pub(super) fn offset(text: &str, path: &[String]) -> usize {
     found
 }
 
+/// Whether a secret, or what is meant to name one, may stand at an offset.
+pub(super) fn is_secret(text: &str, offset: usize) -> bool {
+    let Ok(root) = DeTable::parse(text) else {
+        return false;
+    };
+    let mut nearest = (0, false);
+    visit(root.get_ref(), false, &mut |start, secret| {
+        if start <= offset && start >= nearest.0 {
+            nearest = (start, secret);
+        }
+    });
+    nearest.1
+}
+
+/// Every key of a table with its place, and whether it stands in a part of the file where secrets are spoken of.
+fn visit(table: &DeTable<'_>, secret: bool, see: &mut impl FnMut(usize, bool)) {
+    for (key, value) in table {
+        let secret = secret || matches!(key.get_ref().as_ref(), "secrets" | "credential");
+        see(key.span().start, secret);
+        match value.get_ref() {
+            DeValue::Table(inner) => visit(inner, secret, see),
+            DeValue::Array(list) => list.iter().for_each(|item| {
+                if let DeValue::Table(inner) = item.get_ref() {
+                    visit(inner, secret, see);
+                }
+            }),
+            _ => {}
+        }
+    }
+}
+
 /// Line and column of a byte offset, both from 1; columns count characters.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let mut end = offset.min(text.len());

@@ -80,7 +80,10 @@ fn parse<Document: DeserializeOwned>(source: Source) -> Result<Loaded<Document>,
         Ok(document) => Ok(Loaded { document, source }),
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
-            let message = nearest::with_hint(error.message());
+            let mut message = nearest::with_hint(error.message());
+            if locate::is_secret(&source.text, at) {
+                message = nearest::without_value(&message);
+            }
             Err(ConfigError(vec![source.line(at, &message)]))
         }
     }

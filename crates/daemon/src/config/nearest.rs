@@ -1,7 +1,30 @@
-//! Guesses what a mistyped key was meant to be. Never changes what was written.
+//! Puts serde's messages into words for people: what a mistyped key was meant to be. Never repeats a value that may be a
+//! secret.
 
 /// How alike two words must be before one is offered for the other; 1 is equal.
 const ALIKE_MIN: f64 = 0.6;
+
+/// serde's message without the value that it is about; what would have been right stays.
+pub(super) fn without_value(message: &str) -> String {
+    // These are about keys, which are no secrets.
+    let about_keys = [
+        "unknown field",
+        "missing field",
+        "duplicate field",
+        "duplicate key",
+    ];
+    if about_keys
+        .iter()
+        .any(|beginning| message.starts_with(beginning))
+    {
+        return message.to_owned();
+    }
+    // The last one is serde's own: a value that says `expected` stands before it.
+    match message.rsplit_once(", expected ") {
+        Some((_, right)) => format!("this value is not what belongs here, expected {right}"),
+        None => "this value is not what belongs here".to_owned(),
+    }
+}
 
 /// serde's message, with `did you mean` where an unknown word is close to a known one.
 pub(super) fn with_hint(message: &str) -> String {

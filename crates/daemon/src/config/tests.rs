@@ -112,6 +112,37 @@ fn a_problem_at_a_path_that_is_not_there_points_at_its_nearest_part() {
     assert_eq!(error.to_string(), "postern.toml:1:9: missing");
 }
 
+/// A daemon's own types for the parts that are ignored above.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SecretSource {
+    #[expect(dead_code, reason = "only its name matters here")]
+    File(String),
+}
+
+#[test]
+fn a_secret_at_the_wrong_place_is_not_repeated() {
+    let canary = "sk_live_51HxCANARY";
+    let texts = [
+        format!("[secrets]\nstripe = \"{canary}\"\n"),
+        format!(
+            "[secrets.a]\nfile = \"x\"\n[tools.x]\nurl = \"u\"\n[secrets.b]\nfile = [\"{canary}\"]\n"
+        ),
+        format!("[secrets]\nstripe = {{ file = [\"{canary}, expected x\"] }}\n"),
+        format!(
+            "[tools.x]\nurl = \"http://x\"\ncredential = {{ file = {{ key = \"{canary}\" }} }}\n"
+        ),
+    ];
+    for text in texts {
+        let loaded =
+            Source::of_text("postern.toml", &text)
+                .parse::<Document<Agent, SecretSource, SecretSource>>();
+        let message = loaded.unwrap_err().to_string();
+        assert!(!message.contains(canary), "{message}");
+        assert!(message.starts_with("postern.toml:"), "{message}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let error = read::<Document<Agent>>(Path::new("/nonexistent/postern.toml")).unwrap_err();

@@ -16,7 +16,7 @@ use crate::{
     request::{CachedCall, HistoryEntry, Request},
 };
 
-/// How many calls of one turn are carried out; the model is told about the rest.
+/// How many calls of one turn go out, the first ones; the model is told about the rest.
 const CALLS_PER_TURN_MAX: usize = 32;
 
 /// The longest call id of a model that is kept, in bytes: it travels in a header.
@@ -31,6 +31,8 @@ pub(super) struct Conversation {
     /// The question as it stands: it only grows.
     chat: Chat,
     iterations: u32,
+    /// Calls of this turn that went out.
+    sent: usize,
     model: String,
     usage: Usage,
     calls_made: Vec<CallMade>,
@@ -77,6 +79,7 @@ impl Conversation {
             cache: request.tool_cache,
             iterations_max: agent.max_iterations.max(1),
             iterations: 0,
+            sent: 0,
             usage: Usage::default(),
             calls_made: Vec::new(),
             place: Place::New,
@@ -130,6 +133,7 @@ impl Conversation {
 
     fn replied(&mut self, reply: Completion, has_said: bool, step: &mut Step) {
         self.iterations = self.iterations.saturating_add(1);
+        self.sent = 0;
         if let Some(usage) = reply.usage {
             self.usage = sum(self.usage, usage);
         }
@@ -157,7 +161,7 @@ impl Conversation {
         while let Some(wanted) = rest.pop_front() {
             let (tool, arguments) = (wanted.name.clone(), wanted.arguments.clone());
             step.emit(Event::ToolCall { tool, arguments });
-            match self.prepare(&wanted, rest.len()) {
+            match self.prepare(&wanted) {
                 Prepared::Answer(result) => self.tell(&wanted.id, &wanted.name, result, step),
                 Prepared::Call(request) => {
                     self.place = Place::CallingTool {
@@ -185,7 +189,7 @@ impl Conversation {
         self.answer(Some(text), step);
     }
 
-    fn prepare(&mut self, wanted: &ToolCall, behind: usize) -> Prepared {
+    fn prepare(&mut self, wanted: &ToolCall) -> Prepared {
         let refuse = |why: String| Prepared::Answer(json!({ "error": why }).to_string());
         let Some(function) = self
             .functions
@@ -213,11 +217,12 @@ impl Conversation {
             self.calls_made.push(made(&request));
             return Prepared::Answer(cached.result.clone());
         }
-        if behind >= CALLS_PER_TURN_MAX {
+        if self.sent >= CALLS_PER_TURN_MAX {
             return refuse(format!(
                 "not called: at most {CALLS_PER_TURN_MAX} calls are made in one turn"
             ));
         }
+        self.sent += 1;
         Prepared::Call(Box::new(request))
     }
 

@@ -8,7 +8,7 @@ use crate::config::AgentIds;
 fn config() -> Config {
     Config {
         source_roots: vec!["/srv/agents".into()],
-        discard_roots: Vec::new(),
+        discard_roots: vec!["/srv/agents/trees".into()],
         ids: Ids::Range(AgentIds {
             first: 64_200,
             count: 4,
@@ -147,12 +147,69 @@ fn targets_lie_apart() {
 }
 
 #[test]
-fn a_root_is_never_fresh() {
+fn only_what_lies_beneath_a_discard_root_is_fresh() {
+    let config = Config {
+        source_roots: vec!["/etc".into(), "/srv/agents".into()],
+        ..config()
+    };
+    let fresh = |source: &str| {
+        let mounts = vec![Mount {
+            access: Access::Fresh,
+            ..mount(source, "/agent")
+        }];
+        check(Plan { mounts, ..plan() }, &config)
+    };
+    for source in [
+        "/etc/cron.d",
+        "/srv/agents",
+        "/srv/agents/desk",
+        "/srv/agents/trees",
+        "/srv/agents/trees2/v1",
+    ] {
+        assert!(fresh(source).is_err(), "{source}");
+    }
+    let checked = fresh("/srv/agents/trees/desk/v1").unwrap();
+    assert_eq!(checked.shown[0].root, Path::new("/srv/agents/trees"));
+    assert_eq!(checked.shown[0].beneath, Path::new("desk/v1"));
+}
+
+#[test]
+fn a_discard_root_that_is_not_shown_makes_nothing_fresh() {
+    let config = Config {
+        source_roots: vec!["/etc".into()],
+        ..config()
+    };
     let mounts = vec![Mount {
         access: Access::Fresh,
-        ..mount("/srv/agents", "/agent")
+        ..mount("/srv/agents/trees/v1", "/agent")
     }];
-    assert!(check(Plan { mounts, ..plan() }, &config()).is_err());
+    assert!(check(Plan { mounts, ..plan() }, &config).is_err());
+}
+
+#[test]
+fn a_written_limit_requires_the_layer_that_holds_it() {
+    let none = Limits::default();
+    let required = |limits: Limits| {
+        let checked = check(Plan { limits, ..plan() }, &config()).unwrap();
+        checked.required.contains(&Layer::ResourceLimits)
+    };
+    assert!(!required(none.clone()));
+    for limits in [
+        Limits {
+            memory_bytes: Some(1 << 30),
+            ..none.clone()
+        },
+        Limits {
+            processes: Some(64),
+            ..none.clone()
+        },
+        Limits {
+            open_files: Some(64),
+            ..none
+        },
+    ] {
+        assert!(required(limits.clone()), "{limits:?}");
+    }
 }
 
 #[test]

@@ -115,3 +115,12 @@ fn a_mistake_is_told_with_its_line() {
     let error = Written::read(&path).unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
 }
+
+#[test]
+fn what_is_shipped_requires_every_wall_that_another_leans_on() {
+    let text = include_str!("../../../../systemd/launcher.toml");
+    let config = Config::meant(written(text).unwrap(), 0).unwrap();
+    for layer in [Layer::Seccomp, Layer::UserNamespace, Layer::Capabilities] {
+        assert!(config.mandatory.contains(&layer), "{layer:?}");
+    }
+}

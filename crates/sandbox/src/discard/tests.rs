@@ -2,10 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use nix::{
-    sys::stat::{Mode, mkdirat},
-    unistd::geteuid,
-};
+use nix::{sys::stat::mkdirat, unistd::geteuid};
 
 use super::*;
 
@@ -63,6 +60,37 @@ fn a_directory_that_nobody_may_enter_goes() {
     fs::set_permissions(tree.join("closed"), Permissions::from_mode(0o0)).unwrap();
     discard(&tree, &config(dir.path())).unwrap();
     assert!(!tree.exists());
+}
+
+#[test]
+fn a_root_that_was_replaced_by_a_link_leads_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let victim = dir.path().join("victim/tree");
+    fs::create_dir_all(&victim).unwrap();
+    symlink(dir.path().join("victim"), dir.path().join("root")).unwrap();
+    symlink(dir.path(), dir.path().join("above")).unwrap();
+    for root in ["root", "above/victim"] {
+        let root = dir.path().join(root);
+        assert!(
+            discard(&root.join("tree"), &config(&root)).is_err(),
+            "{root:?}"
+        );
+    }
+    assert!(victim.exists());
+}
+
+#[test]
+fn a_name_that_was_swapped_saves_what_it_leads_to_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("tree/old")).unwrap();
+    fs::create_dir_all(at("victim/kept")).unwrap();
+    let tree = Tree::open(dir.path(), Path::new("tree")).unwrap();
+    fs::rename(at("tree"), at("moved")).unwrap();
+    fs::rename(at("victim"), at("tree")).unwrap();
+    assert!(tree.delete().is_err());
+    assert!(at("tree/kept").exists(), "what took the name");
+    assert!(!at("moved/old").exists(), "what was looked at");
 }
 
 #[test]

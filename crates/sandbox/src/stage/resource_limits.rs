@@ -1,4 +1,4 @@
-//! Limits by setrlimit: open files and memory of each process, and processes of the sandbox together (the kernel counts
+//! Limits by setrlimit: open files and memory of each process (a bound on all memory together takes cgroups), and processes of the sandbox together (the kernel counts
 //! them in the user namespace, which is the sandbox's own). Never above what the launcher itself was given.
 
 use std::fs;
@@ -28,7 +28,9 @@ pub(crate) fn apply(bounds: &Bounds, ledger: &mut Ledger) -> Result<(), Obstacle
         bounds.processes, bounds.open_files
     );
     if let Some(bytes) = bounds.memory_bytes {
-        how.push_str(&format!(", {bytes} bytes of private memory each"));
+        how.push_str(&format!(
+            ", {bytes} bytes of private memory per process until cgroups"
+        ));
     }
     ledger.attempt(Layer::ResourceLimits, &how, set(bounds))
 }

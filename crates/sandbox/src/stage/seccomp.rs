@@ -1,5 +1,6 @@
 //! A system call filter: what an agent has no honest use for fails, so that the kernel code behind it is out of reach.
-//! Never the only wall: no call listed here is allowed by the namespaces and capabilities alone to do harm.
+//! Mostly a second wall behind namespaces and capabilities, but the only one where the kernel has no namespace: AF_VSOCK
+//! sockets reach the host of a virtual machine from any network namespace. Never to be done without for that reason.
 //!
 //! A list of what is denied for now; a list of what is allowed takes its place when the filter is deepened.
 

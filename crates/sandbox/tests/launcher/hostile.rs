@@ -94,6 +94,51 @@ fn fresh_directories_that_are_not_fresh() {
 }
 
 #[test]
+fn fresh_directories_where_something_is_only_shown() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        // As with `read_only = ["/etc"]`: to be looked at, and no agent's tree anywhere near.
+        let shown = site.path("outside");
+        fs::create_dir(shown.join("cron.d")).unwrap();
+        site.give(&shown.join("cron.d"));
+        site.configure(&Written {
+            source_roots: vec![shown.clone(), site.path("sources")],
+            ..site.config()
+        });
+        for source in [shown.join("new"), shown.join("cron.d/new")] {
+            let mounts = vec![mount(&source, "/out", Access::Fresh)];
+            let why = site.refusal(&Plan { mounts, ..plan() });
+            assert!(why.contains("discard_roots"), "{why}");
+            assert!(!source.exists());
+        }
+    }
+}
+
+#[test]
+fn roots_that_were_replaced_by_links() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let (root, outside) = (site.path("sources"), site.path("outside"));
+        fs::create_dir(outside.join("dir")).unwrap();
+        fs::write(outside.join("file"), "x").unwrap();
+        fs::remove_dir(&root).unwrap();
+        for (to, source, access) in [
+            (outside.clone(), root.clone(), Access::ReadOnly),
+            (outside.clone(), root.join("dir"), Access::ReadOnly),
+            (outside.clone(), root.join("new"), Access::Fresh),
+            (outside.join("file"), root.clone(), Access::ReadOnly),
+        ] {
+            symlink(to, &root).unwrap();
+            let mounts = vec![mount(source, "/agent", access)];
+            let why = site.refusal(&Plan { mounts, ..plan() });
+            assert!(why.contains("link"), "{why}");
+            fs::remove_file(&root).unwrap();
+        }
+        assert!(!outside.join("new").exists());
+    }
+}
+
+#[test]
 fn a_sandbox_that_does_not_come_to_be_leaves_nothing() {
     for mode in Mode::all() {
         let site = Site::new(mode);
@@ -153,11 +198,16 @@ fn messages_that_are_none() {
             let (here, there) = seqpacket::pair().unwrap();
             seqpacket::allow_packets_of(here.as_fd(), 1 << 20).unwrap();
             seqpacket::send(here.as_fd(), message.as_bytes(), &[]).unwrap();
-            let mut child = site.command();
-            let child = child.stdin(Stdio::from(there)).stderr(Stdio::piped());
-            let output = child.spawn().unwrap().wait_with_output().unwrap();
+            let mut command = site.command();
+            command.stdin(Stdio::from(there)).stderr(Stdio::piped());
+            let output = command.spawn().unwrap().wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(1));
-            assert!(output.stderr.starts_with(b"postern-launcher: "));
+            drop(command);
+            // Told once: to posternd if there was a message at all, and to the log if there was none.
+            let refused = seqpacket::receive(here.as_fd(), MESSAGE_BYTES_MAX)
+                .is_ok_and(|said| said.is_some_and(|(text, _)| text.starts_with(b"{\"refused\"")));
+            let logged = output.stderr.starts_with(b"postern-launcher: ");
+            assert!(refused != logged, "{refused} {logged}");
         }
     }
 }

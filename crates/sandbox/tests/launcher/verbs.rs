@@ -254,6 +254,30 @@ fn what_an_agent_left_can_be_discarded() {
 }
 
 #[test]
+fn directories_that_their_owner_may_not_write_are_discarded() {
+    // Beyond the depth of one walk too, where a directory is moved before it is deleted.
+    let close = "cd /out; mkdir -p flat/in; echo x >flat/in/file
+        p=deep; for i in {1..70}; do p=$p/d; done; mkdir -p $p
+        for mode in 555 500 600 300; do mkdir -p $mode/in; echo x >$mode/in/file; done
+        for mode in 500 600 300; do chmod $mode $mode/in $mode; done; chmod 0555 555/in 555
+        find flat deep -depth -type d -exec chmod 0555 {} +; chmod 0555 .";
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let tree = site.path("sources").join("v1");
+        let mounts = vec![mount(&tree, "/out", Access::Fresh)];
+        let (mut launcher, _listeners) = site.build(&Plan { mounts, ..plan() });
+        launcher.shell(close);
+        launcher
+            .client
+            .ask(Verb::Discard { tree: tree.clone() }, &[])
+            .unwrap();
+        let said = launcher.hear();
+        assert!(matches!(said, Said::Done { .. }), "{said:?}");
+        assert!(!tree.exists());
+    }
+}
+
+#[test]
 fn the_capabilities_of_the_service_suffice() {
     for mode in Mode::all().into_iter().filter(|mode| *mode == Mode::Root) {
         let site = Site::new(mode);

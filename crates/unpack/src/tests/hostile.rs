@@ -318,6 +318,15 @@ fn bombs_are_stopped_by_every_limit() {
         &limits,
     );
     over(&start().directory("a/b/c/d/e"), &limits);
+    let ways = |count: usize| {
+        (0..count).fold(start(), |archive, n| {
+            archive.file(&format!("u{n}/a/a/f"), "")
+        })
+    };
+    over(&ways(3), &limits);
+    Yard::new()
+        .unpack_with(&gzip(&ways(2).end()), &limits)
+        .unwrap();
     over(
         &start()
             .pax(&[("comment", &"x".repeat(70_000))])

@@ -250,17 +250,52 @@ fn call_ids_that_cannot_travel_are_replaced_everywhere() {
     assert_eq!(asked, ids);
 }
 
-#[test]
-fn a_flood_of_calls_is_bounded() {
-    let mut machine = builtin(&json!({ "message": "x" }));
-    let flood: Vec<_> = (0..100).map(|_| ("", "calc__add", "{}")).collect();
-    let mut actions = play(&mut machine, vec![Input::Start, wants(&flood)]);
-    let mut out = 0;
+/// Lets every call that goes out return; gives their ids, and the actions after the last.
+fn carry_out(machine: &mut Machine, mut actions: Vec<Action>) -> (Vec<String>, Vec<Action>) {
+    let mut ids = Vec::new();
     while let Some(Action::CallTool(request)) = actions.last() {
-        out += 1;
         let id = request.call_id.clone();
         actions = machine.on(returned(&id, 200, "{}"), 0);
+        ids.push(id);
     }
-    assert_eq!(out, 32);
-    assert_eq!(questions(&actions)[0].messages.len(), 3 + 100);
+    (ids, actions)
+}
+
+#[test]
+fn of_a_flood_of_calls_the_first_go_out_and_the_rest_are_refused_in_words() {
+    let mut machine = builtin(&json!({ "message": "x" }));
+    let ids: Vec<_> = (0..100).map(|n| format!("c{n}")).collect();
+    let flood: Vec<_> = ids
+        .iter()
+        .map(|id| (id.as_str(), "calc__add", "{}"))
+        .collect();
+    let first = play(&mut machine, vec![Input::Start, wants(&flood)]);
+    let (out, actions) = carry_out(&mut machine, first);
+    assert_eq!(out, ids[..32]);
+    let results = &questions(&actions)[0].messages[3..];
+    let answered: Vec<_> = results
+        .iter()
+        .filter_map(|m| m.tool_call_id.clone())
+        .collect();
+    assert_eq!(answered, ids);
+    let refused = r#"{"error":"not called: at most 32 calls are made in one turn"}"#;
+    for (position, result) in results.iter().enumerate() {
+        let wanted = if position < 32 { "{}" } else { refused };
+        assert_eq!(result.plain_text(), wanted, "{position}");
+    }
+    let second = machine.on(wants(&flood), 0);
+    let (out, _) = carry_out(&mut machine, second);
+    assert_eq!(out, ids[..32], "the next turn has calls of its own");
+}
+
+#[test]
+fn calls_that_never_go_out_take_no_place_of_those_that_do() {
+    let cached = json!({ "function_name": "calc__add", "arguments": "{\"a\":1}", "result": "two" });
+    let mut machine = builtin(&json!({ "message": "x", "tool_cache": [cached] }));
+    let mut turn = Vec::new();
+    turn.extend((0..40).map(|_| ("", "calc__add", "{\"a\":1}")));
+    turn.extend((0..40).map(|_| ("", "calc__none", "{}")));
+    turn.extend([("real", "calc__add", "{}")]);
+    let first = play(&mut machine, vec![Input::Start, wants(&turn)]);
+    assert_eq!(carry_out(&mut machine, first).0, ["real"]);
 }

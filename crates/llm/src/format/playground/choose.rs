@@ -1,5 +1,7 @@
 //! How the playground picks a function and finds its arguments in a message: by words, numbers and quotes alone. Never calls a
-//! function whose required arguments it did not find.
+//! function whose required arguments it did not find, and never works longer for a long request than its limits let it.
+
+use std::collections::HashSet;
 
 use serde_json::{Map, Number, Value, json};
 
@@ -9,7 +11,31 @@ use crate::Function;
 const SCORE_MIN: u32 = 2;
 
 /// How much of a message is looked at, in words.
-const TOKENS_MAX: usize = 2_000;
+const TOKENS_MAX: usize = 500;
+
+/// How many functions are looked at, the first ones.
+const FUNCTIONS_MAX: usize = 128;
+
+/// How much of a function's name, and of its description, is looked at, in words.
+const FUNCTION_WORDS_MAX: usize = 250;
+
+/// How many properties of a function are looked at: the required ones first.
+const PROPERTIES_MAX: usize = 64;
+
+/// How many values of one `enum` are looked at, the first ones.
+const ENUM_VALUES_MAX: usize = 64;
+
+/// The longest text that is compared with the values of an `enum`, in bytes.
+const ENUM_TEXT_BYTES_MAX: usize = 128;
+
+/// The longest number, in bytes; a longer one is a mark.
+const NUMBER_BYTES_MAX: usize = 32;
+
+/// The longest message that becomes an argument as a whole, in bytes.
+const WHOLE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// How many missing arguments are asked for at once.
+const MISSING_NAMED_MAX: usize = 8;
 
 /// Words that stand in every request and so choose nothing.
 const COMMON: [&str; 58] = [
@@ -40,16 +66,16 @@ pub(super) enum Wish {
     Ask {
         /// The function.
         name: String,
-        /// Required arguments that the message does not have; at least one.
+        /// Required arguments that the message does not have: at least one, and the first few of many.
         missing: Vec<String>,
     },
 }
 
-/// The function that fits the message best; of equals, the first.
+/// The function that fits the message best, of the first [`FUNCTIONS_MAX`]; of equals, the first.
 pub(super) fn best<'f>(functions: &'f [Function], asked: &str) -> Option<&'f Function> {
-    let asked = stems(asked);
+    let asked = stems(asked, TOKENS_MAX);
     let mut best = None;
-    for function in functions {
+    for function in functions.iter().take(FUNCTIONS_MAX) {
         let score = score(function, &asked);
         if score >= SCORE_MIN && best.is_none_or(|(_, other)| score > other) {
             best = Some((function, score));
@@ -66,31 +92,32 @@ pub(super) fn fill(function: &Function, asked: &str) -> Wish {
     let properties = function.parameters["properties"]
         .as_object()
         .unwrap_or(&nothing);
-    let required: Vec<&str> = function.parameters["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let (needed, others): (Vec<_>, Vec<_>) = properties
+    let required = || {
+        let names = function.parameters["required"].as_array();
+        names.into_iter().flatten().filter_map(Value::as_str)
+    };
+    let is_needed: HashSet<&str> = required().collect();
+    let needed = properties
         .iter()
-        .partition(|(name, _)| required.contains(&name.as_str()));
-    for (name, schema) in &needed {
-        if let Some(value) = found
-            .take(name, schema)
-            .or_else(|| whole_message(name, schema, asked))
-        {
-            arguments.insert((*name).clone(), value);
-        }
-    }
-    for (name, schema) in others {
-        if let Some(value) = found.take(name, schema) {
+        .filter(|(name, _)| is_needed.contains(name.as_str()));
+    let others = properties
+        .iter()
+        .filter(|(name, _)| !is_needed.contains(name.as_str()));
+    for (name, schema) in needed.chain(others).take(PROPERTIES_MAX) {
+        let value = found.take(name, schema).or_else(|| {
+            let is_needed = is_needed.contains(name.as_str());
+            is_needed
+                .then(|| whole_message(name, schema, asked))
+                .flatten()
+        });
+        if let Some(value) = value {
             arguments.insert(name.clone(), value);
         }
     }
-    let missing: Vec<String> = required
-        .into_iter()
+    // All required names count here, also those that were not looked at: a call without one of them must not happen.
+    let missing: Vec<String> = required()
         .filter(|name| !arguments.contains_key(*name))
+        .take(MISSING_NAMED_MAX)
         .map(str::to_owned)
         .collect();
     let name = function.name.clone();
@@ -103,40 +130,37 @@ pub(super) fn fill(function: &Function, asked: &str) -> Wish {
 
 /// A text with everything but letters and digits turned into single spaces.
 pub(super) fn spaced(text: &str) -> String {
-    let words = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
+    words(text).collect::<Vec<_>>().join(" ")
 }
 
-fn score(function: &Function, asked: &[String]) -> u32 {
-    let name = stems(&function.name);
-    let description = stems(&function.description);
-    let fits = |word: &&String| {
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+}
+
+fn score(function: &Function, asked: &HashSet<String>) -> u32 {
+    let name = stems(&function.name, FUNCTION_WORDS_MAX);
+    let description = stems(&function.description, FUNCTION_WORDS_MAX);
+    let fits = |word: &String| {
         if name.contains(word) {
             2
         } else {
             u32::from(description.contains(word))
         }
     };
-    asked.iter().map(|word| fits(&word)).sum()
+    asked.iter().map(fits).sum()
 }
 
-/// The telling words of a text, each once, lower case, without a plural's end.
-fn stems(text: &str) -> Vec<String> {
-    let mut stems = Vec::new();
-    for word in spaced(&text.to_lowercase()).split(' ').take(TOKENS_MAX) {
-        if word.is_empty() || COMMON.contains(&word) || word.parse::<f64>().is_ok() {
+/// The telling ones of the first words of a text, lower case, without a plural's end.
+fn stems(text: &str, words_max: usize) -> HashSet<String> {
+    let mut stems = HashSet::new();
+    for word in words(text).take(words_max) {
+        let word = word.to_lowercase();
+        if COMMON.contains(&word.as_str()) || word.parse::<f64>().is_ok() {
             continue;
         }
-        let stem = if word.len() > 3 {
-            word.strip_suffix('s').unwrap_or(word)
-        } else {
-            word
-        };
-        if !stems.iter().any(|known| known == stem) {
-            stems.push(stem.to_owned());
-        }
+        let singular = word.strip_suffix('s').filter(|_| word.len() > 3);
+        stems.insert(singular.unwrap_or(&word).to_owned());
     }
     stems
 }
@@ -167,14 +191,14 @@ impl Found {
                     piece
                         .split([' ', '\t', '\n', '\r', '=', ':', ','])
                         .filter_map(token)
-                        .map(Some),
+                        .map(Some)
+                        .take(TOKENS_MAX - tokens.len()),
                 );
             }
             if tokens.len() >= TOKENS_MAX {
                 break;
             }
         }
-        tokens.truncate(TOKENS_MAX);
         Self { tokens }
     }
 
@@ -197,8 +221,11 @@ impl Found {
         if let Some(allowed) = schema["enum"].as_array() {
             let (Token::Word(text) | Token::Mark(text) | Token::Number(text) | Token::Quoted(text)) =
                 token;
+            if text.len() > ENUM_TEXT_BYTES_MAX {
+                return None;
+            }
             let same = |v: &&Value| v.as_str().is_some_and(|v| v.eq_ignore_ascii_case(text));
-            return allowed.iter().find(same).cloned();
+            return allowed.iter().take(ENUM_VALUES_MAX).find(same).cloned();
         }
         match (schema["type"].as_str(), token) {
             (Some("integer"), Token::Number(text)) => text.parse::<i64>().ok().map(Value::from),
@@ -224,7 +251,8 @@ fn token(piece: &str) -> Option<Token> {
         return None;
     }
     let digits = bare.strip_prefix('-').unwrap_or(bare);
-    let is_number = digits.starts_with(|c: char| c.is_ascii_digit())
+    let is_number = bare.len() <= NUMBER_BYTES_MAX
+        && digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.ends_with(|c: char| c.is_ascii_digit())
         && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
         && digits.matches('.').count() <= 1;
@@ -250,14 +278,20 @@ fn number(text: &str) -> Option<Value> {
 
 /// Whether an argument's name says that it names one thing: `id`, `order_id`, `orderId`, `code`, `number`, `ref`.
 fn is_key(name: &str) -> bool {
-    let lower = name.to_lowercase();
+    let ends_with = |end: &&str| {
+        let tail = name.len().checked_sub(end.len());
+        tail.and_then(|at| name.get(at..))
+            .is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+    };
     ["id", "code", "number", "ref", "key", "no"]
         .iter()
-        .any(|end| lower.ends_with(end))
+        .any(ends_with)
 }
 
 fn whole_message(name: &str, schema: &Value, asked: &str) -> Option<Value> {
     let is_text = schema["type"].as_str() == Some("string") && schema["enum"].is_null();
     let wants = WHOLE_MESSAGE.contains(&name.to_lowercase().as_str());
-    (is_text && wants && !asked.trim().is_empty()).then(|| json!(asked.trim()))
+    let whole = asked.trim();
+    let fits = (1..=WHOLE_MESSAGE_BYTES_MAX).contains(&whole.len());
+    (is_text && wants && fits).then(|| json!(whole))
 }

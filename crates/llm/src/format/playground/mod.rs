@@ -29,6 +29,9 @@ const ECHO_CHARS_MAX: usize = 200;
 /// How many functions an answer names.
 const FUNCTIONS_NAMED_MAX: usize = 8;
 
+/// How many stop texts are looked for, the first ones.
+const STOPS_MAX: usize = 16;
+
 /// What it is, in its own words.
 const WHO: &str = "I am the playground model: a small set of rules, not a language model";
 
@@ -179,7 +182,11 @@ fn small_talk(chat: &Chat, asked: &str) -> String {
 
 /// Says a text word by word, up to a stop text and the most tokens.
 fn say(chat: &Chat, text: &str, deltas: &mut Vec<Delta>) -> (FinishReason, u64) {
-    let stops = chat.stop.iter().filter(|stop| !stop.is_empty());
+    let stops = chat
+        .stop
+        .iter()
+        .filter(|stop| !stop.is_empty())
+        .take(STOPS_MAX);
     let end = stops
         .filter_map(|stop| text.find(stop.as_str()))
         .min()
@@ -238,3 +245,6 @@ impl Dialect for Playground {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod bounds;

@@ -1,16 +1,21 @@
 //! How the playground says what a tool answered: the essentials of the result, in words. Never hides that a tool failed.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
-use crate::{Chat, Message, Role};
+use crate::{Chat, Role};
 
 /// How many values of a result are told.
 const VALUES_MAX: usize = 12;
 
+/// How many fields or entries of one object or list are looked at, the first ones.
+const FIELDS_MAX: usize = 32;
+
 /// How deep into a result it looks.
 const DEPTH_MAX: usize = 3;
 
-/// The longest value that is told whole, in characters.
+/// The longest value or name that is told whole, in characters.
 const VALUE_CHARS_MAX: usize = 200;
 
 /// The results that stand at the end of the conversation, in words; empty if the last message is none.
@@ -20,23 +25,31 @@ pub(super) fn last_results(chat: &Chat) -> String {
         .iter()
         .rposition(|message| message.role != Role::Tool)
         .map_or(0, |at| at + 1);
-    let told = chat.messages[first..]
-        .iter()
-        .map(|result| retell(&function_of(chat, result), &result.plain_text()));
+    let results = &chat.messages[first..];
+    if results.is_empty() {
+        return String::new();
+    }
+    let called = functions_by_call(chat);
+    let told = results.iter().map(|result| {
+        let id = result.tool_call_id.as_deref();
+        let function = id.and_then(|id| called.get(id)).map_or_else(
+            || "the tool".to_owned(),
+            |function| format!("`{}`", cut(function)),
+        );
+        retell(&function, &result.plain_text())
+    });
     told.collect::<Vec<_>>().join(" ")
 }
 
-/// Which function a result answers.
-fn function_of(chat: &Chat, result: &Message) -> String {
+/// Which function every call was of; if a call's id stands in many messages, the last counts.
+fn functions_by_call(chat: &Chat) -> HashMap<&str, &str> {
     let calls = chat
         .messages
         .iter()
-        .rev()
-        .flat_map(|message| &message.tool_calls);
-    let call = calls
-        .into_iter()
-        .find(|call| Some(&call.id) == result.tool_call_id.as_ref());
-    call.map_or_else(|| "the tool".to_owned(), |call| format!("`{}`", call.name))
+        .flat_map(|message| message.tool_calls.iter().rev());
+    calls
+        .map(|call| (call.id.as_str(), call.name.as_str()))
+        .collect()
 }
 
 fn retell(function: &str, result: &str) -> String {
@@ -70,9 +83,10 @@ fn gather(name: &str, value: &Value, depth: usize, told: &mut Vec<String>) {
     };
     match value {
         Value::Object(fields) if depth > 0 => {
-            for (key, inner) in fields {
+            for (key, inner) in fields.iter().take(FIELDS_MAX) {
+                let key = cut(key);
                 let path = if name.is_empty() {
-                    key.clone()
+                    key
                 } else {
                     format!("{name} {key}")
                 };
@@ -81,7 +95,7 @@ fn gather(name: &str, value: &Value, depth: usize, told: &mut Vec<String>) {
         }
         Value::Array(list) if depth > 0 => {
             told.push(labelled(&format!("{} in all", list.len())));
-            for inner in list {
+            for inner in list.iter().take(FIELDS_MAX) {
                 gather(name, inner, depth - 1, told);
             }
         }
@@ -93,10 +107,8 @@ fn gather(name: &str, value: &Value, depth: usize, told: &mut Vec<String>) {
 }
 
 fn cut(text: &str) -> String {
-    if text.chars().count() <= VALUE_CHARS_MAX {
+    let Some((end, _)) = text.char_indices().nth(VALUE_CHARS_MAX) else {
         return text.to_owned();
-    }
-    let mut short: String = text.chars().take(VALUE_CHARS_MAX).collect();
-    short.push('…');
-    short
+    };
+    format!("{}…", &text[..end])
 }

@@ -1,5 +1,6 @@
 //! A mount namespace with a root that is built up from nothing: what no line here adds, the agent does not see. Never
-//! shows a socket of the host, /sys or a directory that can be written and is not the sandbox's own.
+//! shows /sys or a directory that can be written and is not the sandbox's own. Read-only does not stop connect(2): a Unix
+//! socket that some program put into /usr, /opt or a directory of the plan, and that everybody may write, can be reached.
 //!
 //! ```text
 //! tmpfs /        read-only in the end

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
     sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat},
@@ -62,8 +63,13 @@ pub(crate) fn take(
                 .components()
                 .chain(shown.beneath.components())
                 .collect();
-            take_one(shown, identity, made)
-                .map_err(|error| Obstacle::plain(format!("cannot show {whole:?}: {error}")))
+            take_one(shown, identity, made).map_err(|error| {
+                let obstacle = Obstacle::plain(format!("cannot show {whole:?}: {error}"));
+                match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::ELOOP) => obstacle.with_fix("name the path that the link leads to"),
+                    _ => obstacle,
+                }
+            })
         })
         .collect()
 }
@@ -76,7 +82,11 @@ fn take_one(shown: &Shown, identity: Identity, made: &mut Vec<Made>) -> io::Resu
     } else {
         directory()
     };
-    let root = openat2(AT_FDCWD, &shown.root, OpenHow::new().flags(flags))?;
+    let root = openat2(
+        AT_FDCWD,
+        &shown.root,
+        OpenHow::new().flags(flags).resolve(no_links()),
+    )?;
     let opened = match shown.access {
         Access::ReadOnly if is_whole_root => root,
         Access::ReadOnly => beneath(root.as_fd(), &shown.beneath, OFlag::empty())?,
@@ -105,10 +115,13 @@ fn directory() -> OFlag {
     OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
 }
 
+/// Also for the roots: posternd may own the directory that one lies in, and could put a link in its place.
+fn no_links() -> ResolveFlag {
+    ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS
+}
+
 fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlag::RESOLVE_BENEATH
-        | ResolveFlag::RESOLVE_NO_SYMLINKS
-        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let resolve = ResolveFlag::RESOLVE_BENEATH | no_links();
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | flags;
     Ok(openat2(
         root,

@@ -1,0 +1,229 @@
+//! How calls reach an agent: a kind a file, and the one match over them. Never decides what a run does next.
+//!
+//! ```text
+//! Kind::start ─▶ Host      readiness: Starting ─▶ Ready{sandbox} ◀─▶ NotReady{why}
+//!                 │
+//! run ── Call ───▶ carry_out ─▶ Input … Input ─▶ run        a model, tool or worker call, whichever the kind has
+//! ```
+
+pub mod builtin;
+pub mod python;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use postern_contract::SandboxId;
+use postern_daemon::Clock;
+use postern_invoke::{Input, Plan, RunFacts, ToolRequest, WorkerRequest};
+use postern_llm::Chat;
+use postern_store::runs::{Runs, RunsError};
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    config::{Agent, AgentWritten, Places, Wrong},
+    install::{InstallError, Installed, Installer},
+    link::{Link, LinkError},
+    sandbox::{Launcher, SandboxError, Weakened},
+    source::Source,
+};
+
+/// `kind = "…"` as written: every kind that Postern will have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KindName {
+    /// No code: model, prompt and tools.
+    Builtin,
+    /// A Python handler in a resident worker.
+    Python,
+    /// A Node handler in a resident worker; not in this version.
+    Node,
+    /// A program for each call; not in this version.
+    Command,
+    /// A server in the sandbox; not in this version.
+    Http,
+}
+
+/// A kind with its own settings.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// No code: model, prompt and tools.
+    Builtin(builtin::Settings),
+    /// A Python handler in a resident worker.
+    Python(python::Settings),
+}
+
+/// Whether an agent can be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet.
+    Starting,
+    /// Yes; its runs belong to this sandbox.
+    Ready {
+        /// Where the gate knows its calls from.
+        sandbox: SandboxId,
+    },
+    /// No.
+    NotReady {
+        /// Why, in one line.
+        why: String,
+    },
+}
+
+/// What a run asks of its agent.
+#[derive(Debug)]
+pub enum Call {
+    /// Ask the model.
+    Model(Box<Chat>),
+    /// Call a tool.
+    Tool(Box<ToolRequest>),
+    /// Ask the agent's code.
+    Worker(Box<WorkerRequest>),
+}
+
+/// A started agent of any kind.
+pub trait Host: Send + Sync {
+    /// How a run of it works.
+    fn plan(&self) -> Plan;
+
+    /// Whether it can be called, as it changes.
+    fn readiness(&self) -> watch::Receiver<Readiness>;
+
+    /// Layers of its sandbox that are allowed to be absent, and are.
+    fn weakened(&self) -> Vec<Weakened>;
+
+    /// Carries one call out; what comes of it goes to `inputs`. May be dropped at any time, which ends the call.
+    fn carry_out(
+        &self,
+        call: Call,
+        facts: &RunFacts,
+        inputs: mpsc::Sender<Input>,
+    ) -> BoxFuture<'static, ()>;
+}
+
+/// What an agent is started with.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Where sandboxes come from.
+    pub launcher: Arc<Launcher>,
+    /// Where they are announced.
+    pub link: Link,
+    /// Installs its files.
+    pub installer: Installer,
+    /// Files of ours that sandboxes are shown.
+    pub shims: PathBuf,
+    /// Sockets of ours that nobody else may reach.
+    pub sockets: PathBuf,
+    /// Remembers what is installed.
+    pub store: Runs,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Why an agent could not be started at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its files are not to be had.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// Its sandbox cannot be built.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The gate does not take it.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// What was installed cannot be remembered.
+    #[error(transparent)]
+    Store(#[from] RunsError),
+    /// A file or socket of ours cannot be made.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    fn file(path: &Path, source: std::io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl Kind {
+    pub(crate) fn mean(written: &AgentWritten, places: &Places) -> Result<Self, Wrong> {
+        let absent = match written.kind {
+            KindName::Builtin => return builtin::Settings::mean(written).map(Self::Builtin),
+            KindName::Python => return python::Settings::mean(written, places).map(Self::Python),
+            KindName::Node => "node",
+            KindName::Command => "command",
+            KindName::Http => "http",
+        };
+        Err(Wrong::at(
+            &["kind"],
+            format!("`{absent}` agents are not in this version: `python` and `builtin` are"),
+        ))
+    }
+
+    /// What people call the kind.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Builtin(_) => "builtin",
+            Self::Python(_) => "python",
+        }
+    }
+
+    /// Where its files come from, if it has any.
+    #[must_use]
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Python(settings) => Some(&settings.source),
+        }
+    }
+
+    /// Whether code of the user runs, in a sandbox.
+    #[must_use]
+    pub fn has_code(&self) -> bool {
+        self.source().is_some()
+    }
+
+    /// Installs what there is to install and starts the agent. Its readiness may follow later.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing of it runs then.
+    pub async fn start(
+        agent: &Arc<Agent>,
+        around: &Surroundings,
+    ) -> Result<Arc<dyn Host>, StartError> {
+        match &agent.kind {
+            Self::Builtin(_) => Ok(Arc::new(builtin::Builtin::start(agent, around).await?)),
+            Self::Python(settings) => Ok(Arc::new(
+                python::Python::start(agent, settings, around).await?,
+            )),
+        }
+    }
+}
+
+impl Surroundings {
+    /// Makes a source the live version of an agent and remembers it.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn install(&self, agent: &Agent, source: &Source) -> Result<Installed, StartError> {
+        let installed = self.installer.install(agent, source).await?;
+        let (digest, unpacked) = (installed.digest, &installed.unpacked);
+        tracing::info!(agent = %agent.name, %digest, ?unpacked, "installed");
+        let record = installed.record(&agent.name, source, self.clock.unix_ms());
+        self.store.record_installed(&record).await?;
+        Ok(installed)
+    }
+}

@@ -1,0 +1,317 @@
+"""Loads a user's Python agent and answers calls for it, inside the sandbox.
+
+Descriptor 3 is a socket to posternd. Each frame on it is four bytes of length, big-endian, and that much JSON:
+
+    in   {"call": {"id": 7, "run": "run_...", "request": {...}}}
+    out  {"ready": {"found": "handler"}}  or  {"failed": {"error": "..."}}     first, once
+    out  {"returned": {"id": 7, "value": {...}}}                               a dictionary, as JSON
+    out  {"returned": {"id": 7, "text": "..."}}                                anything else, as str() says it
+    out  {"raised": {"id": 7, "error": "ValueError: ..."}}
+
+Only the standard library of Python 3.8 and later is used. Nothing here is trusted by the other end: this process runs
+the user's code, which can do whatever this file can.
+"""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import http.client
+import importlib
+import inspect
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import traceback
+
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+DEPTH_MAX = 100
+CALLS_MAX = 64
+ERROR_CHARS_MAX = 2000
+GATE = ("127.127.0.1", 4180)
+FRAMEWORK_NAMES = ("agent", "chain", "executor", "graph", "crew")
+MESSAGE_NAMES = ("message", "msg", "text", "query", "prompt", "input", "user_input")
+
+current_run = contextvars.ContextVar("postern_run", default=None)
+
+
+class Channel:
+    """Frames over a socket; many threads may send, one receives."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.sending = threading.Lock()
+
+    def send(self, frame):
+        body = json.dumps(frame, default=str).encode("utf-8", "replace")
+        if len(body) > FRAME_BYTES_MAX:
+            raise ValueError("a result of %d bytes is over the limit of %d" % (len(body), FRAME_BYTES_MAX))
+        with self.sending:
+            self.connection.sendall(struct.pack(">I", len(body)) + body)
+
+    def receive(self):
+        """The next frame, or None when the other end is gone."""
+        head = self.take(4)
+        if head is None:
+            return None
+        body = self.take(struct.unpack(">I", head)[0])
+        return None if body is None else json.loads(body)
+
+    def take(self, count):
+        parts = []
+        while count:
+            part = self.connection.recv(min(count, 1 << 20))
+            if not part:
+                return None
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+class RunContext:
+    """What a handler of two arguments gets beside the request."""
+
+    def __init__(self, request):
+        names = [name for name in os.environ.get("TOOL_NAMES", "").split(",") if name]
+        self.tools = {name: os.environ.get(tool_variable(name), "") for name in names}
+        self.llm_url = os.environ.get("LLM_GATEWAY_URL", "")
+        self.model = os.environ.get("LLM_MODEL", "")
+        self.system_prompt = os.environ.get("SYSTEM_PROMPT", "")
+        keys = ("history", "request_id", "run_id", "user_id", "resume")
+        self.session = {key: request[key] for key in keys if key in request}
+
+
+def tool_variable(name):
+    spelled = "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)
+    return "TOOL_URL_" + spelled
+
+
+# --- finding what to call ---------------------------------------------------------------------------------------------
+
+
+def load(entry, directory):
+    """Imports the entry module and gives the name of what was found and a function from request to value."""
+    name = entry[: -len(".py")] if entry.endswith(".py") else entry
+    sys.path.insert(0, directory)
+    module = importlib.import_module(name.replace("/", "."))
+    if callable(getattr(module, "handler", None)):
+        return "handler", plain_call(module.handler)
+    for name in FRAMEWORK_NAMES:
+        wrapped = framework_call(getattr(module, name, None))
+        if wrapped is not None:
+            return name, wrapped
+    if callable(getattr(module, "main", None)):
+        return "main", plain_call(module.main)
+    wanted = ", ".join(("handler", "main") + FRAMEWORK_NAMES)
+    raise ImportError("%s defines none of %s" % (entry, wanted))
+
+
+def plain_call(function):
+    arguments = arguments_of(function)
+    return lambda request: function(*arguments(request))
+
+
+def arguments_of(function):
+    """How to make a function's arguments from a request: none, the message or the request, or request and context."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return lambda request: (request,)
+    skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    counted = [parameter for parameter in parameters if parameter.kind not in skipped]
+    if len(counted) >= 2:
+        return lambda request: (request, RunContext(request))
+    if not counted:
+        return lambda request: ()
+    if wants_text(counted[0]):
+        return lambda request: (request.get("message"),)
+    return lambda request: (request,)
+
+
+def wants_text(parameter):
+    if parameter.annotation is inspect.Parameter.empty:
+        return parameter.name in MESSAGE_NAMES
+    return parameter.annotation is str or parameter.annotation in ("str", "'str'")
+
+
+def framework_call(thing):
+    """Objects of agent frameworks, told by their shape as the contract says; None for anything else."""
+    if thing is None or inspect.ismodule(thing) or inspect.isclass(thing):
+        return None
+    kind = type(thing).__name__
+    has = lambda *names: all(hasattr(thing, name) for name in names)
+    if kind == "AgentExecutor" or has("invoke", "agent"):
+        return lambda request: text_of(thing.invoke({"input": request.get("message")}), ("output",))
+    if kind in ("CompiledGraph", "CompiledStateGraph") or has("invoke", "nodes"):
+        return lambda request: last_message(thing.invoke({"messages": [human(request.get("message"))]}))
+    for name in ("invoke", "run", "kickoff"):
+        if callable(getattr(thing, name, None)):
+            call = getattr(thing, name)
+            return lambda request: text_of(call(request.get("message")), ("output", "result"))
+    return None
+
+
+def human(message):
+    try:
+        from langchain_core.messages import HumanMessage
+    except ImportError:
+        return ("user", message)
+    return HumanMessage(content=message)
+
+
+def last_message(state):
+    messages = state.get("messages") if isinstance(state, dict) else None
+    if not messages:
+        return state
+    return getattr(messages[-1], "content", messages[-1])
+
+
+def text_of(result, keys):
+    if isinstance(result, dict):
+        for key in keys:
+            if result.get(key):
+                return result[key]
+    return str(result)
+
+
+# --- answering a call -------------------------------------------------------------------------------------------------
+
+
+def answer(channel, function, call):
+    """Carries out one call and sends its one answer."""
+    token = current_run.set(call.get("run"))
+    try:
+        frame = returned(call["id"], settle(function(call["request"])))
+    except BaseException as error:
+        traceback.print_exc()
+        frame = {"raised": {"id": call["id"], "error": told(error)}}
+    finally:
+        current_run.reset(token)
+    try:
+        channel.send(frame)
+    except (TypeError, ValueError, RecursionError) as error:
+        channel.send({"raised": {"id": call["id"], "error": told(error)}})
+
+
+def settle(value):
+    """Awaits what can be awaited and gathers what comes piece by piece."""
+    if inspect.isawaitable(value):
+        return settle(asyncio.run(awaited(value)))
+    if inspect.isasyncgen(value):
+        return joined(asyncio.run(gathered(value)), None)
+    if inspect.isgenerator(value):
+        return drained(value)
+    return value
+
+
+async def awaited(value):
+    return await value
+
+
+async def gathered(pieces):
+    return [piece async for piece in pieces]
+
+
+def drained(generator):
+    pieces = []
+    while True:
+        try:
+            pieces.append(next(generator))
+        except StopIteration as end:
+            return joined(pieces, end.value)
+
+
+def joined(pieces, returned_value):
+    """A generator's own return value stands first, then a dictionary it yielded, then its text."""
+    if returned_value is not None:
+        return returned_value
+    dictionaries = [piece for piece in pieces if isinstance(piece, dict)]
+    if dictionaries:
+        return dictionaries[-1]
+    return "".join(str(piece) for piece in pieces)
+
+
+def returned(identity, value):
+    if isinstance(value, dict):
+        refuse_depth(value, DEPTH_MAX)
+        return {"returned": {"id": identity, "value": value}}
+    return {"returned": {"id": identity, "text": str(value)}}
+
+
+def refuse_depth(value, left):
+    """The other end takes no deeper nesting, and a frame it does not take ends the worker with all its calls."""
+    if not left:
+        raise ValueError("the result is nested deeper than %d levels" % DEPTH_MAX)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    for part in inner:
+        if isinstance(part, (dict, list, tuple)):
+            refuse_depth(part, left - 1)
+
+
+def told(error):
+    lines = traceback.format_exception_only(type(error), error)
+    return "".join(lines).strip()[-ERROR_CHARS_MAX:]
+
+
+# --- telling the gate which run a request belongs to ------------------------------------------------------------------
+
+
+def mark_requests():
+    """Adds X-Run-ID to what urllib and http.client send to the gate, and to nothing else: not into tunnels."""
+    end_headers = http.client.HTTPConnection.endheaders
+    tunnel = http.client.HTTPConnection._tunnel
+
+    def marked_end_headers(self, *arguments, **named):
+        run = current_run.get()
+        if run and self._tunnel_host is None and goes_to_gate(self) and not is_marked(self):
+            self.putheader("X-Run-ID", run)
+        return end_headers(self, *arguments, **named)
+
+    def marked_tunnel(self, *arguments, **named):
+        run = current_run.get()
+        if run and goes_to_gate(self):
+            self._tunnel_headers = dict(self._tunnel_headers, **{"X-Run-ID": run})
+        return tunnel(self, *arguments, **named)
+
+    http.client.HTTPConnection.endheaders = marked_end_headers
+    http.client.HTTPConnection._tunnel = marked_tunnel
+
+
+def goes_to_gate(connection):
+    return (connection.host, connection.port) == GATE
+
+
+def is_marked(connection):
+    return any(line.lower().startswith(b"x-run-id:") for line in connection._buffer)
+
+
+# --- the worker itself ------------------------------------------------------------------------------------------------
+
+
+def main():
+    connection = socket.socket(fileno=3)
+    connection.set_inheritable(False)
+    channel = Channel(connection)
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    mark_requests()
+    try:
+        entry, directory = os.environ["USER_ENTRY_POINT"], os.environ["RUNAGENTS_USER_CODE_DIR"]
+        found, function = load(entry, directory)
+    except BaseException as error:
+        traceback.print_exc()
+        channel.send({"failed": {"error": told(error)}})
+        return
+    channel.send({"ready": {"found": found}})
+    threads = concurrent.futures.ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
+    while True:
+        frame = channel.receive()
+        if frame is None:
+            os._exit(0)
+        if "call" in frame:
+            threads.submit(answer, channel, function, frame["call"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+//! One worker's life on its socket: it says that it is ready, then answers calls, several at once, until either side ends.
+//! One task owns the calls. What a worker says about anything but a call that it was given is logged and dropped.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use postern_contract::RunId;
+use postern_invoke::WorkerRequest;
+use serde_json::Value;
+use tokio::{
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::frames::{self, FrameError, FromWorker, ToWorker};
+use crate::output::printable;
+
+/// How long a module may take to be imported.
+const IMPORT_MAX: Duration = Duration::from_secs(120);
+
+/// How long a worker may leave a call unread.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+
+/// Calls that a worker answers at once; as many threads has its pool.
+const CALLS_MAX: usize = 64;
+
+/// How soon the end of a process and the end of its socket follow each other.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Frames read ahead.
+const FRAMES_AHEAD_MAX: usize = 16;
+
+/// The longest text of an error that is passed on, in characters.
+const ERROR_CHARS_MAX: usize = 2000;
+
+/// One call, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct WorkerCall {
+    pub(super) run: RunId,
+    pub(super) request: WorkerRequest,
+    pub(super) reply: oneshot::Sender<Result<Value, String>>,
+}
+
+/// How a worker's life ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The agent cannot be loaded.
+    NotLoaded(String),
+    /// It ended by itself, was killed, or spoke nonsense.
+    Failed(String),
+    /// Nobody calls any more.
+    Unwanted,
+}
+
+/// A worker's socket.
+#[derive(Debug)]
+pub(super) struct Worker {
+    frames: mpsc::Receiver<Result<FromWorker, FrameError>>,
+    writer: OwnedWriteHalf,
+    reading: JoinHandle<()>,
+    calls: BTreeMap<u64, oneshot::Sender<Result<Value, String>>>,
+    seq: u64,
+    strays: u64,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+impl Worker {
+    pub(super) fn over(socket: UnixStream) -> Self {
+        let (reader, writer) = socket.into_split();
+        let (heard, frames) = mpsc::channel(FRAMES_AHEAD_MAX);
+        let reading = tokio::spawn(read_on(reader, heard));
+        Self {
+            frames,
+            writer,
+            reading,
+            calls: BTreeMap::new(),
+            seq: 0,
+            strays: 0,
+        }
+    }
+
+    /// Waits until the agent is loaded, and says by which name it is called.
+    pub(super) async fn ready(&mut self) -> Result<String, Ended> {
+        match tokio::time::timeout(IMPORT_MAX, self.frames.recv()).await {
+            Ok(Some(Ok(FromWorker::Ready { found }))) => Ok(printable(&found)),
+            Ok(Some(Ok(FromWorker::Failed { error }))) => Err(Ended::NotLoaded(last_line(&error))),
+            Ok(Some(Ok(_))) => Err(Ended::Failed("it answered before it was asked".to_owned())),
+            Ok(Some(Err(error))) => Err(Ended::Failed(error.to_string())),
+            Ok(None) => Err(Ended::Failed("it ended while it started".to_owned())),
+            Err(_) => Err(Ended::Failed(format!(
+                "it was not loaded in {IMPORT_MAX:?}"
+            ))),
+        }
+    }
+
+    /// The process has ended before it was ready: what it still said says more than how it ended.
+    pub(super) async fn ready_at_last(&mut self, how: String) -> Result<String, Ended> {
+        match tokio::time::timeout(SOON, self.ready()).await {
+            Ok(Err(Ended::NotLoaded(why))) => Err(Ended::NotLoaded(why)),
+            _ => Err(Ended::Failed(how)),
+        }
+    }
+
+    /// Answers calls until the worker or its callers are gone; every call it still had then fails with the reason.
+    pub(super) async fn serve(
+        &mut self,
+        calls: &mut mpsc::Receiver<WorkerCall>,
+        exited: impl Future<Output = String>,
+    ) -> Ended {
+        let ended = self.answer(calls, exited).await;
+        let why = match &ended {
+            Ended::NotLoaded(why) | Ended::Failed(why) => why.as_str(),
+            Ended::Unwanted => "the agent stops",
+        };
+        for (_, reply) in std::mem::take(&mut self.calls) {
+            drop(reply.send(Err(format!("the agent's worker ended: {why}"))));
+        }
+        ended
+    }
+
+    async fn answer(
+        &mut self,
+        calls: &mut mpsc::Receiver<WorkerCall>,
+        exited: impl Future<Output = String>,
+    ) -> Ended {
+        tokio::pin!(exited);
+        loop {
+            let going = tokio::select! {
+                call = calls.recv() => match call {
+                    Some(call) => self.pass_on(call).await,
+                    None => return Ended::Unwanted,
+                },
+                frame = self.frames.recv() => match frame {
+                    Some(frame) => frame.map(|frame| self.heard(frame)).map_err(|error| error.to_string()),
+                    // Its process is about to end, or must be: without a socket it is no worker.
+                    None => Err(ended_soon(&mut exited).await),
+                },
+                how = &mut exited => Err(how),
+            };
+            if let Err(why) = going {
+                return Ended::Failed(why);
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, call: WorkerCall) -> Result<(), String> {
+        let abandoned = self
+            .calls
+            .values()
+            .filter(|reply| reply.is_closed())
+            .count();
+        if abandoned >= CALLS_MAX {
+            return Err(format!("{abandoned} calls never came back"));
+        }
+        self.seq += 1;
+        let frame = ToWorker::Call {
+            id: self.seq,
+            run: &call.run,
+            request: &call.request,
+        };
+        let bytes = match frames::encode(&frame) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                drop(call.reply.send(Err(error.to_string())));
+                return Ok(());
+            }
+        };
+        self.calls.insert(self.seq, call.reply);
+        match tokio::time::timeout(WRITE_MAX, frames::write(&mut self.writer, &bytes)).await {
+            Ok(written) => written.map_err(|error| error.to_string()),
+            Err(_) => Err("it does not read its calls".to_owned()),
+        }
+    }
+
+    fn heard(&mut self, frame: FromWorker) {
+        let (id, answer) = match frame {
+            FromWorker::Returned {
+                id,
+                value: Some(value),
+                text: None,
+            } => (id, Ok(value)),
+            FromWorker::Returned {
+                id,
+                value: None,
+                text: Some(text),
+            } => (id, Ok(Value::String(text))),
+            FromWorker::Raised { id, error } => (id, Err(cut(&error))),
+            other => return self.stray(&other),
+        };
+        match self.calls.remove(&id) {
+            // Whoever asked may have stopped waiting.
+            Some(reply) => drop(reply.send(answer)),
+            None => self.stray(&id),
+        }
+    }
+
+    /// Something that answers nothing; a flood of it must not become a flood in the log.
+    fn stray(&mut self, what: &dyn std::fmt::Debug) {
+        self.strays += 1;
+        if self.strays.is_power_of_two() {
+            let shown: String = format!("{what:?}").chars().take(100).collect();
+            tracing::warn!(
+                count = self.strays,
+                frame = printable(&shown),
+                "a worker answered what nobody asked"
+            );
+        }
+    }
+}
+
+async fn read_on(mut reader: OwnedReadHalf, heard: mpsc::Sender<Result<FromWorker, FrameError>>) {
+    while let Some(frame) = frames::read(&mut reader).await.transpose() {
+        let failed = frame.is_err();
+        if heard.send(frame).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// How the process ended, if it does right after its socket closed.
+async fn ended_soon(exited: impl Future<Output = String>) -> String {
+    tokio::time::timeout(SOON, exited)
+        .await
+        .unwrap_or_else(|_| "it closed its socket".to_owned())
+}
+
+fn last_line(text: &str) -> String {
+    let line = text.trim().lines().last();
+    printable(&cut(line.unwrap_or("it gave no reason")))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(ERROR_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! The real worker under the machine's python3, over a socket pair and without a sandbox: discovery, signatures, results,
+//! attribution and what a hostile worker gets.
+
+use std::{
+    fs,
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+/// A worker for a module's text.
+struct Bench {
+    directory: tempfile::TempDir,
+    child: Child,
+    worker: Worker,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn bench(module: &str) -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("agent.py"), module).unwrap();
+    let code = directory.path().join("worker.py");
+    fs::write(&code, super::super::WORKER).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let theirs = theirs.into_std().unwrap();
+    theirs.set_nonblocking(false).unwrap();
+    let child = Command::new("/bin/sh")
+        .args(["-c", "exec python3 -B \"$0\" 3<&0 0</dev/null"])
+        .arg(&code)
+        .env("USER_ENTRY_POINT", "agent.py")
+        .env("RUNAGENTS_USER_CODE_DIR", directory.path())
+        .env("LLM_MODEL", "fast")
+        .env("TOOL_NAMES", "my-tool")
+        .env("TOOL_URL_MY_TOOL", "http://127.127.0.1:4180/tools/my-tool")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Bench {
+        directory,
+        child,
+        worker: Worker::over(ours),
+    }
+}
+
+fn call(message: &Value) -> (WorkerCall, oneshot::Receiver<Result<Value, String>>) {
+    let (reply, replied) = oneshot::channel();
+    let run: RunId = "run-1".parse().unwrap();
+    let request = WorkerRequest {
+        message: message.clone(),
+        history: Vec::new(),
+        request_id: "rid-1".parse().unwrap(),
+        run_id: run.clone(),
+        user_id: None,
+    };
+    (
+        WorkerCall {
+            run,
+            request,
+            reply,
+        },
+        replied,
+    )
+}
+
+/// Calls once and gives what came back.
+async fn answer(bench: &mut Bench, message: Value) -> Result<Value, String> {
+    let (sender, mut calls) = mpsc::channel(1);
+    let (call, replied) = call(&message);
+    sender.send(call).await.unwrap();
+    tokio::select! {
+        answer = replied => answer.unwrap(),
+        ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
+    }
+}
+
+/// Each module answers "hi" by the name that is found in it.
+async fn answers(cases: &[(&str, &str, Value)]) {
+    for (module, name, expected) in cases {
+        let mut bench = bench(module);
+        assert_eq!(bench.worker.ready().await.as_deref(), Ok(*name), "{module}");
+        assert_eq!(
+            answer(&mut bench, json!("hi")).await.as_ref(),
+            Ok(expected),
+            "{module}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn functions_are_called_by_their_signature() {
+    let two = "def handler(request, ctx): return ctx.model + ctx.tools['my-tool'][-7:]";
+    let one = "def handler(request): return request['message'] + request['run_id']";
+    let named = "def handler(message): return message";
+    let typed = "from __future__ import annotations\ndef handler(x: str): return x";
+    let none = "def handler(): return 42";
+    let main = "def main(message): return None";
+    answers(&[
+        (two, "handler", json!("fastmy-tool")),
+        (one, "handler", json!("hirun-1")),
+        (named, "handler", json!("hi")),
+        (typed, "handler", json!("hi")),
+        (none, "handler", json!("42")),
+        (main, "main", json!("None")),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_comes_later_or_in_pieces_is_gathered() {
+    let waits = "async def handler(message): return {'output': message}";
+    let pieces = "def handler(message):\n  yield 'a'\n  yield 'b'";
+    let late_pieces = "async def handler(message):\n  yield 'a'\n  yield message";
+    let object = "class A:\n  async def __call__(self, message): return message\nhandler = A()";
+    answers(&[
+        (waits, "handler", json!({ "output": "hi" })),
+        (pieces, "handler", json!("ab")),
+        (late_pieces, "handler", json!("ahi")),
+        (object, "handler", json!("hi")),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn objects_of_frameworks_are_told_by_their_shape() {
+    let executor = "class AgentExecutor:\n  def invoke(self, x): return {'output': x['input']}\n\
+                    executor = AgentExecutor()";
+    let crew = "class C:\n  def kickoff(self, m): return {'result': m}\ncrew = C()";
+    answers(&[
+        (executor, "executor", json!("hi")),
+        (crew, "crew", json!("hi")),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_module_that_cannot_be_loaded_is_told_by_its_last_line() {
+    let cases = [
+        (
+            "import no_such_module",
+            "ModuleNotFoundError: No module named 'no_such_module'",
+        ),
+        ("def handler(:", "SyntaxError: invalid syntax"),
+        ("x = 1", "ImportError: agent.py defines none of handler"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ];
+    for (module, told) in cases {
+        let mut bench = bench(module);
+        let Err(Ended::NotLoaded(why)) = bench.worker.ready().await else {
+            panic!("{module}")
+        };
+        assert!(why.starts_with(told), "{module}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn an_exception_ends_its_call_alone() {
+    let mut bench = bench(
+        "def handler(message):\n  if message == 'bad': raise ValueError('no')\n  return message",
+    );
+    bench.worker.ready().await.unwrap();
+    assert_eq!(
+        answer(&mut bench, json!("bad")).await,
+        Err("ValueError: no".to_owned())
+    );
+    assert_eq!(answer(&mut bench, json!("good")).await, Ok(json!("good")));
+}
+
+#[tokio::test]
+async fn calls_overlap() {
+    // The first call returns only when the second has begun.
+    let module = "import threading\nb = threading.Barrier(2)\ndef handler(message):\n  b.wait()\n  return message";
+    let mut bench = bench(module);
+    bench.worker.ready().await.unwrap();
+    let (sender, mut calls) = mpsc::channel(2);
+    let ((one, first), (two, second)) = (call(&json!("1")), call(&json!("2")));
+    sender.send(one).await.unwrap();
+    sender.send(two).await.unwrap();
+    tokio::select! {
+        (first, second) = async { tokio::join!(first, second) } => {
+            assert_eq!((first.unwrap(), second.unwrap()), (Ok(json!("1")), Ok(json!("2"))));
+        }
+        ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_dying_worker_fails_its_calls_with_a_reason() {
+    let mut bench = bench("import os\ndef handler(message): os._exit(7)");
+    bench.worker.ready().await.unwrap();
+    let (sender, mut calls) = mpsc::channel(1);
+    let (call, replied) = call(&json!("x"));
+    sender.send(call).await.unwrap();
+    let exited = async {
+        tokio::task::yield_now().await;
+        let status = bench.child.wait().unwrap();
+        format!("it exited with code {}", status.code().unwrap())
+    };
+    // Polled second, so that the call goes out before anybody waits for the end.
+    let ended = bench.worker.serve(&mut calls, late(exited)).await;
+    assert_eq!(ended, Ended::Failed("it exited with code 7".to_owned()));
+    let why = replied.await.unwrap().unwrap_err();
+    assert!(
+        why.contains("the agent's worker ended: it exited with code 7"),
+        "{why}"
+    );
+}
+
+/// The process's end is looked at only after its socket has closed.
+async fn late(exited: impl Future<Output = String>) -> String {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+    }
+    exited.await
+}
+
+#[tokio::test]
+async fn requests_to_the_gate_carry_their_run_and_others_do_not() {
+    let module = r#"
+import http.client, json
+from http.client import HTTPConnection
+
+class Fake:
+    def __init__(self): self.sent = b""
+    def sendall(self, data): self.sent += data
+    def makefile(self, *a, **k): raise OSError("enough")
+    def close(self): pass
+
+def sent(host, port, tunnel=None, headers={}):
+    connection = HTTPConnection(host, port)
+    connection.sock = Fake()
+    if tunnel:
+        connection.set_tunnel(tunnel, 443) if False else None
+        connection._tunnel_host = tunnel
+    connection.request("GET", "/x", headers=headers)
+    return connection.sock.sent.decode().lower().count("x-run-id: run-1")
+
+def handler(message):
+    return {"counts": [
+        sent("127.127.0.1", 4180),
+        sent("127.127.0.1", 80),
+        sent("example.org", 4180),
+        sent("127.127.0.1", 4180, headers={"X-Run-ID": "run-1"}),
+        sent("127.127.0.1", 4180, tunnel="example.org"),
+    ]}
+"#;
+    let mut bench = bench(module);
+    bench.worker.ready().await.unwrap();
+    let counts = answer(&mut bench, json!("hi")).await.unwrap();
+    assert_eq!(counts, json!({ "counts": [1, 0, 0, 1, 0] }));
+}
+
+#[tokio::test]
+async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut worker = Worker::over(ours);
+    let frame = |text: &str| {
+        let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend(text.as_bytes());
+        bytes
+    };
+    theirs
+        .write_all(&frame("{\"ready\":{\"found\":\"handler\"}}"))
+        .await
+        .unwrap();
+    worker.ready().await.unwrap();
+    let (sender, mut calls) = mpsc::channel(1);
+    let (call, replied) = call(&json!("x"));
+    sender.send(call).await.unwrap();
+    let play = async {
+        let length = theirs.read_u32().await.unwrap();
+        let mut body = vec![0; length as usize];
+        theirs.read_exact(&mut body).await.unwrap();
+        let asked: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&asked["call"]["id"], &asked["call"]["run"]),
+            (&json!(1), &json!("run-1"))
+        );
+        theirs
+            .write_all(&frame("{\"returned\":{\"id\":99,\"text\":\"forged\"}}"))
+            .await
+            .unwrap();
+        theirs
+            .write_all(&frame("{\"returned\":{\"id\":1,\"text\":\"true\"}}"))
+            .await
+            .unwrap();
+        assert_eq!(replied.await.unwrap(), Ok(json!("true")));
+        theirs.write_all(&frame("nonsense")).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(worker.serve(&mut calls, std::future::pending()), play);
+    let Ended::Failed(why) = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(why.contains("not understood"), "{why}");
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_deep_is_an_error_of_its_call() {
+    let module = "def handler(message):\n  d = {}\n  for _ in range(int(message)): d = {'a': [d]}\n  return d";
+    let mut bench = bench(module);
+    bench.worker.ready().await.unwrap();
+    let why = answer(&mut bench, json!("300")).await.unwrap_err();
+    assert!(why.contains("nested deeper"), "{why}");
+    assert!(answer(&mut bench, json!("40")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_large_is_an_error_of_its_call() {
+    let mut bench = bench("def handler(message): return 'x' * (9 << 20)");
+    bench.worker.ready().await.unwrap();
+    let why = answer(&mut bench, json!("hi")).await.unwrap_err();
+    assert!(why.contains("over the limit"), "{why}");
+    assert!(bench.directory.path().join("agent.py").exists());
+}

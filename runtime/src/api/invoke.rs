@@ -1,0 +1,123 @@
+//! `POST /invoke`: asks an agent and waits for its answer. The answer is the run's stream of updates, folded.
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use postern_contract::{RequestId, RunId};
+use postern_invoke::{Request, RunFacts};
+
+use super::{Refused, body};
+use crate::{
+    app::App,
+    runs::{Answer, Ask, Begun, IDEMPOTENCY_KEY_BYTES_MAX},
+};
+
+const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+const END_USER_ID: &str = "x-end-user-id";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(super) async fn default(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    invoke(&app, None, Incoming { id, headers, body }).await
+}
+
+pub(super) async fn named(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    invoke(&app, Some(&name), Incoming { id, headers, body }).await
+}
+
+struct Incoming {
+    id: RequestId,
+    headers: HeaderMap,
+    body: Body,
+}
+
+async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {
+    let served = app.served(name).ok_or(Refused::NotFound)?;
+    let ask = ask(app, incoming).await?;
+    let answer = match app.desk.begin(&served.callee, ask).await? {
+        Begun::Before(answer) => answer,
+        Begun::Running(_, updates) => {
+            let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
+            Answer::clone(&answer)
+        }
+    };
+    Ok(respond(answer))
+}
+
+async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
+    let Incoming { id, headers, body } = incoming;
+    let named = run_id(&headers)?;
+    let idempotency_key = idempotency_key(&headers)?;
+    if headers.contains_key(END_USER_ID) {
+        app.note_ignored_end_user();
+    }
+    let request = Request::parse(&body::read(&headers, body).await?)?;
+    let run = named
+        .or_else(|| request.run_id.clone())
+        .unwrap_or_else(RunId::fresh);
+    let facts = RunFacts {
+        run,
+        request_id: id,
+        user: None,
+    };
+    Ok(Ask {
+        request,
+        facts,
+        idempotency_key,
+    })
+}
+
+fn run_id(headers: &HeaderMap) -> Result<Option<RunId>, Refused> {
+    let Some(value) = headers.get(RUN_ID) else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok("") => Ok(None),
+        Ok(text) => text.parse().map(Some).map_err(|_| no_id()),
+        Err(_) => Err(no_id()),
+    }
+}
+
+fn no_id() -> Refused {
+    Refused::Header {
+        header: "X-Run-ID",
+        why: "is 1 to 128 letters, digits, `-`, `_`, `.` or `:`, and begins with a letter or digit",
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let fits = 1..=IDEMPOTENCY_KEY_BYTES_MAX;
+    match value.to_str() {
+        Ok(key) if fits.contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Refused::Header {
+            header: "Idempotency-Key",
+            why: "is 1 to 255 visible ASCII characters",
+        }),
+    }
+}
+
+fn respond(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(answer.body)).into_response();
+    if let Ok(run) = HeaderValue::from_str(answer.run.as_str()) {
+        response.headers_mut().insert(RUN_ID, run);
+    }
+    response
+}

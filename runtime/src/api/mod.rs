@@ -1,0 +1,52 @@
+//! The public API: the route table and what all routes share. One file a resource; never trusts a caller's word about who an
+//! end user is, never answers anything but JSON.
+
+mod body;
+mod health;
+mod invoke;
+mod refuse;
+mod request_id;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::Method,
+    middleware,
+    response::Response,
+    routing::{get, post},
+};
+
+use crate::app::App;
+pub(crate) use refuse::Refused;
+
+/// The routes. Those at the root serve the default agent.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(health::alive))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/invoke", post(invoke::default))
+        .route("/agents/{name}", get(health::alive_named))
+        .route("/agents/{name}/healthz", get(health::alive_named))
+        .route("/agents/{name}/readyz", get(health::ready_named))
+        .route("/agents/{name}/invoke", post(invoke::named))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(request_id::carry))
+        .with_state(app)
+}
+
+pub(crate) async fn not_found() -> Refused {
+    Refused::NotFound
+}
+
+/// GET and POST of a path that only knows the other are a path that is not there (contract 1.1); other methods are told.
+async fn wrong_method(request: Request) -> Result<Response, Refused> {
+    match *request.method() {
+        Method::GET | Method::HEAD | Method::POST => Err(Refused::NotFound),
+        _ => Err(Refused::MethodNotAllowed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

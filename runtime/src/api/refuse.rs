@@ -1,0 +1,104 @@
+//! Turns everything that can go wrong with a request into a JSON answer: a text, a stable code, a status. Never tells a caller
+//! what the inside of the daemon looks like.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use postern_invoke::BadRequest;
+use serde_json::json;
+
+use crate::runs::BeginError;
+
+/// How soon a caller may try again where there was no place, in seconds.
+const RETRY_AFTER_S: &str = "1";
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("not found")]
+    NotFound,
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    #[error("{0}")]
+    Bad(#[from] BadRequest),
+    #[error("{header} {why}")]
+    Header {
+        header: &'static str,
+        why: &'static str,
+    },
+    #[error("{0}")]
+    Query(String),
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body did not arrive in time")]
+    Stalled,
+    #[error("the body broke off")]
+    BrokeOff,
+    #[error("{0}")]
+    Begin(#[from] BeginError),
+    #[error("the run ended without an answer")]
+    NoAnswer,
+    #[error("the store cannot be read")]
+    Store,
+    #[error("a valid operator key is required")]
+    Unauthorized,
+    #[error("run {0} not found")]
+    NoSuchRun(String),
+}
+
+impl Refused {
+    fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NotFound | Self::NoSuchRun(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::Bad(_) | Self::Header { .. } | Self::Query(_) | Self::BrokeOff => {
+                (StatusCode::BAD_REQUEST, "BAD_REQUEST")
+            }
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
+            Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT"),
+            Self::Begin(error) => begin_kind(error),
+            Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+            Self::Store => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+        }
+    }
+}
+
+fn begin_kind(error: &BeginError) -> (StatusCode, &'static str) {
+    match error {
+        BeginError::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "AGENT_NOT_READY"),
+        BeginError::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_RUNS"),
+        BeginError::Taken(_) => (StatusCode::CONFLICT, "RUN_EXISTS"),
+        BeginError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "STOPPING"),
+        BeginError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, code) = self.kind();
+        let body = match self {
+            // The contract has this body to the letter.
+            Self::NotFound => Json(json!({ "error": self.to_string() })),
+            _ => Json(json!({ "error": self.to_string(), "code": code })),
+        };
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // What is left of the body is not read: the connection cannot go on.
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

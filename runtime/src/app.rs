@@ -1,0 +1,148 @@
+//! What the APIs serve: the agents, their runs and how the gate is. Never changes after the start but for what its parts say
+//! of themselves.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use postern_contract::{AgentName, link::GateStatus};
+use tokio::sync::watch;
+
+use crate::{
+    agents::Readiness,
+    config::Agent,
+    link::{Link, LinkError},
+    runs::{Callee, RunDesk},
+};
+
+/// How often the gate is asked how it is.
+const GATE_ASKED_EVERY: Duration = Duration::from_secs(2);
+
+/// One served agent.
+#[derive(Clone)]
+pub struct Served {
+    /// What the config says of it.
+    pub agent: Arc<Agent>,
+    /// How it is called.
+    pub callee: Callee,
+}
+
+impl Served {
+    /// Whether it can be called now.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.callee.host.readiness().borrow().clone()
+    }
+}
+
+/// How the gate is, as the last question found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GateView {
+    /// It answers.
+    Reachable(GateStatus),
+    /// It does not, and why.
+    Unreachable(String),
+}
+
+impl GateView {
+    /// What stands in the way of calls, if anything.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Reachable(status) if status.troubles.is_empty() => None,
+            Self::Reachable(status) => Some(status.troubles.join("; ")),
+            Self::Unreachable(why) => Some(why.clone()),
+        }
+    }
+}
+
+/// All of it. Clones share it.
+#[derive(Clone)]
+pub struct App {
+    agents: Arc<BTreeMap<AgentName, Served>>,
+    default_agent: Option<AgentName>,
+    /// Runs.
+    pub desk: RunDesk,
+    gate: watch::Receiver<GateView>,
+    end_user_ignored: Arc<AtomicBool>,
+}
+
+impl App {
+    /// An app of these parts.
+    #[must_use]
+    pub fn new(
+        agents: BTreeMap<AgentName, Served>,
+        default_agent: Option<AgentName>,
+        desk: RunDesk,
+        gate: watch::Receiver<GateView>,
+    ) -> Self {
+        Self {
+            agents: Arc::new(agents),
+            default_agent,
+            desk,
+            gate,
+            end_user_ignored: Arc::default(),
+        }
+    }
+
+    /// All agents, by name.
+    #[must_use]
+    pub fn agents(&self) -> &BTreeMap<AgentName, Served> {
+        &self.agents
+    }
+
+    /// An agent by its name, or the one that the root routes serve.
+    #[must_use]
+    pub fn served(&self, name: Option<&str>) -> Option<&Served> {
+        match name {
+            Some(name) => self.agents.get(name),
+            None => self
+                .default_agent
+                .as_ref()
+                .and_then(|name| self.agents.get(name)),
+        }
+    }
+
+    /// How the gate is.
+    #[must_use]
+    pub fn gate(&self) -> GateView {
+        self.gate.borrow().clone()
+    }
+
+    /// Says once that callers who name an end user are not believed: none of them is authenticated yet.
+    pub fn note_ignored_end_user(&self) {
+        if !self.end_user_ignored.swap(true, Ordering::Relaxed) {
+            tracing::warn!("X-End-User-Id is ignored: no caller is authenticated in this version");
+        }
+    }
+}
+
+/// Asks the gate how it is, now and again and again, so that no probe has to.
+pub async fn watch_gate(link: Link) -> watch::Receiver<GateView> {
+    let (seen, view) = watch::channel(look(link.status().await));
+    tokio::spawn(async move {
+        while !seen.is_closed() {
+            tokio::select! {
+                () = tokio::time::sleep(GATE_ASKED_EVERY) => {}
+                () = link.broken() => {
+                    seen.send_replace(look(Err(LinkError::Broken)));
+                    return;
+                }
+            }
+            seen.send_replace(look(link.status().await));
+        }
+    });
+    view
+}
+
+fn look(status: Result<GateStatus, LinkError>) -> GateView {
+    match status {
+        Ok(status) => GateView::Reachable(status),
+        Err(error) => GateView::Unreachable(error.to_string()),
+    }
+}

@@ -1,0 +1,297 @@
+//! `postern.toml` as posternd means it. Reads the file and checks it whole; never starts anything, never reads a secret.
+
+mod functions;
+mod paths;
+mod written;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use postern_contract::{
+    AgentName, ByteSize, ModelName, ToolName,
+    config::{Document, Listen, Problem, Role},
+    launch::Layer,
+};
+use postern_daemon::config::{self as file, ConfigError, Loaded};
+use postern_invoke::ToolFunction;
+
+pub(crate) use paths::{Places, plain_absolute, plain_relative};
+pub use written::{AgentWritten, Isolation, SandboxWritten};
+
+use crate::{agent_environment, agents::Kind};
+
+/// How often a code-less agent may ask its model in one run, unless the config says otherwise.
+const TOOL_ITERATIONS_DEFAULT: u32 = 10;
+
+/// The most that the config may say.
+const TOOL_ITERATIONS_MAX: u32 = 1000;
+
+/// What a model is told first, unless the config says otherwise.
+const SYSTEM_PROMPT_DEFAULT: &str = "You are a helpful assistant.";
+
+/// The whole file.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Which agent the root routes serve; `None` only where there is no agent.
+    pub default_agent: Option<AgentName>,
+    /// The agents.
+    pub agents: BTreeMap<AgentName, Arc<Agent>>,
+}
+
+/// One agent.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Its name.
+    pub name: AgentName,
+    /// How calls reach it.
+    pub kind: Kind,
+    /// What it does, for people.
+    pub description: String,
+    /// What its model is told first.
+    pub system_prompt: String,
+    /// Tools it may call.
+    pub tools: Vec<GrantedTool>,
+    /// Models it may ask, in order of preference.
+    pub models: Vec<GrantedModel>,
+    /// Environment of its own.
+    pub env: BTreeMap<String, String>,
+    /// How often it may ask its model in one run, if it has no code.
+    pub max_tool_iterations: u32,
+    /// Its sandbox.
+    pub sandbox: SandboxSettings,
+}
+
+/// A tool as an agent sees it.
+#[derive(Debug, Clone)]
+pub struct GrantedTool {
+    /// Its name.
+    pub name: ToolName,
+    /// What a model can call of it.
+    pub functions: Vec<ToolFunction>,
+}
+
+/// A model as an agent sees it.
+#[derive(Debug, Clone)]
+pub struct GrantedModel {
+    /// Its name.
+    pub name: ModelName,
+    /// What its provider speaks.
+    pub format: String,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// What an agent's sandbox is like.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxSettings {
+    /// Memory of all its processes together.
+    pub memory: Option<ByteSize>,
+    /// More of the host to show.
+    pub read_only: Vec<PathBuf>,
+    /// Layers that may be absent.
+    pub allow_weaker: BTreeSet<Layer>,
+}
+
+/// A value that makes no sense: the keys beneath `[agents.NAME]`, and what would be right.
+pub(crate) struct Wrong {
+    keys: Vec<String>,
+    message: String,
+}
+
+impl Wrong {
+    pub(crate) fn at(keys: &[&str], message: impl Into<String>) -> Self {
+        Self {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            message: message.into(),
+        }
+    }
+}
+
+impl Agent {
+    /// The model for a role, if the agent has one.
+    #[must_use]
+    pub fn model_for(&self, role: Role) -> Option<&GrantedModel> {
+        self.models.iter().find(|model| model.role == role)
+    }
+
+    /// Everything a model can call, of all tools.
+    pub fn functions(&self) -> impl Iterator<Item = &ToolFunction> {
+        self.tools.iter().flat_map(|tool| &tool.functions)
+    }
+}
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// Every mistake with its line and column.
+pub fn read(path: &Path) -> Result<Config, ConfigError> {
+    mean(file::read(path)?)
+}
+
+/// Checks the file as `postern check` does: everything but starting.
+///
+/// # Errors
+/// As [`read`].
+pub fn check(path: &Path) -> Result<Config, ConfigError> {
+    read(path)
+}
+
+fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
+    let Loaded { document, source } = loaded;
+    let mut problems = document.problems();
+    let places = Places::new(source.directory(), &document.object_roots)
+        .map_err(|problem| source.error_at(&problem))?;
+    let mut agents = BTreeMap::new();
+    for (name, written) in &document.agents {
+        match agent(name, written, &document, &places) {
+            Ok(agent) => drop(agents.insert(name.clone(), Arc::new(agent))),
+            Err(wrong) => problems.extend(wrong.into_iter().map(|wrong| placed(name, wrong))),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(source.errors(&problems));
+    }
+    let default_agent = document
+        .default_agent
+        .or_else(|| agents.keys().next().cloned());
+    Ok(Config {
+        listen: document.listen,
+        default_agent,
+        agents,
+    })
+}
+
+fn placed(name: &AgentName, wrong: Wrong) -> Problem {
+    let mut path = vec!["agents".to_owned(), name.as_str().to_owned()];
+    path.extend(wrong.keys);
+    Problem {
+        path,
+        message: wrong.message,
+    }
+}
+
+fn agent(
+    name: &AgentName,
+    written: &AgentWritten,
+    document: &Document<AgentWritten>,
+    places: &Places,
+) -> Result<Agent, Vec<Wrong>> {
+    let mut wrong = check_environment(written);
+    wrong.extend(check_isolation(written));
+    wrong.extend(check_iterations(written));
+    wrong.extend(check_shown(written));
+    let models = granted_models(written, document);
+    let kind = Kind::mean(written, places)
+        .map_err(|found| wrong.push(found))
+        .ok();
+    match kind {
+        Some(kind) if wrong.is_empty() => Ok(Agent {
+            name: name.clone(),
+            kind,
+            description: written.description.clone(),
+            system_prompt: written
+                .system_prompt
+                .clone()
+                .unwrap_or_else(|| SYSTEM_PROMPT_DEFAULT.to_owned()),
+            tools: granted_tools(written, document),
+            models,
+            env: written.env.clone(),
+            max_tool_iterations: written
+                .max_tool_iterations
+                .unwrap_or(TOOL_ITERATIONS_DEFAULT),
+            sandbox: SandboxSettings {
+                memory: written.sandbox.memory,
+                read_only: written.sandbox.read_only.clone(),
+                allow_weaker: written.sandbox.allow_weaker.iter().copied().collect(),
+            },
+        }),
+        _ => Err(wrong),
+    }
+}
+
+fn check_environment(written: &AgentWritten) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    for (variable, value) in &written.env {
+        if !agent_environment::is_a_name(variable) || value.contains('\0') {
+            wrong.push(Wrong::at(
+                &["env", variable],
+                format!("`{variable}` is no variable"),
+            ));
+        } else if agent_environment::is_reserved(variable) {
+            wrong.push(Wrong::at(
+                &["env", variable],
+                format!("`{variable}` is set by Postern: choose another name"),
+            ));
+        }
+    }
+    wrong
+}
+
+fn check_isolation(written: &AgentWritten) -> Option<Wrong> {
+    let told = match written.isolation {
+        Isolation::Agent => return None,
+        Isolation::User => "user",
+        Isolation::Run => "run",
+    };
+    Some(Wrong::at(
+        &["isolation"],
+        format!("`{told}` is not in this version: only `agent` is"),
+    ))
+}
+
+fn check_iterations(written: &AgentWritten) -> Option<Wrong> {
+    let most = written.max_tool_iterations?;
+    let fits = (1..=TOOL_ITERATIONS_MAX).contains(&most);
+    (!fits).then(|| {
+        Wrong::at(
+            &["max_tool_iterations"],
+            format!("say a number from 1 to {TOOL_ITERATIONS_MAX}"),
+        )
+    })
+}
+
+fn check_shown(written: &AgentWritten) -> Vec<Wrong> {
+    let shown = written.sandbox.read_only.iter().enumerate();
+    shown
+        .filter(|(_, path)| !plain_absolute(path))
+        .map(|(position, path)| {
+            Wrong::at(
+                &["sandbox", "read_only", &position.to_string()],
+                format!("`{}` must be an absolute path without `..`", path.display()),
+            )
+        })
+        .collect()
+}
+
+/// Models that are defined; the others are told by [`Document::problems`].
+fn granted_models(written: &AgentWritten, document: &Document<AgentWritten>) -> Vec<GrantedModel> {
+    let granted = written.models.iter().filter_map(|name| {
+        let model = document.models.get(name)?;
+        let format = document.providers.get(&model.provider)?.format.clone();
+        Some(GrantedModel {
+            name: name.clone(),
+            format,
+            role: model.role,
+        })
+    });
+    granted.collect()
+}
+
+fn granted_tools(written: &AgentWritten, document: &Document<AgentWritten>) -> Vec<GrantedTool> {
+    let granted = written.tools.iter().filter_map(|name| {
+        let functions = functions::of_tool(name, document.tools.get(name)?);
+        Some(GrantedTool {
+            name: name.clone(),
+            functions,
+        })
+    });
+    granted.collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,90 @@
+//! `[agents.NAME]` as written. Never says whether the values make sense together: that is `config/mod.rs`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use postern_contract::{
+    ByteSize, ModelName, PolicyName, ToolName, config::AgentGrants, launch::Layer,
+};
+use serde::Deserialize;
+
+use crate::{agents::KindName, source};
+
+/// `[agents.NAME]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentWritten {
+    /// How calls reach the agent.
+    pub kind: KindName,
+    /// Where its files come from; kinds with code need it.
+    pub source: Option<source::Written>,
+    /// Where its files stand in the sandbox.
+    pub mount: Option<PathBuf>,
+    /// Its first file, beneath the mount.
+    pub entry: Option<String>,
+    /// Tools it may call.
+    #[serde(default)]
+    pub tools: Vec<ToolName>,
+    /// Models it may ask; the first of a role is the default for that role.
+    #[serde(default)]
+    pub models: Vec<ModelName>,
+    /// Policies that judge its calls. None means that every call is denied.
+    #[serde(default)]
+    pub policies: Vec<PolicyName>,
+    /// What it does, for people.
+    #[serde(default)]
+    pub description: String,
+    /// What its model is told first.
+    pub system_prompt: Option<String>,
+    /// Environment of its own; never a secret.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What shares a sandbox.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// How often a code-less agent may ask its model in one run.
+    pub max_tool_iterations: Option<u32>,
+    /// `[agents.NAME.sandbox]`.
+    #[serde(default)]
+    pub sandbox: SandboxWritten,
+}
+
+/// What shares a sandbox (decision 6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// All runs of the agent.
+    #[default]
+    Agent,
+    /// Runs of one end user.
+    User,
+    /// Nothing: a sandbox for each run.
+    Run,
+}
+
+/// `[agents.NAME.sandbox]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxWritten {
+    /// Memory of all its processes together.
+    pub memory: Option<ByteSize>,
+    /// More of the host to show, at the same path.
+    #[serde(default)]
+    pub read_only: Vec<PathBuf>,
+    /// Layers that may be absent.
+    #[serde(default)]
+    pub allow_weaker: Vec<Layer>,
+}
+
+impl AgentGrants for AgentWritten {
+    fn tools(&self) -> &[ToolName] {
+        &self.tools
+    }
+
+    fn models(&self) -> &[ModelName] {
+        &self.models
+    }
+
+    fn policies(&self) -> &[PolicyName] {
+        &self.policies
+    }
+}

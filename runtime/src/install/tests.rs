@@ -1,0 +1,198 @@
+//! Installing with a played launcher: what is asked of it, and what is left when it says no.
+
+use postern_contract::launch::{Ask, Outcome, Plan, Said, Standing, Verb};
+use postern_daemon::channel::Listener;
+use postern_unpack::Kind;
+
+use super::*;
+use crate::config::tests::agent_of;
+
+const DESK: &str = "[agents.desk]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n";
+
+struct Bench {
+    directory: tempfile::TempDir,
+    listener: Listener,
+    installer: Installer,
+    agent: Arc<Agent>,
+    source: Source,
+}
+
+fn bench() -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.tar"), "archive").unwrap();
+    let socket = directory.path().join("launcher.sock");
+    let listener = Listener::bind(&socket).unwrap();
+    let launcher = Arc::new(Launcher::at(&socket));
+    let agents = directory.path().join("agents");
+    let installer = Installer::new(&agents, Path::new("/proc/self/exe"), launcher);
+    let source = source_in(directory.path());
+    Bench {
+        directory,
+        listener,
+        installer,
+        agent: agent_of(DESK),
+        source,
+    }
+}
+
+fn source_in(directory: &Path) -> Source {
+    let text = "{\"object\":{\"path\":\"a.tar\"}}";
+    let written = serde_json::from_str(text).unwrap();
+    let places = crate::config::Places::new(directory, &[]).unwrap();
+    Source::mean(&written, &places).ok().unwrap()
+}
+
+/// Plays the launcher of one install sandbox: makes the tree and answers as `unpack` would; gives back what was discarded.
+async fn play(listener: &Listener, told: impl Fn(&str) -> Told) -> Vec<PathBuf> {
+    let channel = listener.accept().await.unwrap();
+    let (plan, _) = channel.receive::<Plan>().await.unwrap().unwrap();
+    let fresh = plan
+        .mounts
+        .iter()
+        .find(|mount| mount.access == Access::Fresh);
+    if let Some(mount) = fresh {
+        std::fs::create_dir(&mount.source).unwrap();
+    }
+    let enforced = plan
+        .required
+        .iter()
+        .map(|layer| (*layer, Standing::Enforced(String::new())));
+    channel
+        .send(
+            &Said::Built {
+                enforced: enforced.collect(),
+            },
+            &[],
+        )
+        .await
+        .unwrap();
+    let mut discarded = Vec::new();
+    while let Ok(Some((ask, mut fds))) = channel.receive::<Ask>().await {
+        match ask.verb {
+            Verb::Exec { argv, .. } => {
+                assert_eq!(argv[1], "unpack");
+                let outcome = Outcome::Started { process: 1 };
+                channel
+                    .send(
+                        &Said::Done {
+                            re: ask.seq,
+                            outcome,
+                        },
+                        &[],
+                    )
+                    .await
+                    .unwrap();
+                let status = unpack_played(&mut fds, &told).await;
+                channel
+                    .send(&Said::Exited { process: 1, status }, &[])
+                    .await
+                    .unwrap();
+            }
+            Verb::Discard { tree } => {
+                std::fs::remove_dir_all(&tree).unwrap();
+                discarded.push(tree);
+                let done = Said::Done {
+                    re: ask.seq,
+                    outcome: Outcome::Plain,
+                };
+                channel.send(&done, &[]).await.unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    discarded
+}
+
+async fn unpack_played(fds: &mut Vec<OwnedFd>, told: &impl Fn(&str) -> Told) -> ExitStatus {
+    fds.truncate(2);
+    let mut stdout = std::fs::File::from(fds.pop().unwrap());
+    let archive = read_line(fds.pop().unwrap()).await.unwrap();
+    let told = told(&hex::encode(Sha256::digest(&archive)));
+    stdout
+        .write_all(&serde_json::to_vec(&told).unwrap())
+        .unwrap();
+    ExitStatus::Code(i32::from(!matches!(told, Told::Unpacked(_))))
+}
+
+fn whole(sha256: &str) -> Told {
+    Told::Unpacked(Report {
+        entries: 1,
+        bytes: 7,
+        sha256: sha256.to_owned(),
+        kind: Kind::Tar,
+    })
+}
+
+#[tokio::test]
+async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
+    let bench = bench();
+    let install = bench.installer.install(&bench.agent, &bench.source);
+    let (installed, discarded) = tokio::join!(install, play(&bench.listener, whole));
+    let installed = installed.unwrap();
+    assert!(installed.unpacked.is_some() && discarded.is_empty());
+    let current = bench.directory.path().join("agents/desk/current");
+    assert_eq!(
+        std::fs::canonicalize(current).unwrap(),
+        std::fs::canonicalize(&installed.tree).unwrap()
+    );
+    // Nobody plays a launcher now: the second install needs none.
+    let again = bench
+        .installer
+        .install(&bench.agent, &bench.source)
+        .await
+        .unwrap();
+    assert_eq!((again.unpacked, again.tree), (None, installed.tree));
+}
+
+#[tokio::test]
+async fn a_refused_archive_leaves_nothing_and_the_old_version_live() {
+    let bench = bench();
+    let install = bench.installer.install(&bench.agent, &bench.source);
+    let (installed, _) = tokio::join!(install, play(&bench.listener, whole));
+    let old = installed.unwrap().tree;
+    std::fs::write(bench.directory.path().join("a.tar"), "other").unwrap();
+    let refuse = |_: &str| Told::NoPlace("not a tar archive".to_owned());
+    let install = bench.installer.install(&bench.agent, &bench.source);
+    let (error, discarded) = tokio::join!(install, play(&bench.listener, refuse));
+    let error = error.unwrap_err().to_string();
+    assert!(error.ends_with("a.tar: not a tar archive"), "{error}");
+    assert_eq!(discarded.len(), 1);
+    let versions = bench.directory.path().join("agents/desk/versions");
+    let left: Vec<_> = std::fs::read_dir(versions)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    assert_eq!(left, [old]);
+}
+
+#[tokio::test]
+async fn an_archive_that_changes_while_it_is_read_is_refused() {
+    let bench = bench();
+    let install = bench.installer.install(&bench.agent, &bench.source);
+    let lie = |_: &str| whole(&"0".repeat(64));
+    let (error, _) = tokio::join!(install, play(&bench.listener, lie));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("changed while it was read")
+    );
+}
+
+#[tokio::test]
+async fn leftovers_are_discarded_by_the_launcher() {
+    let bench = bench();
+    let left = bench
+        .directory
+        .path()
+        .join("agents/desk/versions/.staging-dead");
+    std::fs::create_dir_all(&left).unwrap();
+    let install = bench.installer.install(&bench.agent, &bench.source);
+    let launchers = async {
+        play(&bench.listener, whole).await;
+        play(&bench.listener, whole).await
+    };
+    let (installed, discarded) = tokio::join!(install, launchers);
+    installed.unwrap();
+    assert_eq!(discarded, [left]);
+}

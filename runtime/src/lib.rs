@@ -1,0 +1,68 @@
+//! posternd: installs agents, runs them in sandboxes and serves the public API. Never holds a credential of a tool or
+//! provider, never opens a connection to the world, never parses an archive in its own process.
+//!
+//! ```text
+//! start.rs     config → store → link → launcher → install → hosts → listeners → ready
+//! api/         a request becomes a run            runs/      one task owns a run and carries out its actions
+//! agents/      a kind a file: how a call is done   sandbox/   the launcher's connection, one task each
+//! link.rs      what the gate is told               egress.rs  a code-less agent's way through the gate
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod agent_environment;
+pub mod agents;
+mod api;
+pub mod app;
+mod arguments;
+pub mod config;
+mod egress;
+pub mod install;
+pub mod link;
+mod operator;
+mod output;
+pub mod runs;
+pub mod sandbox;
+pub mod source;
+mod start;
+mod state;
+mod unpack;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+pub use config::check;
+
+/// Exit code for a mistake in the config or the command line.
+pub const EXIT_CONFIG: u8 = 2;
+
+/// Exit code for a failure while starting or running.
+pub const EXIT_RUN: u8 = 1;
+
+/// Runs the daemon until it is told to stop; the first argument is the program's name. `unpack` as the second argument
+/// is the hidden subcommand, see [`unpack_main`].
+#[must_use]
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args: Vec<_> = args.into_iter().collect();
+    if args.get(1).is_some_and(|second| second == "unpack") {
+        return unpack::main(args.split_off(1));
+    }
+    match start::main(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell if stderr is gone too.
+            drop(writeln!(io::stderr(), "posternd: {}", failure.line));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Unpacks an archive from stdin into a directory, as the agent's user in an install sandbox; the report is one line
+/// of JSON on stdout. The first argument is the program's name, then come the options of `unpack`.
+#[must_use]
+pub fn unpack_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    unpack::main(args.into_iter().collect())
+}

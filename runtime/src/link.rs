@@ -1,0 +1,312 @@
+//! posternd's end of the link: what the gate is told about sandboxes and runs, and its answers. One task owns the
+//! connection. A link that broke stays broken: the gate has closed every listener by then.
+//!
+//! ```text
+//! Link::connect ── Hello ─▶ accepted      tell(News) ─▶ one Reply each, in order      broken() returns once, for good
+//! ```
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use postern_contract::{
+    Secret,
+    link::{FromGate, GateStatus, LINK_VERSION, LinkToken, News, Reply, ToGate},
+};
+use postern_daemon::channel::{Channel, ChannelError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long the gate may take to be there.
+const CONNECT_MAX: Duration = Duration::from_secs(20);
+
+/// How long to wait before knocking again.
+const CONNECT_RETRY: Duration = Duration::from_millis(20);
+
+/// How often the socket may be closed to us: the gate opens it to us a moment after it binds it.
+const DENIED_MAX: u32 = 100;
+
+/// How long the gate may take for one answer.
+const REPLY_MAX: Duration = Duration::from_secs(10);
+
+/// Messages that wait to be sent; more wait at the sender.
+const QUEUED_MAX: usize = 256;
+
+/// Why the gate did not take a message.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody answers there.
+    #[error("the gate at {} cannot be reached: {source}", .path.display())]
+    NoGate {
+        /// Where it should listen.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Somebody else answers there.
+    #[error("the gate at {} runs as uid {found}, not as {expected}", .path.display())]
+    Stranger {
+        /// Where it listens.
+        path: PathBuf,
+        /// As whom it runs.
+        found: u32,
+        /// As whom it should.
+        expected: u32,
+    },
+    /// The gate says no.
+    #[error("the gate refused: {0}")]
+    Refused(String),
+    /// The gate answered something that makes no sense here, or nothing in time.
+    #[error("the gate {0}")]
+    Odd(&'static str),
+    /// The link is gone.
+    #[error("the link to the gate is broken")]
+    Broken,
+    /// The connection failed.
+    #[error("the link to the gate failed: {0}")]
+    Channel(#[from] ChannelError),
+}
+
+struct Letter {
+    news: News,
+    fds: Vec<OwnedFd>,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// A handle to the link; clones share it.
+#[derive(Debug, Clone)]
+pub struct Link {
+    letters: mpsc::Sender<Letter>,
+    broken: watch::Receiver<bool>,
+}
+
+impl Link {
+    /// Connects, waiting for a gate that is still starting, and says hello.
+    ///
+    /// # Errors
+    /// Nobody is there in time, it is not the gate, or it does not want us.
+    pub async fn connect(
+        path: &Path,
+        gate_uid: Option<u32>,
+        token: Option<&Secret>,
+    ) -> Result<Self, LinkError> {
+        let channel = knock(path).await?;
+        check_peer(&channel, path, gate_uid)?;
+        let link = Self::over(channel);
+        // The token crosses to the gate's socket, whose peer was just checked, and to nowhere else.
+        let token =
+            token.map(|token| LinkToken::new(String::from_utf8_lossy(token.expose()).into_owned()));
+        link.tell(
+            News::Hello {
+                version: LINK_VERSION,
+                token,
+            },
+            Vec::new(),
+        )
+        .await?;
+        Ok(link)
+    }
+
+    /// A link over a channel that is connected already; says nothing yet.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
+        let (letters, queue) = mpsc::channel(QUEUED_MAX);
+        let (breaking, broken) = watch::channel(false);
+        tokio::spawn(async move {
+            if let Err(error) = carry(&channel, queue).await {
+                tracing::error!(%error, "the link is broken");
+            }
+            breaking.send_replace(true);
+        });
+        Self { letters, broken }
+    }
+
+    /// Tells the gate something and waits until it has done its part.
+    ///
+    /// # Errors
+    /// The gate refused, or the link is broken.
+    pub async fn tell(&self, news: News, fds: Vec<OwnedFd>) -> Result<(), LinkError> {
+        match self.ask(news, fds).await? {
+            Reply::Done => Ok(()),
+            Reply::Refused { why } => Err(LinkError::Refused(why)),
+            Reply::Status(_) => Err(LinkError::Odd("answered another question")),
+        }
+    }
+
+    /// Asks how the gate is.
+    ///
+    /// # Errors
+    /// As [`Link::tell`].
+    pub async fn status(&self) -> Result<GateStatus, LinkError> {
+        match self.ask(News::Status, Vec::new()).await? {
+            Reply::Status(status) => Ok(status),
+            Reply::Refused { why } => Err(LinkError::Refused(why)),
+            Reply::Done => Err(LinkError::Odd("answered another question")),
+        }
+    }
+
+    /// Returns when the link is broken.
+    pub async fn broken(&self) {
+        drop(self.broken.clone().wait_for(|broken| *broken).await);
+    }
+
+    async fn ask(&self, news: News, fds: Vec<OwnedFd>) -> Result<Reply, LinkError> {
+        let (reply, replied) = oneshot::channel();
+        self.letters
+            .send(Letter { news, fds, reply })
+            .await
+            .map_err(|_| LinkError::Broken)?;
+        match tokio::time::timeout(REPLY_MAX, replied).await {
+            Ok(reply) => reply.map_err(|_| LinkError::Broken),
+            Err(_) => Err(LinkError::Odd("did not answer in time")),
+        }
+    }
+}
+
+async fn knock(path: &Path) -> Result<Channel, LinkError> {
+    let no_gate = |source| LinkError::NoGate {
+        path: path.to_owned(),
+        source,
+    };
+    let knocking = async {
+        let mut denied = 0;
+        loop {
+            let error = match Channel::connect(path) {
+                Ok(channel) => return Ok(channel),
+                Err(error) => error,
+            };
+            denied += u32::from(error.kind() == io::ErrorKind::PermissionDenied);
+            if !is_starting(&error) || denied > DENIED_MAX {
+                return Err(no_gate(error));
+            }
+            tokio::time::sleep(CONNECT_RETRY).await;
+        }
+    };
+    tokio::time::timeout(CONNECT_MAX, knocking)
+        .await
+        .unwrap_or_else(|_| Err(no_gate(io::ErrorKind::TimedOut.into())))
+}
+
+fn is_starting(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    matches!(
+        error.kind(),
+        NotFound | ConnectionRefused | PermissionDenied
+    )
+}
+
+fn check_peer(channel: &Channel, path: &Path, expected: Option<u32>) -> Result<(), LinkError> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let found = channel.peer().map_err(ChannelError::from)?.uid;
+    if found == expected {
+        return Ok(());
+    }
+    Err(LinkError::Stranger {
+        path: path.to_owned(),
+        found,
+        expected,
+    })
+}
+
+/// Sends letters and hands replies out, until nobody writes any more or the gate is gone.
+async fn carry(channel: &Channel, mut queue: mpsc::Receiver<Letter>) -> Result<(), LinkError> {
+    let mut seq = 0;
+    let mut waiting: VecDeque<(u64, oneshot::Sender<Reply>)> = VecDeque::new();
+    loop {
+        tokio::select! {
+            letter = queue.recv() => {
+                let Some(letter) = letter else { return Ok(()) };
+                seq += 1;
+                let fds: Vec<_> = letter.fds.iter().map(AsFd::as_fd).collect();
+                channel.send(&ToGate { seq, news: letter.news }, &fds).await?;
+                waiting.push_back((seq, letter.reply));
+            }
+            heard = channel.receive::<FromGate>() => {
+                let (answer, _) = heard?.ok_or(LinkError::Odd("closed it"))?;
+                match waiting.pop_front() {
+                    Some((expected, reply)) if expected == answer.re => drop(reply.send(answer.reply)),
+                    _ => return Err(LinkError::Odd("answered out of order")),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_daemon::channel::Listener;
+
+    use super::*;
+
+    async fn gate(listener: Listener, replies: Vec<Reply>) -> Vec<News> {
+        let channel = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        for reply in replies {
+            let (message, _) = channel.receive::<ToGate>().await.unwrap().unwrap();
+            heard.push(message.news);
+            channel
+                .send(
+                    &FromGate {
+                        re: message.seq,
+                        reply,
+                    },
+                    &[],
+                )
+                .await
+                .unwrap();
+        }
+        heard
+    }
+
+    #[tokio::test]
+    async fn hello_carries_the_token_and_a_gate_that_goes_away_breaks_the_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("link.sock");
+        let status = GateStatus {
+            policy_generation: 1,
+            troubles: vec![],
+            sandboxes: 0,
+        };
+        let listener = Listener::bind(&path).unwrap();
+        let gate = tokio::spawn(gate(
+            listener,
+            vec![Reply::Done, Reply::Status(status.clone())],
+        ));
+        let token = Secret::new(b"t".to_vec());
+        let link = Link::connect(&path, None, Some(&token)).await.unwrap();
+        assert_eq!(link.status().await.unwrap(), status);
+        let heard = gate.await.unwrap();
+        assert_eq!(
+            heard[0],
+            News::Hello {
+                version: LINK_VERSION,
+                token: Some(LinkToken::new("t".to_owned()))
+            }
+        );
+        link.broken().await;
+        assert!(matches!(link.status().await, Err(LinkError::Broken)));
+    }
+
+    #[tokio::test]
+    async fn a_refused_hello_is_told_and_a_strangers_uid_is_not_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("link.sock");
+        let refusal = Reply::Refused {
+            why: "wrong token".to_owned(),
+        };
+        let listener = Listener::bind(&path).unwrap();
+        tokio::spawn(gate(listener, vec![refusal]));
+        let error = Link::connect(&path, None, None).await.unwrap_err();
+        assert!(error.to_string().contains("wrong token"), "{error}");
+        let _listener = Listener::bind(&path).unwrap();
+        let error = Link::connect(&path, Some(4_000_000), None)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, LinkError::Stranger { .. }), "{error}");
+    }
+}

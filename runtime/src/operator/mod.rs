@@ -1,0 +1,73 @@
+//! The operator API in the RunAgents dialect (contract section 8): what runs, what ran, what happened. Every request shows the
+//! operator's key; without it nothing is told, not even which paths there are.
+
+mod agents;
+mod key;
+mod runs;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{FromRef, Request, State},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use postern_contract::Secret;
+
+use crate::{
+    api::{Refused, not_found},
+    app::App,
+};
+pub(crate) use key::read_or_make;
+
+/// What the dialect calls the place where all agents live.
+const NAMESPACE: &str = "default";
+
+#[derive(Clone)]
+struct Office {
+    app: App,
+    key: Arc<Secret>,
+}
+
+impl FromRef<Office> for App {
+    fn from_ref(office: &Office) -> Self {
+        office.app.clone()
+    }
+}
+
+/// The routes, behind the key.
+pub(crate) fn router(app: App, key: Secret) -> Router {
+    let office = Office {
+        app,
+        key: Arc::new(key),
+    };
+    Router::new()
+        .route("/api/v1/agents", get(agents::list))
+        .route("/api/v1/runs", get(runs::list))
+        .route("/api/v1/runs/{id}", get(runs::one))
+        .route("/api/v1/runs/{id}/events", get(runs::events))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(office.clone(), with_key))
+        .with_state(office)
+}
+
+async fn method_not_allowed() -> Refused {
+    Refused::MethodNotAllowed
+}
+
+async fn with_key(
+    State(office): State<Office>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refused> {
+    if key::shown(request.headers()).is_some_and(|shown| office.key.is(shown)) {
+        return Ok(next.run(request).await);
+    }
+    Err(Refused::Unauthorized)
+}
+
+#[cfg(test)]
+mod tests;

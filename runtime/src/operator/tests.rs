@@ -1,0 +1,123 @@
+//! The operator API in process: nothing without the key, the dialect's shapes with it.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    api,
+    runs::tests::{Bench, bench},
+};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+async fn get(
+    bench: &Bench,
+    path: &str,
+    header: Option<(&'static str, String)>,
+) -> (StatusCode, Value) {
+    let mut request = Request::get(path);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let router = router(bench.app.clone(), Secret::new(KEY.into()));
+    let answer = router
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap())
+}
+
+async fn with_key(bench: &Bench, path: &str) -> (StatusCode, Value) {
+    get(
+        bench,
+        path,
+        Some(("authorization", format!("Bearer {KEY}"))),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn without_the_key_every_path_is_401() {
+    let bench = bench(0).await;
+    for path in ["/api/v1/agents", "/api/v1/runs", "/nope", "/"] {
+        for header in [
+            None,
+            Some(("authorization", "Bearer wrong".to_owned())),
+            Some(("authorization", KEY.to_owned())),
+        ] {
+            let (status, body) = get(&bench, path, header).await;
+            assert_eq!(
+                (status.as_u16(), &body["code"]),
+                (401, &json!("UNAUTHORIZED")),
+                "{path}"
+            );
+        }
+    }
+    let (status, _) = get(
+        &bench,
+        "/api/v1/agents",
+        Some(("x-runagents-api-key", KEY.to_owned())),
+    )
+    .await;
+    assert_eq!(status, 200);
+    assert_eq!(with_key(&bench, "/nope").await.0, 404);
+}
+
+#[tokio::test]
+async fn agents_runs_and_events_have_the_shapes_of_the_dialect() {
+    let bench = bench(1).await;
+    let (_, agents) = with_key(&bench, "/api/v1/agents").await;
+    assert_eq!(
+        (&agents[0]["name"], &agents[0]["status"]["phase"]),
+        (&json!("desk"), &json!("Running"))
+    );
+    let ask = Request::post("/invoke")
+        .header("x-run-id", "run-1")
+        .body(Body::from("{\"message\":\"hi\"}"))
+        .unwrap();
+    assert_eq!(
+        api::router(bench.app.clone())
+            .oneshot(ask)
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    assert_eq!(with_key(&bench, "/api/v1/runs").await.1, json!([]));
+    let (_, runs) = with_key(&bench, "/api/v1/runs?agent_id=desk").await;
+    assert_eq!(
+        (&runs[0]["id"], &runs[0]["status"]),
+        (&json!("run-1"), &json!("COMPLETED"))
+    );
+    let (_, run) = with_key(&bench, "/api/v1/runs/run-1").await;
+    assert_eq!(
+        (&run["initial_message"], &run["outcome"]["status"]),
+        (&json!("hi"), &json!(200))
+    );
+    let (_, events) = with_key(&bench, "/api/v1/runs/run-1/events?after_seq=1").await;
+    assert_eq!(
+        (&events[0]["seq"], &events[0]["type"]),
+        (&json!(2), &json!("AGENT_MESSAGE"))
+    );
+    for (path, status) in [
+        ("/api/v1/runs/run-9", 404),
+        ("/api/v1/runs/..%2Fx", 404),
+        ("/api/v1/runs?limit=many", 400),
+        ("/api/v1/runs?status=SLEEPING", 400),
+    ] {
+        let (got, body) = with_key(&bench, path).await;
+        assert_eq!(
+            (got.as_u16(), body["error"].is_string()),
+            (status, true),
+            "{path}"
+        );
+    }
+}

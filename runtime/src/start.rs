@@ -1,0 +1,284 @@
+//! The daemon's life in order: config, store, link, launcher, agents, listeners, ready; then serving; then the end. Whatever
+//! fails on the way is one line that says what and where, and nothing of what was begun stays.
+
+use std::{
+    collections::BTreeMap, ffi::OsString, fmt, fs, net::SocketAddr, path::Path, sync::Arc,
+    time::Duration,
+};
+
+use clap::Parser;
+use postern_contract::{AgentName, Secret, launch::Layer};
+use postern_daemon::{
+    Clock, Shutdown, lifeline, logs, notify, process, serve, shutdown::SUPERVISOR_GONE,
+};
+use postern_store::runs::Runs;
+
+use crate::{
+    EXIT_CONFIG, EXIT_RUN,
+    agents::{Kind, Readiness, Surroundings},
+    api,
+    app::{self, App, Served},
+    arguments::Arguments,
+    config::{self, Config},
+    install::Installer,
+    link::Link,
+    operator,
+    runs::{Callee, RunDesk},
+    sandbox::Launcher,
+    state::State,
+};
+
+/// How long runs may take to end once they are asked to.
+const RUNS_END_MAX: Duration = Duration::from_secs(5);
+
+/// How long threads that still read or write files may take at the end.
+const THREADS_END_MAX: Duration = Duration::from_secs(1);
+
+/// Why the daemon does not run, and the exit code that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) line: String,
+}
+
+impl Failure {
+    fn config(error: impl fmt::Display) -> Self {
+        Self {
+            code: EXIT_CONFIG,
+            line: error.to_string(),
+        }
+    }
+
+    fn run(error: impl fmt::Display) -> Self {
+        Self {
+            code: EXIT_RUN,
+            line: error.to_string(),
+        }
+    }
+
+    fn at(path: &Path, error: impl fmt::Display) -> Self {
+        Self::run(format!("{}: {error}", path.display()))
+    }
+}
+
+/// What the command line asks for, done to its end.
+pub(crate) fn main(args: Vec<OsString>) -> Result<(), Failure> {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) if !error.use_stderr() => {
+            drop(error.print());
+            return Ok(());
+        }
+        Err(error) => return Err(Failure::config(error.to_string().trim_end())),
+    };
+    process::harden().map_err(Failure::run)?;
+    let boot = if arguments.lifeline {
+        lifeline::read_boot().map_err(|error| Failure::run(format!("the lifeline: {error}")))?
+    } else {
+        lifeline::Boot::default()
+    };
+    logs::init(if arguments.json_log {
+        logs::Format::Json
+    } else {
+        logs::Format::Text
+    });
+    if let Err(error) = process::allow_many_descriptors() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let config = with_weaker(
+        config::read(&arguments.config).map_err(Failure::config)?,
+        &arguments.allow_weaker,
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::run)?;
+    let ended = runtime.block_on(live(&arguments, config, boot.link_token));
+    runtime.shutdown_timeout(THREADS_END_MAX);
+    ended
+}
+
+fn with_weaker(mut config: Config, layers: &[Layer]) -> Config {
+    for agent in config.agents.values_mut() {
+        Arc::make_mut(agent).sandbox.allow_weaker.extend(layers);
+    }
+    config
+}
+
+async fn live(arguments: &Arguments, config: Config, token: Option<Secret>) -> Result<(), Failure> {
+    let shutdown = Shutdown::from_signals(arguments.lifeline).map_err(Failure::run)?;
+    let started = tokio::select! {
+        started = start(arguments, config, token) => started?,
+        _ = shutdown.requested() => return Ok(()),
+    };
+    started.serve(shutdown).await
+}
+
+/// A daemon that has everything it needs.
+struct Started {
+    app: App,
+    link: Link,
+    api: serve::Listener,
+    operator: serve::Listener,
+    operator_key: Secret,
+}
+
+async fn start(
+    arguments: &Arguments,
+    config: Config,
+    token: Option<Secret>,
+) -> Result<Started, Failure> {
+    let clock = Clock::system();
+    let state =
+        State::prepare(&arguments.state).map_err(|(path, error)| Failure::at(&path, error))?;
+    let store = open_store(&state, &clock).await?;
+    let link = Link::connect(&arguments.link, arguments.gate_uid, token.as_ref())
+        .await
+        .map_err(Failure::run)?;
+    tracing::info!("linked to the gate");
+    let launcher = Arc::new(Launcher::at(&arguments.launcher));
+    // The very file that runs, also when its name has been given to another meanwhile.
+    let program = fs::read_link("/proc/self/exe").map_err(Failure::run)?;
+    let around = Surroundings {
+        installer: Installer::new(&state.agents, &program, Arc::clone(&launcher)),
+        launcher,
+        link: link.clone(),
+        shims: state.shims.clone(),
+        sockets: state.sockets.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+    };
+    let agents = start_agents(&config, &around).await?;
+    // Whoever started the daemon from a terminal wants the reason, not a devbox that is never ready.
+    settle(&agents, arguments.lifeline).await?;
+    let operator_key = operator::read_or_make(&state.operator_key)
+        .map_err(|error| Failure::at(&state.operator_key, error))?;
+    let api = serve::Listener::tcp(config.listen.api)
+        .await
+        .map_err(Failure::run)?;
+    let operator = serve::Listener::tcp(config.listen.operator)
+        .await
+        .map_err(Failure::run)?;
+    // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
+    let desk = RunDesk::new(store, link.clone(), clock);
+    let gate = app::watch_gate(link.clone()).await;
+    let app = App::new(agents, config.default_agent, desk, gate);
+    Ok(Started {
+        app,
+        link,
+        api,
+        operator,
+        operator_key,
+    })
+}
+
+async fn open_store(state: &State, clock: &Clock) -> Result<Runs, Failure> {
+    let store = Runs::open(&state.runs).await.map_err(Failure::run)?;
+    let interrupted = store
+        .sweep_interrupted(clock.unix_ms())
+        .await
+        .map_err(|error| Failure::at(&state.runs, error))?;
+    tracing::info!(interrupted, "store open");
+    Ok(store)
+}
+
+async fn start_agents(
+    config: &Config,
+    around: &Surroundings,
+) -> Result<BTreeMap<AgentName, Served>, Failure> {
+    let mut agents = BTreeMap::new();
+    for (name, agent) in &config.agents {
+        let host = Kind::start(agent, around).await;
+        let host = host.map_err(|error| Failure::run(format!("agent {name}: {error}")))?;
+        let callee = Callee::new(name.clone(), host);
+        let served = Served {
+            agent: Arc::clone(agent),
+            callee,
+        };
+        agents.insert(name.clone(), served);
+    }
+    Ok(agents)
+}
+
+/// Waits until every agent can be called or says why not.
+async fn settle(agents: &BTreeMap<AgentName, Served>, strict: bool) -> Result<(), Failure> {
+    for (name, served) in agents {
+        let mut readiness = served.callee.host.readiness();
+        let settled = readiness
+            .wait_for(|readiness| *readiness != Readiness::Starting)
+            .await;
+        let settled = settled.map(|readiness| readiness.clone());
+        match settled {
+            Ok(Readiness::NotReady { why }) if strict => {
+                return Err(Failure::run(format!("agent {name}: {why}")));
+            }
+            // Kept by a service manager, the others serve meanwhile; `/readyz` and `/invoke` say why this one does not.
+            Ok(Readiness::NotReady { why }) => tracing::error!(agent = %name, "not ready: {why}"),
+            Ok(_) => {}
+            Err(_) => {
+                return Err(Failure::run(format!(
+                    "agent {name}: it stopped while it started"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells whoever started the daemon where it serves: the config may have left the ports to the system.
+fn tell_ready((api, operator): (Option<SocketAddr>, Option<SocketAddr>)) {
+    let shown = |address: Option<SocketAddr>| {
+        address
+            .map(|address| address.to_string())
+            .unwrap_or_default()
+    };
+    let (api, operator) = (shown(api), shown(operator));
+    tracing::info!(api, operator, "serving");
+    notify::status(&format!("serving api={api} operator={operator}"));
+    notify::ready();
+}
+
+impl Started {
+    /// Serves until it is asked to stop, or cannot go on.
+    async fn serve(self, shutdown: Shutdown) -> Result<(), Failure> {
+        let Self {
+            app,
+            link,
+            api,
+            operator,
+            operator_key,
+        } = self;
+        let addresses = (api.address(), operator.address());
+        let limits = serve::Limits::default();
+        let public = serve::serve(api, api::router(app.clone()), limits, shutdown.clone());
+        let office = operator::router(app.clone(), operator_key);
+        let operator = serve::serve(operator, office, limits, shutdown.clone());
+        tell_ready(addresses);
+        let served = async {
+            let stopping = async {
+                shutdown.requested().await;
+                notify::stopping();
+            };
+            tokio::join!(public, operator, stopping);
+        };
+        let abandoned = async {
+            if shutdown.requested().await != SUPERVISOR_GONE {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            () = served => Ok(()),
+            () = abandoned => Ok(()),
+            () = link.broken() => {
+                Err(Failure::run("the link to the gate is broken: without it nobody runs"))
+            }
+        };
+        if tokio::time::timeout(RUNS_END_MAX, app.desk.stop())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some runs did not end in time");
+        }
+        ended
+    }
+}

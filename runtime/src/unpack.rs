@@ -1,0 +1,98 @@
+//! The hidden subcommand `unpack`: an archive on stdin, files into a directory, one line of JSON on stdout. It runs in an
+//! install sandbox as the agent's user; the daemon itself never reads an archive.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use postern_unpack::{Limits, Report, UnpackError};
+use serde::{Deserialize, Serialize};
+
+use crate::EXIT_CONFIG;
+
+/// The longest line that the subcommand writes, in bytes.
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "unpack",
+    about = "Unpacks an archive from stdin into an empty directory"
+)]
+struct Arguments {
+    /// The empty directory.
+    #[arg(long)]
+    into: PathBuf,
+}
+
+/// The line on stdout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Told {
+    /// All of it is on disk.
+    Unpacked(Report),
+    /// The archive was refused; what is in the directory is to be thrown away.
+    Refused(UnpackError),
+    /// The directory cannot be used.
+    NoPlace(String),
+}
+
+/// The subcommand's arguments: this program's name, `unpack` and its options.
+pub(crate) fn command_line(program: &str, into: &Path) -> Vec<String> {
+    [program, "unpack", "--into", &into.to_string_lossy()]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let told = unpack(&arguments.into);
+    let line = serde_json::to_string(&told).unwrap_or_default();
+    let written = writeln!(io::stdout().lock(), "{line}");
+    match (told, written) {
+        (Told::Unpacked(_), Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn unpack(into: &Path) -> Told {
+    let directory = match File::open(into) {
+        Ok(directory) => directory,
+        Err(error) => return Told::NoPlace(format!("{}: {error}", into.display())),
+    };
+    match postern_unpack::unpack(io::stdin().lock(), directory.as_fd(), &Limits::default()) {
+        Ok(report) => Told::Unpacked(report),
+        Err(error) => Told::Refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_understood_by_the_subcommand() {
+        let line = command_line("posternd", Path::new("/install"));
+        let options = line.iter().skip(1).map(OsString::from);
+        assert_eq!(Arguments::parse_from(options).into, Path::new("/install"));
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_is_told() {
+        assert!(matches!(
+            unpack(Path::new("/nowhere/at/all")),
+            Told::NoPlace(_)
+        ));
+    }
+}
