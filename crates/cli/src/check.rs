@@ -1,0 +1,40 @@
+//! `postern check`: what both daemons would say of a config, and the rules it compiles to. Never starts, makes or reads
+//! a secret.
+
+use std::path::PathBuf;
+
+use crate::{Failure, failure::EXIT_CONFIG, terminal::say, up};
+
+/// Checks a config as both daemons would, and prints the compiled rules
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  postern check examples/support-desk/postern.toml")]
+pub(crate) struct Args {
+    /// The config
+    config: PathBuf,
+    /// Print one object of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the check.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let config = &args.config;
+    match (up::rules_of(config), args.json) {
+        (Ok(rules), true) => {
+            say(&serde_json::json!({ "config": config, "ok": true, "rules": rules }).to_string());
+            Ok(())
+        }
+        (Ok(rules), false) => {
+            say(&format!("{}: good\n", config.display()));
+            rules.iter().for_each(|line| say(line));
+            Ok(())
+        }
+        (Err(Failure::Config(lines)), true) => {
+            let problems: Vec<_> = lines.lines().collect();
+            let told = serde_json::json!({ "config": config, "ok": false, "problems": problems });
+            say(&told.to_string());
+            Err(Failure::Told(EXIT_CONFIG))
+        }
+        (Err(other), _) => Err(other),
+    }
+}

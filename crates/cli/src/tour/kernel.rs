@@ -1,0 +1,34 @@
+//! What this machine can enforce, as far as the tour needs it: whether a sandbox can be built, and which layers must be
+//! allowed to be absent. Never allows one silently.
+
+use postern_contract::launch::Standing;
+use postern_runtime::sandbox::REQUIRED;
+
+use crate::{Failure, doctor, failure::EXIT_RUN, identity::Mode, terminal::say};
+
+/// The layers that have to be named in `allow_weaker`.
+pub(super) fn examine(mode: Mode) -> Result<Vec<String>, Failure> {
+    let findings = doctor::examine()?;
+    let stopping: Vec<_> = findings
+        .iter()
+        .filter(|found| found.stops_everything)
+        .collect();
+    if !stopping.is_empty() {
+        doctor::explain(mode, &stopping);
+        return Err(Failure::Told(EXIT_RUN));
+    }
+    let mut weaker = Vec::new();
+    for finding in &findings {
+        let (Some(layer), Standing::Absent(why)) = (finding.layer, &finding.standing) else {
+            continue;
+        };
+        let name = doctor::word(layer);
+        if REQUIRED.contains(&layer) {
+            say(&format!(
+                "Goes on without `{name}`, which is named in allow_weaker: {why}."
+            ));
+            weaker.push(name);
+        }
+    }
+    Ok(weaker)
+}

@@ -1,0 +1,36 @@
+//! Both daemons' own checks of the config, before anything is made or started. Never judges a key itself.
+
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
+
+use postern_contract::config::Listen;
+
+use crate::Failure;
+
+/// What this command needs of the config.
+pub(super) struct Checked {
+    /// Where the config wants to listen.
+    pub(super) listen: Listen,
+    /// What of the host the agents see.
+    pub(super) shown: Vec<PathBuf>,
+    /// The compiled rules, for people.
+    pub(super) rules: Vec<String>,
+}
+
+/// Checks the config as both daemons will.
+pub(super) fn both(config: &Path) -> Result<Checked, Failure> {
+    let wrong = |error: &dyn Display| Failure::Config(error.to_string());
+    let runtime = postern_runtime::config::check(config).map_err(|error| wrong(&error))?;
+    let gate = postern_proxy::check(config).map_err(|error| wrong(&error))?;
+    let agents = runtime.agents.values();
+    let shown = agents
+        .flat_map(|agent| agent.sandbox.read_only.clone())
+        .collect();
+    Ok(Checked {
+        listen: runtime.listen,
+        shown,
+        rules: gate.rules,
+    })
+}

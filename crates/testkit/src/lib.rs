@@ -1,0 +1,17 @@
+//! Fakes that speak true protocols, and the harness that starts the built binaries; for tests only. Never links a daemon:
+//! what is tested is what is shipped.
+
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod binaries;
+pub mod curl;
+pub mod devbox;
+pub mod model;
+pub mod upstream;
+pub mod wait;
+
+pub use archive::Archive;
+pub use curl::Curl;
+pub use devbox::{Devbox, Ended, Setup};
+pub use upstream::{Answer, Latch, Recorded, Upstream};

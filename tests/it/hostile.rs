@@ -1,0 +1,175 @@
+//! A hostile agent's first moves, each of which must come to nothing, as root and as an ordinary user.
+
+use postern_testkit::{Devbox, Setup};
+use serde_json::json;
+
+use crate::fixture::{self, KEY, order, sha256};
+
+fn in_both_modes(attack: impl Fn(&Devbox)) {
+    let tool = fixture::tool();
+    let modes: [fn(&postern_testkit::Upstream) -> Setup; 2] =
+        [fixture::setup, fixture::ordinary_setup];
+    for setup in modes {
+        attack(&setup(&tool).start());
+    }
+}
+
+#[test]
+fn the_credential_is_nowhere_to_be_read() {
+    in_both_modes(|devbox| {
+        let found = order(devbox, &json!({"do": "search", "digest": sha256(KEY)}));
+        assert_eq!(found["found"], json!([]), "{found}");
+        for kind in ["environment", "files", "memory"] {
+            assert!(found["looked"][kind].as_u64() > Some(0), "{found}");
+        }
+        // The search itself works: it finds what the agent is meant to have.
+        let known = order(
+            devbox,
+            &json!({"do": "search", "digest": sha256("platform-managed-but-not-here")}),
+        );
+        assert_eq!(known["found"], json!([]));
+        let wrote = json!({"do": "write", "path": "/tmp/planted", "text": "a planted-word-of-more-than-20-letters"});
+        assert_eq!(order(devbox, &wrote), "written");
+        let digest = sha256("planted-word-of-more-than-20-letters");
+        let found = order(devbox, &json!({"do": "search", "digest": digest}));
+        assert!(
+            found["found"].to_string().contains("/tmp/planted"),
+            "{found}"
+        );
+    });
+}
+
+#[test]
+fn the_hosts_loopback_and_the_operator_port_are_out_of_reach() {
+    in_both_modes(|devbox| {
+        for address in [devbox.api_address(), devbox.operator_address()] {
+            for host in [
+                "127.0.0.1",
+                "0.0.0.0",
+                "127.127.0.1",
+                "::1",
+                "::ffff:127.0.0.1",
+                "localhost",
+            ] {
+                let connect = json!({"do": "connect", "host": host, "port": address.port()});
+                let said = order(devbox, &connect).to_string();
+                assert!(
+                    !said.contains("connected"),
+                    "{host}:{}: {said}",
+                    address.port()
+                );
+            }
+            for host in [
+                "127.0.0.1",
+                "localhost",
+                "localhost.",
+                "0x7f.1",
+                "[::ffff:127.0.0.1]",
+                "2130706433",
+            ] {
+                let url = format!("http://{host}:{}/", address.port());
+                let said = order(devbox, &fixture::absolute("GET", &url));
+                let said = said.as_str().unwrap_or_default();
+                assert!(said.starts_with("HTTP/1.1 40"), "{url}: {said}");
+            }
+            let tunnel = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+            let said = order(devbox, &json!({"do": "raw", "text": tunnel})).to_string();
+            assert!(said.contains("HTTP/1.1 403"), "{said}");
+        }
+    });
+}
+
+#[test]
+fn the_daemons_sockets_are_not_there() {
+    in_both_modes(|devbox| {
+        let run = std::fs::read_dir(devbox.state())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with("run-")
+            })
+            .unwrap();
+        for (socket, kind) in [
+            ("launcher.sock", "seqpacket"),
+            ("gate/link.sock", "seqpacket"),
+            ("notify.sock", "datagram"),
+        ] {
+            let path = run.join(socket);
+            assert!(path.exists(), "{}", path.display());
+            for seen in [
+                path.display().to_string(),
+                format!("/proc/1/root{}", path.display()),
+            ] {
+                let said = order(devbox, &json!({"do": "unix", "path": seen, "kind": kind}));
+                assert!(said.as_str().unwrap().contains("Error"), "{said}");
+            }
+        }
+        let sockets = order(devbox, &json!({"do": "read", "path": "/proc/net/unix"}));
+        let folder = devbox.folder().display().to_string();
+        assert!(!sockets.as_str().unwrap().contains(&folder), "{sockets}");
+    });
+}
+
+#[test]
+fn nothing_but_loopback_is_in_its_network() {
+    in_both_modes(|devbox| {
+        let devices = order(devbox, &json!({"do": "read", "path": "/proc/net/dev"}));
+        let devices: Vec<_> = devices
+            .as_str()
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim().to_owned()))
+            .collect();
+        assert_eq!(devices, ["lo"]);
+        for (host, port) in [("1.1.1.1", 53), ("169.254.169.254", 80), ("10.0.0.1", 443)] {
+            let said = order(
+                devbox,
+                &json!({"do": "connect", "host": host, "port": port}),
+            );
+            assert!(said.as_str().unwrap().contains("Error"), "{host}: {said}");
+        }
+        for kind in ["SOCK_RAW"] {
+            for family in ["AF_INET", "AF_PACKET"] {
+                let said = order(
+                    devbox,
+                    &json!({"do": "make_socket", "family": family, "kind": kind}),
+                );
+                assert!(said.as_str().unwrap().contains("Error"), "{family}: {said}");
+            }
+        }
+    });
+}
+
+#[test]
+fn other_processes_are_not_there_to_be_read() {
+    in_both_modes(|devbox| {
+        for pid in [devbox.pid(), devbox.runtime_pid(), devbox.gate_pid()] {
+            for file in ["environ", "mem", "maps", "root", "cwd", "fd"] {
+                let path = format!("/proc/{pid}/{file}");
+                let said = order(devbox, &json!({"do": "run", "argv": ["cat", path]}));
+                let own = order(devbox, &json!({"do": "entries", "path": "/proc"}));
+                let is_its_own = own
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|name| name == &json!(pid.to_string()));
+                assert!(is_its_own || said["code"] != 0, "{path}: {said}");
+            }
+        }
+        for path in [
+            "/proc/1/environ",
+            "/proc/1/mem",
+            "/proc/1/root/etc/shadow",
+            "/proc/kcore",
+        ] {
+            let said = order(
+                devbox,
+                &json!({"do": "run", "argv": ["head", "-c", "10", path]}),
+            );
+            assert!(said["out"] == "", "{path}: {said}");
+        }
+    });
+}

@@ -1,0 +1,23 @@
+//! Black-box tests: they start the built binaries, speak to them with the real curl, and look at what is left. Never
+//! links a daemon.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics, and says where"
+)]
+
+mod audit;
+mod bad_input;
+mod commands;
+mod examples;
+mod fixture;
+mod gateway;
+mod hostile;
+mod http;
+mod lifecycle;
+mod policy;
+mod sandbox;
+mod structure;
+mod systemd;
+mod tour;
