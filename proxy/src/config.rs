@@ -337,7 +337,11 @@ policies = ["support"]
             r#"kind = "baerer""#,
             "did you mean `bearer`?",
         );
-        refused(r#"file = "stripe.key""#, r#"fle = "stripe.key""#, "fle");
+        refused(
+            r#"file = "stripe.key""#,
+            r#"fle = "stripe.key""#,
+            "did you mean `file`?",
+        );
         refused(r#"name = "X-Key""#, r#"name = "Host""#, "no header field");
         refused(
             r#"provider = "play""#,

@@ -72,7 +72,7 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, managed: Managed<'_>) -> u3
         if shown {
             dropped += u32::try_from(headers.get_all(name).iter().count()).unwrap_or(u32::MAX);
         }
-        if shown || is_ours(&plain) || MISLEADING.contains(&plain.as_str()) {
+        if shown || is_ours(&plain) || is_misleading(&plain) || is_disguised(name) {
             retired.push(name.clone());
         }
     }
@@ -101,6 +101,18 @@ pub(crate) fn keep_only(headers: &mut HeaderMap, allowed: &[HeaderName]) {
         }
     }
     *headers = kept;
+}
+
+fn is_misleading(plain: &str) -> bool {
+    MISLEADING.contains(&plain)
+}
+
+/// A field of one connection, or one that frames a message, in a spelling that only a careless server takes for it.
+fn is_disguised(name: &HeaderName) -> bool {
+    let plain = name.as_str().replace('_', "-");
+    plain != name.as_str()
+        && (HOP_BY_HOP.contains(&plain.as_str())
+            || matches!(&*plain, "content-length" | "expect" | "host"))
 }
 
 fn is_ours(plain: &str) -> bool {
@@ -200,6 +212,20 @@ mod tests {
         let mut headers = map(&[("connection", "content-length"), ("content-length", "3")]);
         clean_request(&mut headers, Managed::Yes(None));
         assert_eq!(names(&headers), ["content-length"]);
+    }
+
+    #[test]
+    fn framing_fields_in_disguise_are_removed() {
+        let fields = [
+            "transfer_encoding",
+            "content_length",
+            "proxy_connection",
+            "host_",
+            "keep_alive",
+        ];
+        let mut headers = map(&fields.map(|name| (name, "x")));
+        clean_request(&mut headers, Managed::No);
+        assert_eq!(names(&headers), ["host_"]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub(crate) const RUNS_PER_SANDBOX_MAX: usize = 1024;
 /// The most calls of one sandbox that are under way at once, tunnels and streams included.
 pub(crate) const CALLS_PER_SANDBOX_MAX: usize = 1024;
 
+/// The most body bytes of one sandbox that the gate holds at once, in KiB; streams are not held.
+pub(crate) const HELD_KIB_PER_SANDBOX_MAX: usize = 64 << 10;
+
 /// The most identity fields of one call that are passed on.
 const TOLD_MAX: usize = 16;
 
@@ -32,6 +35,7 @@ pub(crate) struct Room {
     pub(crate) origin: Origin,
     runs: Mutex<BTreeMap<RunId, Option<String>>>,
     shares: Arc<Semaphore>,
+    held: Arc<Semaphore>,
 }
 
 /// Whose call it is.
@@ -45,6 +49,8 @@ pub(crate) struct Caller {
     pub(crate) user: Option<String>,
     /// What a tool that asks for identity may be told.
     pub(crate) told: Vec<(HeaderName, HeaderValue)>,
+    /// The sandbox's share of the gate's memory, in KiB.
+    pub(crate) held: Arc<Semaphore>,
 }
 
 /// Why no run is believed.
@@ -72,6 +78,7 @@ impl Room {
             origin,
             runs: Mutex::default(),
             shares,
+            held: Arc::new(Semaphore::new(HELD_KIB_PER_SANDBOX_MAX)),
         }
     }
 
@@ -116,6 +123,7 @@ impl Room {
             run,
             user,
             told,
+            held: Arc::clone(&self.held),
         }
     }
 

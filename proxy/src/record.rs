@@ -56,6 +56,7 @@ pub(crate) struct Record {
     clock: Clock,
     ticket: Option<Ticket>,
     share: Option<OwnedSemaphorePermit>,
+    held: Option<OwnedSemaphorePermit>,
     closed: bool,
 }
 
@@ -79,6 +80,7 @@ impl Record {
             clock: clock.clone(),
             ticket: None,
             share: None,
+            held: None,
             closed: false,
         }
     }
@@ -106,6 +108,14 @@ impl Record {
     /// Holds the call's place among those of its sandbox until the record is closed.
     pub(crate) fn share(&mut self, share: OwnedSemaphorePermit) {
         self.share = Some(share);
+    }
+
+    /// Holds more of its sandbox's memory until the record is closed.
+    pub(crate) fn hold(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
     }
 
     /// Holds the call's place in the ledger.

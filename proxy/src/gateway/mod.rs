@@ -3,7 +3,7 @@
 
 pub(crate) mod playground;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body_util::BodyExt as _;
@@ -11,19 +11,23 @@ use hyper::body::Incoming;
 use postern_contract::{Code, ModelName, Refusal};
 use postern_llm::{Chat, GatewayError, openai};
 use postern_policy::Method;
+use tokio::time::timeout;
 
 use crate::{
     body::{self, Paced},
     book::{Book, Model},
     call::{Call, Freight, Subject},
     headers::{self, Managed},
-    identify::Caller,
+    identify::{Caller, HELD_KIB_PER_SANDBOX_MAX},
     record::Record,
     refuse::Refused,
 };
 
 /// The largest question, in bytes.
 const QUESTION_BYTES_MAX: usize = 4 << 20;
+
+/// How long the body of a question may take.
+const QUESTION_MAX: Duration = Duration::from_secs(60);
 
 /// What a provider is told of the agent's client.
 const PASSED_ON: [HeaderName; 2] = [header::ACCEPT, header::USER_AGENT];
@@ -43,7 +47,9 @@ pub(crate) async fn call(
             "Send the question as plain JSON.",
         ));
     }
-    let question = read(body, record).await?;
+    let question = timeout(QUESTION_MAX, read(body, caller, record))
+        .await
+        .map_err(|_| bad("the body came too slowly", "Send the question again."))??;
     let mut chat = openai::read_request(&question).map_err(|error| {
         bad(
             &error.to_string(),
@@ -97,7 +103,8 @@ fn post() -> Result<Method, crate::door::Unclear> {
     Ok("POST".parse()?)
 }
 
-async fn read(body: Incoming, record: &Record) -> Result<Vec<u8>, Refused> {
+/// The whole body; every KiB of it is taken out of the sandbox's share before it is kept.
+async fn read(body: Incoming, caller: &Caller, record: &mut Record) -> Result<Vec<u8>, Refused> {
     let mut body = Paced::body(body, record.up.clone());
     let mut question = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -107,9 +114,20 @@ async fn read(body: Incoming, record: &Record) -> Result<Vec<u8>, Refused> {
             let message = format!("A question has at most {QUESTION_BYTES_MAX} bytes.");
             return Err(Refusal::new(Code::TooLarge, "body too large", message).into());
         }
+        let wanted = (question.len() + data.len()).div_ceil(1024) - question.len().div_ceil(1024);
+        let share = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let share = Arc::clone(&caller.held).try_acquire_many_owned(share);
+        record.hold(share.map_err(|_| too_much())?);
         question.extend_from_slice(&data);
     }
     Ok(question)
+}
+
+fn too_much() -> Refused {
+    let message = format!(
+        "The questions of a sandbox have at most {HELD_KIB_PER_SANDBOX_MAX} KiB at once. Wait for an answer first."
+    );
+    Refusal::new(Code::RateLimited, "too many large questions", message).into()
 }
 
 /// The model, if this agent may ask it. Whether it exists otherwise is not told.

@@ -16,13 +16,13 @@ use postern_contract::{AgentName, RunId};
 use postern_daemon::Clock;
 use postern_invoke::{Event, Machine, Request, RunFacts};
 use postern_store::runs::{Begun as Stored, NewRun, Run, Runs, RunsError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::{
     agents::{Host, Readiness},
     link::Link,
 };
-use active::Active;
+use active::{Active, Ticket};
 pub use answer::Answer;
 use driver::Driver;
 
@@ -90,6 +90,14 @@ pub enum Begun {
     Before(Answer),
 }
 
+/// What stands in the book and the store.
+enum Registered {
+    /// A run of ours.
+    Fresh(Ticket),
+    /// The one that the key began before.
+    Earlier(Box<Run>),
+}
+
 /// Why no run was begun.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
@@ -144,6 +152,7 @@ pub struct RunDesk {
     link: Link,
     clock: Clock,
     active: Active,
+    registering: Arc<Mutex<()>>,
 }
 
 impl RunDesk {
@@ -155,6 +164,7 @@ impl RunDesk {
             link,
             clock,
             active: Active::default(),
+            registering: Arc::default(),
         }
     }
 
@@ -184,19 +194,9 @@ impl RunDesk {
         let place = Arc::clone(&callee.places)
             .try_acquire_owned()
             .map_err(|_| BeginError::Busy(callee.name.clone()))?;
-        // Registered before it is stored, so that whoever finds it in the store also finds it here until it is answered.
-        let ticket = self
-            .active
-            .enter(&ask.facts.run)
-            .ok_or(BeginError::Stopping)?;
-        match self.store.begin_run(&self.new_run(callee, &ask)).await {
-            Ok(Stored::Fresh) => {}
-            Ok(Stored::Earlier(run)) => return self.earlier(*run).await,
-            Err(RunsError::RunTaken(run)) => return Err(BeginError::Taken(run)),
-            Err(error) => return Err(store_failed(error)),
-        }
-        let Some(ticket) = ticket else {
-            return Err(BeginError::Taken(ask.facts.run));
+        let ticket = match self.register(callee, &ask).await? {
+            Registered::Fresh(ticket) => ticket,
+            Registered::Earlier(run) => return self.earlier(*run).await,
         };
         let updates = ticket.listen();
         let run = ask.facts.run.clone();
@@ -213,6 +213,25 @@ impl RunDesk {
         };
         tokio::spawn(kept_in_place(driver, place));
         Ok(Begun::Running(run, updates))
+    }
+
+    /// Puts a run into the book and the store, one caller at a time: of two that bring the same id or key, the second finds
+    /// what the first one did. Unless it is fresh, its ticket is gone before anybody looks for the run in the book.
+    async fn register(&self, callee: &Callee, ask: &Ask) -> Result<Registered, BeginError> {
+        let _turn = self.registering.lock().await;
+        // Before it is stored, so that whoever finds it in the store also finds it here until it is answered.
+        let ticket = self
+            .active
+            .enter(&ask.facts.run)
+            .ok_or(BeginError::Stopping)?;
+        match self.store.begin_run(&self.new_run(callee, ask)).await {
+            Ok(Stored::Fresh) => ticket
+                .map(Registered::Fresh)
+                .ok_or_else(|| BeginError::Taken(ask.facts.run.clone())),
+            Ok(Stored::Earlier(run)) => Ok(Registered::Earlier(run)),
+            Err(RunsError::RunTaken(run)) => Err(BeginError::Taken(run)),
+            Err(error) => Err(store_failed(error)),
+        }
     }
 
     fn new_run(&self, callee: &Callee, ask: &Ask) -> NewRun {

@@ -264,6 +264,22 @@ async fn one_idempotency_key_is_one_run_while_it_goes_on_and_after() {
 }
 
 #[tokio::test]
+async fn the_very_same_call_again_gets_its_stored_answer() {
+    let bench = bench(1).await;
+    let Begun::Running(_, updates) = bench.begin("run-1", Some("k")).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(updates.folded().await.unwrap().status, 200);
+    for _again in 0..2 {
+        let Begun::Before(answer) = bench.begin("run-1", Some("k")).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(answer.body["response"], json!("hello"));
+    }
+    assert_eq!(bench.agent.called.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn an_id_that_exists_is_refused_while_it_goes_on_and_after() {
     let bench = bench(0).await;
     let Begun::Running(_, updates) = bench.begin("run-1", None).await.unwrap() else {

@@ -35,7 +35,7 @@ pub(crate) fn rules_of(config: &Path) -> Result<Vec<String>, Failure> {
 /// Starts both daemons from this executable, for development, and stops them with it
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  postern up examples/support-desk/postern.toml --state /tmp/desk"
+    after_help = "Example:\n  postern up examples/support-desk/postern.toml --state ~/desk-state"
 )]
 pub(crate) struct Args {
     /// The config

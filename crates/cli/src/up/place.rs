@@ -10,11 +10,11 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use postern_daemon::files;
 use postern_sandbox::config::Written;
 
@@ -151,7 +151,7 @@ fn directory(path: &Path, mode: u32, owners: Option<(u32, u32)>) -> Result<(), F
     {
         Ok(()) => {
             let (uid, gid) = owners.unzip();
-            chown(path, uid, gid).map_err(failed)?;
+            lchown(path, uid, gid).map_err(failed)?;
             // The creation mask may have taken bits away.
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)
         }
@@ -170,21 +170,29 @@ fn taken(path: &Path, owners: Option<(u32, u32)>) -> Result<(), Failure> {
     if !found.is_dir() {
         return Err(Failure::path(path, "not a directory"));
     }
-    match owners {
-        Some((uid, _)) if found.uid() != uid => Err(Failure::path(
-            path,
-            format!(
-                "belongs to uid {}, not to {uid}: remove it or choose another --state",
-                found.uid()
-            ),
-        )),
-        _ => Ok(()),
+    let wanted = owners.map_or_else(|| nix::unistd::geteuid().as_raw(), |(uid, _)| uid);
+    if found.uid() != wanted {
+        let words = format!(
+            "belongs to uid {}, not to {wanted}: remove it or choose another --state",
+            found.uid()
+        );
+        return Err(Failure::path(path, words));
     }
+    // Whoever can write here could put links in our way.
+    if found.mode() & 0o022 != 0 {
+        let words = "others may write in it: chmod go-w it or choose another --state";
+        return Err(Failure::path(path, words));
+    }
+    Ok(())
 }
 
 fn lock(state: &Path) -> Result<Flock<File>, Failure> {
     let path = state.join("lock");
-    let file = File::options().create(true).append(true).open(&path);
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(&path);
     let file = file.map_err(|error| Failure::path(&path, error))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::Error::EWOULDBLOCK => {
@@ -226,6 +234,29 @@ mod tests {
         );
         drop(place);
         assert!(Place::make(&state, mode).is_ok());
+    }
+
+    #[test]
+    fn a_place_that_others_could_rearrange_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let own = nix::unistd::geteuid().as_raw();
+        let open = top.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        let refused = format!("{:?}", Place::make(&open, Mode::Ordinary(own)).err());
+        assert!(refused.contains("others may write"), "{refused}");
+        let linked = top.path().join("linked");
+        fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink("elsewhere", linked.join("lock")).unwrap();
+        assert!(Place::make(&linked, Mode::Ordinary(own)).is_err());
+        assert!(!linked.join("elsewhere").exists());
+        if own == 0 {
+            let strange = top.path().join("strange");
+            fs::create_dir(&strange).unwrap();
+            lchown(&strange, Some(61234), None).unwrap();
+            let refused = format!("{:?}", Place::make(&strange, Mode::Root).err());
+            assert!(refused.contains("belongs to uid 61234"), "{refused}");
+        }
     }
 
     #[test]

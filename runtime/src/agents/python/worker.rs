@@ -31,7 +31,7 @@ const CALLS_MAX: usize = 64;
 const SOON: Duration = Duration::from_secs(1);
 
 /// Frames read ahead.
-const FRAMES_AHEAD_MAX: usize = 16;
+const FRAMES_AHEAD_MAX: usize = 1;
 
 /// The longest text of an error that is passed on, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
