@@ -19,11 +19,20 @@ pub(super) fn without_value(message: &str) -> String {
     {
         return message.to_owned();
     }
-    // The last one is serde's own: a value that says `expected` stands before it.
-    match message.rsplit_once(", expected ") {
-        Some((_, right)) => format!("this value is not what belongs here, expected {right}"),
-        None => "this value is not what belongs here".to_owned(),
-    }
+    // The last `expected` is serde's own: a value that says so stands before it.
+    let (about, right) = match message.rsplit_once(", expected ") {
+        Some((about, right)) => (about, format!(", expected {right}")),
+        None => (message, String::new()),
+    };
+    // Whatever is quoted may be the value, and a value may have quotes in it.
+    let quote = |c: char| matches!(c, '`' | '"');
+    let about = match (about.find(quote), about.rfind(quote)) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}…{}", &about[..=first], &about[last..])
+        }
+        _ => about.to_owned(),
+    };
+    about + &right
 }
 
 /// serde's message, with `did you mean` where an unknown word is close to a known one.

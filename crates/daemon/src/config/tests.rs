@@ -128,6 +128,8 @@ fn a_secret_at_the_wrong_place_is_not_repeated() {
         format!(
             "[secrets.a]\nfile = \"x\"\n[tools.x]\nurl = \"u\"\n[secrets.b]\nfile = [\"{canary}\"]\n"
         ),
+        format!("[secrets.\"{canary}\"]\nfile = \"x\"\n"),
+        format!("[secrets]\nstripe = \"x` \\\" {canary} ` y\"\n"),
         format!("[secrets]\nstripe = {{ file = [\"{canary}, expected x\"] }}\n"),
         format!(
             "[tools.x]\nurl = \"http://x\"\ncredential = {{ file = {{ key = \"{canary}\" }} }}\n"
