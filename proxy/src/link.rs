@@ -7,7 +7,7 @@
 //!    └──────────────────────────────── one runtime at a time ◀───────────────────────────────────────┘
 //! ```
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use postern_contract::{
     AgentName, SandboxId, Secret,
@@ -54,7 +54,7 @@ enum Ended {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     #[error("the peer cannot be told: {0}")]
-    Peer(#[from] std::io::Error),
+    Peer(#[from] io::Error),
 }
 
 /// Serves one runtime after the other. `connected` says whether there is one.
@@ -79,6 +79,12 @@ pub(crate) async fn serve(
         };
         match rooms.converse(&channel, &credentials, &connected).await {
             Ok(()) => tracing::info!("the runtime is gone"),
+            // It went while an answer was on its way, which is an end like any other.
+            Err(Ended::Channel(ChannelError::Socket(error)))
+                if error.kind() == io::ErrorKind::BrokenPipe =>
+            {
+                tracing::info!("the runtime is gone");
+            }
             Err(ended) => tracing::warn!(%ended, "the link ended"),
         }
         rooms.close_all().await;
