@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -25,7 +25,15 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::{body::Body, door, exchange::exchange, gate::Gate, identify::Room, scope::Scope};
+use crate::{
+    body::Body,
+    door::{self, Form, Local, Unclear},
+    exchange::exchange,
+    gate::Gate,
+    identify::Room,
+    intercept::Inside,
+    scope::Scope,
+};
 
 /// The most connections of one listener at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 512;
@@ -50,8 +58,49 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Arrival {
     pub(crate) room: Arc<Room>,
     pub(crate) scope: Scope,
-    /// The listener's own address, if it has one.
-    own: Option<SocketAddr>,
+    place: Place,
+}
+
+/// What stands between a request and its sandbox's listener.
+#[derive(Clone)]
+enum Place {
+    /// Nothing; the listener has this address, if any.
+    Listener(Option<SocketAddr>),
+    /// A CONNECT that the gate looks into.
+    Inside(Arc<Inside>),
+}
+
+impl Arrival {
+    /// The same sandbox, inside a CONNECT.
+    pub(crate) fn inside(&self, inside: Inside) -> Self {
+        Self {
+            place: Place::Inside(Arc::new(inside)),
+            ..self.clone()
+        }
+    }
+
+    /// What the CONNECT around a request said about its run.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match &self.place {
+            Place::Inside(inside) => inside.hint.as_deref(),
+            Place::Listener(_) => None,
+        }
+    }
+
+    /// The server name of the TLS around a request.
+    pub(crate) fn sni(&self) -> Option<&str> {
+        match &self.place {
+            Place::Inside(inside) => inside.sni.as_deref(),
+            Place::Listener(_) => None,
+        }
+    }
+
+    fn sort(&self, parts: &Parts) -> Result<Result<Form, Local>, Unclear> {
+        match &self.place {
+            Place::Inside(inside) => Ok(Ok(Form::Inside(Arc::clone(inside)))),
+            Place::Listener(own) => door::sort(parts, *own),
+        }
+    }
 }
 
 /// A listening socket that was made elsewhere.
@@ -96,7 +145,7 @@ impl Listener {
         let arrival = Arrival {
             room: Arc::clone(room),
             scope: scope.clone(),
-            own,
+            place: Place::Listener(own),
         };
         let gate = Arc::clone(gate);
         scope.spawn(async move { self.accept_all(gate, arrival).await });
@@ -128,7 +177,7 @@ impl Listener {
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Serves one connection; `place` is given back when it ends.
-fn serve<S, P>(stream: S, place: P, gate: Arc<Gate>, arrival: Arrival)
+pub(crate) fn serve<S, P>(stream: S, place: P, gate: Arc<Gate>, arrival: Arrival)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     P: Send + 'static,
@@ -168,9 +217,9 @@ fn connection_builder(scope: &Scope) -> auto::Builder<Scope> {
     builder
 }
 
-async fn answer(gate: &Gate, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
+async fn answer(gate: &Arc<Gate>, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let form = match door::sort(&parts, arrival.own) {
+    let form = match arrival.sort(&parts) {
         Ok(Err(local)) => {
             return door::local::answer(local, &gate.book(), &arrival.room.agent);
         }

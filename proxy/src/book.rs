@@ -1,11 +1,14 @@
 //! What is in force: rules, tools, models, who may ask which, and the secrets that go with them. Immutable; a new config
 //! makes a new one. Never judges and never dials.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
 use postern_llm::Format;
-use postern_policy::{CanonicalUrl, Rulebook};
+use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
 
 use crate::{
     inject::{Addition, Credential, Misdirected},
@@ -22,13 +25,46 @@ pub(crate) struct Book {
     pub(crate) tools: BTreeMap<ToolName, Arc<Target>>,
     /// Models by the names that agents use.
     pub(crate) models: BTreeMap<ModelName, Arc<Model>>,
+    /// Where tools and providers live.
+    pub(crate) homes: Homes,
     /// What each agent has been given.
     pub(crate) agents: BTreeMap<AgentName, Grants>,
     /// The values behind the credentials' names.
     pub(crate) secrets: Secrets,
 }
 
+/// Hosts and ports, whatever is spoken there.
+pub(crate) type Places = HashSet<(Host, u16)>;
+
+/// Where somebody lives whom the gate has a credential or a list of operations for.
+#[derive(Debug, Default)]
+pub(crate) struct Homes {
+    pub(crate) tools: Places,
+    pub(crate) providers: Places,
+}
+
+/// The place of an authority.
+pub(crate) fn place(authority: &Authority) -> (Host, u16) {
+    (authority.host().clone(), authority.port())
+}
+
 impl Book {
+    /// Whether a tool or a provider lives there.
+    pub(crate) fn is_home(&self, authority: &Authority) -> bool {
+        let place = place(authority);
+        self.homes.tools.contains(&place) || self.homes.providers.contains(&place)
+    }
+
+    /// Whether some request of an agent to this place might be allowed. A guess that lets nothing out: it only says
+    /// where looking into a CONNECT makes sense.
+    pub(crate) fn may_call(&self, agent: &AgentName, authority: &Authority) -> bool {
+        let place = place(authority);
+        self.agents.get(agent).is_some_and(|grants| {
+            grants.has_policy
+                && (grants.named.contains(&place) || self.homes.tools.contains(&place))
+        })
+    }
+
     /// The credential of a target with its value.
     pub(crate) fn addition<'a>(
         &'a self,
@@ -52,6 +88,10 @@ pub(crate) struct Grants {
     pub(crate) tools: Vec<ToolName>,
     /// Models that it may ask.
     pub(crate) models: Vec<ModelName>,
+    /// Whether any policy is for it.
+    pub(crate) has_policy: bool,
+    /// Places that a rule of its policies may open.
+    pub(crate) named: Places,
 }
 
 /// What the gate must know of a tool or provider to call it.

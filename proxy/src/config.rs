@@ -13,10 +13,12 @@ use postern_policy::{CanonicalUrl, Rulebook};
 use serde::Deserialize;
 
 use crate::{
-    book::{Book, Grants, Model, Target},
+    book::{Book, Grants, Homes, Model, Target},
     inject::Credential,
     secret::{self, Secrets},
 };
+
+mod reach;
 
 /// The file as the gate reads it.
 type Written = Document<AgentAtGate, Credential, secret::Source>;
@@ -53,6 +55,7 @@ pub struct Config {
     rulebook: Rulebook,
     tools: BTreeMap<ToolName, Arc<Target>>,
     models: BTreeMap<ModelName, Arc<Model>>,
+    homes: Homes,
     agents: BTreeMap<postern_contract::AgentName, Grants>,
     secrets: BTreeMap<SecretName, secret::Source>,
     source: Source,
@@ -101,6 +104,17 @@ impl Config {
                 return Err(source.errors(&problems));
             }
         };
+        let homes = reach::homes(&document);
+        let agents = document.agents.iter().map(|(name, agent)| {
+            let grants = Grants {
+                tools: agent.tools.clone(),
+                models: agent.models.clone(),
+                has_policy: !agent.policies.is_empty(),
+                named: reach::named(&document.policies, &agent.policies),
+            };
+            (name.clone(), grants)
+        });
+        let agents = agents.collect();
         let tools = document.tools.into_iter().map(|(name, tool)| {
             let forward_identity = tool.forward_identity;
             let target = Target {
@@ -111,22 +125,13 @@ impl Config {
             (name, Arc::new(target))
         });
         let tools = tools.collect();
-        let agents = document.agents.into_iter().map(|(name, agent)| {
-            (
-                name,
-                Grants {
-                    tools: agent.tools,
-                    models: agent.models,
-                },
-            )
-        });
-        let agents = agents.collect();
         let own = vec![document.listen.api, document.listen.operator];
         Ok(Self {
             own,
             rulebook,
             tools,
             models,
+            homes,
             agents,
             secrets: document.secrets,
             source,
@@ -145,6 +150,7 @@ impl Config {
             rulebook: self.rulebook,
             tools: self.tools,
             models: self.models,
+            homes: self.homes,
             agents: self.agents,
             secrets,
         })

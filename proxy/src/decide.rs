@@ -69,6 +69,29 @@ impl From<Allowed> for Permit {
     }
 }
 
+/// How a call goes on.
+pub(crate) enum Way {
+    /// Out.
+    Out(Permit),
+    /// Nowhere yet: it is a CONNECT, and each request inside will be judged by itself.
+    In,
+}
+
+/// Judges one call; of a CONNECT, whether it may be opaque. It may where a rule allows it as a whole and neither tool nor
+/// provider lives there. Where requests inside may be allowed, it is looked into; elsewhere it is refused.
+pub(crate) fn way(book: &Book, caller: &Caller, call: &Call) -> Result<Way, Refused> {
+    let judged = decide(book, caller, call);
+    if !call.method.is_connect() {
+        return judged.map(Way::Out);
+    }
+    let authority = call.url.authority();
+    match judged {
+        Ok(permit) if !book.is_home(authority) => Ok(Way::Out(permit)),
+        Err(refused) if !book.may_call(&caller.agent, authority) => Err(refused),
+        Ok(_) | Err(_) => Ok(Way::In),
+    }
+}
+
 /// Judges one call. A rule that denies or wants a human asked holds for model calls too, and an agent without a policy
 /// asks nothing; that no rule mentions the provider does not matter, since the list of models is the permission there.
 pub(crate) fn decide(book: &Book, caller: &Caller, call: &Call) -> Result<Permit, Refused> {

@@ -1,6 +1,8 @@
 //! The story of one egress request, told once and in order. Every step is a call into the room that does it; nothing is
 //! done here.
 
+use std::sync::Arc;
+
 use http::{Request, Response};
 use hyper::body::Incoming;
 use postern_contract::{Code, Refusal};
@@ -10,12 +12,13 @@ use crate::{
     audit::Sealed,
     body::Body,
     call::Freight,
-    decide::decide,
+    decide::{Way, way},
     dial::Journey,
     door::{self, Form, Unclear},
     gate::Gate,
     identify::CALLS_PER_SANDBOX_MAX,
     inject::{self, Credential, Outbound},
+    intercept::Interception,
     record::Record,
     refuse::Refused,
     relay::relay,
@@ -28,18 +31,21 @@ enum Outcome {
     Answer(Response<Body>),
     /// A tunnel, whose end waits for the audit.
     Tunnel(Tunnel),
+    /// A CONNECT that is looked into: each request inside comes here by itself.
+    Interception(Interception),
 }
 
 /// A request that wants out, as far as its form could be made out.
 pub(crate) type Asked = (Result<Form, Unclear>, Request<Incoming>);
 
 /// Answers one request; there is one audit line for it, whatever happens.
-pub(crate) async fn exchange(gate: &Gate, arrival: &Arrival, asked: Asked) -> Response<Body> {
+pub(crate) async fn exchange(gate: &Arc<Gate>, arrival: &Arrival, asked: Asked) -> Response<Body> {
     let mut record = Record::begin(&gate.audit, &gate.clock);
     match story(gate, arrival, asked, &mut record).await {
         Ok(Outcome::Answer(response)) => Sealed::response(response, record)
             .unwrap_or_else(|unrecorded| Refused::from(unrecorded).answer()),
         Ok(Outcome::Tunnel(tunnel)) => tunnel.open(&arrival.scope, record),
+        Ok(Outcome::Interception(inside)) => inside.open(gate, arrival, record),
         Err(refused) => record.refuse(refused),
     }
 }
@@ -52,14 +58,22 @@ async fn story(
 ) -> Result<Outcome, Refused> {
     record.asked(&request);
     let book = gate.book();
-    let caller = arrival.room.caller(request.headers(), record.number());
+    let room = &arrival.room;
+    let caller = room.caller(request.headers(), arrival.hint(), record.number());
     record.caller(&caller, book.generation);
-    record.share(arrival.room.share().ok_or_else(too_many)?);
+    record.line.sni = arrival.sni().map(crate::audit::cut);
+    record.share(room.share().ok_or_else(too_many)?);
     gate.audit.ready()?;
     record.ticket(gate.ledger.ticket().await?);
 
     let call = door::call(&book, &caller, (form?, request), record).await?;
-    let permit = decide(&book, &caller, &call)?;
+    let permit = match way(&book, &caller, &call)? {
+        Way::Out(permit) => permit,
+        Way::In => {
+            let inside = Interception::new(call, &caller, room)?;
+            return Ok(Outcome::Interception(inside));
+        }
+    };
     record.allowed(permit.rule());
 
     // Replay: a call that the journal already holds is answered here. There is no journal yet.

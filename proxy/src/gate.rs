@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use http::Response;
-use postern_contract::link::GateStatus;
+use postern_contract::{SandboxId, link::GateStatus};
 use postern_daemon::Clock;
 use postern_llm::Chat;
 
 use crate::{
-    audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, ledger::Ledger,
+    audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, intercept::Leaves,
+    ledger::Ledger,
 };
 
 /// Everything that a call needs.
 pub(crate) struct Gate {
     book: Arc<Book>,
     pub(crate) dialer: Dialer,
+    pub(crate) leaves: Leaves,
     pub(crate) audit: Audit,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Clock,
@@ -23,13 +25,14 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(
         book: Book,
-        dialer: Dialer,
+        (dialer, leaves): (Dialer, Leaves),
         (audit, ledger): (Audit, Ledger),
         clock: Clock,
     ) -> Self {
         Self {
             book: Arc::new(book),
             dialer,
+            leaves,
             audit,
             ledger,
             clock,
@@ -44,6 +47,12 @@ impl Gate {
     /// The embedded model's answer.
     pub(crate) fn answer(&self, chat: &Chat) -> Response<Body> {
         playground::answer(chat, self.clock.unix_ms())
+    }
+
+    /// Forgets what was kept for a sandbox that is gone.
+    pub(crate) fn forget(&self, sandbox: &SandboxId) {
+        self.dialer.forget(sandbox);
+        self.leaves.forget(sandbox);
     }
 
     /// How the gate is.

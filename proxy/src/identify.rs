@@ -19,6 +19,8 @@ pub(crate) const CALLS_PER_SANDBOX_MAX: usize = 1024;
 
 /// The most body bytes of one sandbox that the gate holds at once, in KiB; streams are not held.
 pub(crate) const HELD_KIB_PER_SANDBOX_MAX: usize = 64 << 10;
+/// The most connections by CONNECT of one sandbox that the gate looks into at once.
+pub(crate) const INTERCEPTED_PER_SANDBOX_MAX: usize = 512;
 
 /// The most identity fields of one call that are passed on.
 const TOLD_MAX: usize = 16;
@@ -36,6 +38,7 @@ pub(crate) struct Room {
     runs: Mutex<BTreeMap<RunId, Option<String>>>,
     shares: Arc<Semaphore>,
     held: Arc<Semaphore>,
+    interceptions: Arc<Semaphore>,
 }
 
 /// Whose call it is.
@@ -47,6 +50,8 @@ pub(crate) struct Caller {
     pub(crate) run: Result<RunId, Doubt>,
     /// The end user of that run, if the runtime named one.
     pub(crate) user: Option<String>,
+    /// What the request said about its run, true or not.
+    pub(crate) hint: Option<String>,
     /// What a tool that asks for identity may be told.
     pub(crate) told: Vec<(HeaderName, HeaderValue)>,
     /// The sandbox's share of the gate's memory, in KiB.
@@ -79,7 +84,13 @@ impl Room {
             runs: Mutex::default(),
             shares,
             held: Arc::new(Semaphore::new(HELD_KIB_PER_SANDBOX_MAX)),
+            interceptions: Arc::new(Semaphore::new(INTERCEPTED_PER_SANDBOX_MAX)),
         }
+    }
+
+    /// A place for one more connection that is looked into; `None` when they are used up.
+    pub(crate) fn interception(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.interceptions).try_acquire_owned().ok()
     }
 
     /// A place for one more call; `None` when they are used up.
@@ -102,10 +113,15 @@ impl Room {
         self.runs().remove(run);
     }
 
-    /// Who makes a request with these header fields.
-    pub(crate) fn caller(self: &Arc<Self>, headers: &HeaderMap, request: &RequestId) -> Caller {
-        let hint = run_hint(headers);
-        let (run, user) = match (self.origin, hint) {
+    /// Who makes a request with these header fields; `around` is what a CONNECT around it said about its run.
+    pub(crate) fn caller(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        around: Option<&str>,
+        request: &RequestId,
+    ) -> Caller {
+        let hint = run_hint(headers).or_else(|| around.map(str::to_owned));
+        let (run, user) = match (self.origin, hint.as_deref()) {
             (Origin::Runtime, Some(hint)) => (
                 hint.parse().map_err(|_| Doubt::NotActive),
                 text(headers, &USER),
@@ -114,7 +130,7 @@ impl Room {
                 let (run, user) = self.active(None);
                 (run, text(headers, &USER).or(user))
             }
-            (Origin::Sandbox, hint) => self.active(hint.as_deref()),
+            (Origin::Sandbox, hint) => self.active(hint),
         };
         let told = self.told(headers, (run.as_ref().ok(), user.as_deref()), request);
         Caller {
@@ -122,6 +138,7 @@ impl Room {
             agent: self.agent.clone(),
             run,
             user,
+            hint,
             told,
             held: Arc::clone(&self.held),
         }
@@ -227,7 +244,7 @@ mod tests {
     }
 
     fn caller(room: &Arc<Room>, pairs: &[(&'static str, &str)]) -> Caller {
-        room.caller(&fields(pairs), &RequestId::fresh())
+        room.caller(&fields(pairs), None, &RequestId::fresh())
     }
 
     fn told(caller: &Caller) -> Vec<(&str, &str)> {
@@ -285,6 +302,17 @@ mod tests {
             caller(&room, &[("proxy-authorization", &basic)]).run,
             Ok(run("run_2"))
         );
+    }
+
+    #[test]
+    fn what_a_connect_says_about_its_run_holds_inside_unless_the_inside_says_more() {
+        let room = room(Origin::Sandbox);
+        room.run_started(run("run_1"), None).unwrap();
+        room.run_started(run("run_2"), None).unwrap();
+        let inside = |pairs| room.caller(&fields(pairs), Some("run_2"), &RequestId::fresh());
+        assert_eq!(inside(&[]).run, Ok(run("run_2")));
+        assert_eq!(inside(&[("x-run-id", "run_1")]).run, Ok(run("run_1")));
+        assert_eq!(inside(&[("x-run-id", "run_9")]).run, Err(Doubt::NotActive));
     }
 
     #[test]

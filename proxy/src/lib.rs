@@ -6,7 +6,8 @@
 //! link      which sandboxes there are, and their listeners
 //! accept ─▶ door/ (its form) ─▶ exchange, the whole story:
 //!           identify ─▶ door/ (canonical URL, route) ─▶ decide ─▶ dial/ ─▶ inject/ ─▶ relay ─▶ audit/
-//!                       gateway/ (models)              tunnel (CONNECT)          refuse (every no)
+//!                       gateway/ (models)              tunnel (opaque CONNECT)   refuse (every no)
+//! accept ◀─ intercept/ (what comes inside any other CONNECT) ◀─ exchange
 //! ```
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ mod gateway;
 mod headers;
 mod identify;
 pub mod inject;
+mod intercept;
 mod ledger;
 mod link;
 mod options;

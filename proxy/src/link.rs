@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration}
 
 use postern_contract::{
     AgentName, SandboxId, Secret,
-    link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate},
+    link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate, Welcome},
 };
 use postern_daemon::channel::{Channel, ChannelError, Listener as LinkListener};
 use tokio::{sync::watch, time::timeout};
@@ -118,7 +118,10 @@ impl Rooms {
             reply(channel, last, refused(why)).await?;
             return Err(Ended::BadHello(why));
         }
-        reply(channel, last, Reply::Done).await?;
+        let welcome = Welcome {
+            ca_certificate: self.gate.leaves.ca_certificate().to_owned(),
+        };
+        reply(channel, last, Reply::Welcome(welcome)).await?;
         connected.send_replace(true);
         tracing::info!("the runtime is here");
         while let Some((message, fds)) = channel.receive::<ToGate>().await? {
@@ -196,7 +199,7 @@ impl Rooms {
     async fn close(&mut self, sandbox: &SandboxId) -> Result<(), String> {
         let (_, life) = self.open.remove(sandbox).ok_or_else(|| unknown(sandbox))?;
         life.end().await;
-        self.gate.dialer.forget(sandbox);
+        self.gate.forget(sandbox);
         tracing::info!(%sandbox, "a sandbox closed");
         Ok(())
     }
@@ -204,7 +207,7 @@ impl Rooms {
     async fn close_all(&mut self) {
         while let Some((sandbox, (_, life))) = self.open.pop_first() {
             life.end().await;
-            self.gate.dialer.forget(&sandbox);
+            self.gate.forget(&sandbox);
         }
     }
 

@@ -165,8 +165,31 @@ impl Record {
         self.down.add(bytes);
     }
 
+    /// The gate looks into what came: from here on each request has a line of its own.
+    pub(crate) fn intercepted(&mut self, sni: Option<&str>) -> Result<(), Unrecorded> {
+        self.line.decision = Decision::Intercepted;
+        self.line.sni = sni.map(crate::audit::cut);
+        self.close(None)
+    }
+
+    /// Writes that nothing came of it, where the agent was answered already and no longer speaks HTTP.
+    pub(crate) fn abandon(mut self, refused: Refused) {
+        self.refused(refused);
+        // Nobody is left to tell; the log's own trouble refuses the calls to come.
+        drop(self.close(None));
+    }
+
     /// Writes that the call was refused, and gives the answer that says so; if that cannot be written, another.
     pub(crate) fn refuse(mut self, refused: Refused) -> Response<Body> {
+        let answer = self.refused(refused).answer();
+        self.answered(answer.status());
+        match self.close(None) {
+            Ok(()) => answer,
+            Err(unrecorded) => Refused::from(unrecorded).answer(),
+        }
+    }
+
+    fn refused(&mut self, refused: Refused) -> Refused {
         let named = self.line.tool.as_ref().map(ToString::to_string);
         let named = named.or_else(|| self.line.model.as_ref().map(ToString::to_string));
         let refused = refused.about(named.as_deref());
@@ -174,12 +197,7 @@ impl Record {
         self.line.decision = Decision::Refused;
         self.line.reason = Some(refusal.code);
         self.line.rule = refusal.rule.clone().or_else(|| self.line.rule.take());
-        let answer = refused.answer();
-        self.answered(answer.status());
-        match self.close(None) {
-            Ok(()) => answer,
-            Err(unrecorded) => Refused::from(unrecorded).answer(),
-        }
+        refused
     }
 
     /// Writes the line; the second time does nothing.
@@ -203,7 +221,7 @@ impl Record {
         micros(self.clock.now().saturating_duration_since(self.started))
     }
 
-    /// The line as the store keeps it.
+    /// The line as the store keeps it; nothing was decided where the gate only looked inside.
     fn decision(&self) -> Option<postern_store::gate::Decision> {
         let line = &self.line;
         let tool = line.tool.as_ref().map(ToString::to_string);
@@ -214,7 +232,7 @@ impl Record {
             agent: line.agent.clone()?,
             run: line.run.clone(),
             tool: tool.or_else(|| line.model.as_ref().map(ToString::to_string)),
-            ruling: ruling(line),
+            ruling: ruling(line)?,
             rule: line.rule.clone(),
             code: line.reason,
             method: line.method.clone().unwrap_or_default(),
@@ -226,12 +244,13 @@ impl Record {
     }
 }
 
-fn ruling(line: &Line) -> postern_store::gate::Ruling {
+fn ruling(line: &Line) -> Option<postern_store::gate::Ruling> {
     use postern_store::gate::Ruling;
     match (line.decision, line.reason) {
-        (Decision::Allowed, _) => Ruling::Allowed,
-        (Decision::Refused, Some(Code::ApprovalRequired)) => Ruling::ApprovalRequired,
-        (Decision::Refused, _) => Ruling::Denied,
+        (Decision::Allowed, _) => Some(Ruling::Allowed),
+        (Decision::Intercepted, _) => None,
+        (Decision::Refused, Some(Code::ApprovalRequired)) => Some(Ruling::ApprovalRequired),
+        (Decision::Refused, _) => Some(Ruling::Denied),
     }
 }
 

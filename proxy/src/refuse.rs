@@ -11,6 +11,7 @@ use crate::{
     door::Unclear,
     headers::DECISION,
     inject::Misdirected,
+    intercept::Uninvited,
     ledger::NotKept,
     relay::Broken,
 };
@@ -70,7 +71,30 @@ impl From<Refusal> for Refused {
 
 impl From<Unclear> for Refused {
     fn from(unclear: Unclear) -> Self {
-        Refusal::new(Code::BadRequest, "bad request", sentence(&unclear)).into()
+        let (code, error) = match &unclear {
+            Unclear::Misdirected { .. } => (Code::Misdirected, "misdirected request"),
+            _ => (Code::BadRequest, "bad request"),
+        };
+        Refusal::new(code, error, sentence(&unclear)).into()
+    }
+}
+
+impl From<Uninvited> for Refused {
+    fn from(uninvited: Uninvited) -> Self {
+        let (code, error) = match &uninvited {
+            Uninvited::AnotherName { .. } | Uninvited::NoName { .. } | Uninvited::Hidden { .. } => {
+                (Code::Misdirected, "misdirected connection")
+            }
+            Uninvited::Unopened(_) | Uninvited::Late | Uninvited::Handshake(_) => {
+                (Code::BadRequest, "bad request")
+            }
+            Uninvited::Unsigned(no_ca) => {
+                tracing::error!(error = %no_ca, "a host's certificate could not be made");
+                return unavailable("TLS cannot be spoken for this host now.".to_owned());
+            }
+        };
+        tracing::debug!(%uninvited, "a CONNECT came to nothing");
+        Refusal::new(code, error, sentence(&uninvited)).into()
     }
 }
 

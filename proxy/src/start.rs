@@ -2,7 +2,7 @@
 //! is ready; never serves with a part missing.
 //!
 //! ```text
-//! book ─▶ audit ─▶ store ─▶ link bound ─▶ ready ─▶ serving ── shutdown asked, or the supervisor gone
+//! book ─▶ audit ─▶ authority ─▶ store ─▶ link bound ─▶ ready ─▶ serving ── shutdown asked, or the supervisor gone
 //!                                                     └─▶ the runtime is waited for (DRAIN_MAX) ─▶ audit synced ─▶ end
 //! ```
 
@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     dial::Dialer,
     gate::Gate,
+    intercept::{Ca, Leaves, NoCa},
     ledger::Ledger,
     link::{self, Credentials},
 };
@@ -57,6 +58,9 @@ pub enum RunError {
     /// The audit log.
     #[error("{0}")]
     Audit(String),
+    /// The authority that signs for intercepted hosts.
+    #[error("{0}")]
+    Authority(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] postern_store::OpenError),
@@ -76,6 +80,12 @@ impl From<Unrecorded> for RunError {
     }
 }
 
+impl From<NoCa> for RunError {
+    fn from(no_ca: NoCa) -> Self {
+        Self::Authority(no_ca.to_string())
+    }
+}
+
 /// Runs a gate until shutdown is asked for.
 ///
 /// # Errors
@@ -88,6 +98,8 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let own = config.own.clone();
     let book = config.into_book(1)?;
     let audit = Audit::open(place.state, clock.clone())?;
+    let ca = Ca::open(place.state, clock.unix_ms() / 1000)?;
+    let leaves = Leaves::new(ca, clock.clone())?;
     let store = postern_store::gate::Gate::open(&place.state.join(DATABASE)).await?;
     let bound = bind(place.link, place.runtime_uid);
     let listener = bound.map_err(|error| RunError::Link {
@@ -99,7 +111,12 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let writing = tokio::spawn(writer.run());
     let syncing = tokio::spawn(audit.clone().keep_synced());
     let dialer = Dialer::new(own, clock.clone());
-    let gate = Arc::new(Gate::new(book, dialer, (audit.clone(), ledger), clock));
+    let gate = Arc::new(Gate::new(
+        book,
+        (dialer, leaves),
+        (audit.clone(), ledger),
+        clock,
+    ));
     let sweeping = Arc::clone(&gate);
     let sweeping = tokio::spawn(async move { sweeping.dialer.keep_swept().await });
     let (connected, mut here) = watch::channel(false);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use postern_contract::{
     GATE_ADDRESS, GATE_PORT,
     config::Role,
-    launch::{AGENT_HOME, WORKSPACE},
+    launch::{AGENT_HOME, TRUSTED, WORKSPACE},
     name::in_environment,
 };
 use postern_invoke::ToolFunction;
@@ -25,6 +25,20 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Hosts that clients must reach without the proxy: the sandbox itself, and the gate's own address.
 const NO_PROXY: &str = "localhost,127.0.0.1,::1,127.127.0.1";
+
+/// By which name programs are told whose certificates to trust: OpenSSL, Go and Rust's rustls (the first), Python's
+/// requests, Node, curl, git, pip, cargo, the AWS SDKs and Deno.
+const TRUST: &[&str] = &[
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "DENO_CERT",
+];
 
 /// Variables that the config may not set, because Postern does.
 const RESERVED: &[&str] = &[
@@ -70,6 +84,7 @@ pub fn is_a_name(text: &str) -> bool {
 pub fn is_reserved(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     RESERVED.contains(&upper.as_str())
+        || TRUST.contains(&upper.as_str())
         || RESERVED_BEGINNINGS
             .iter()
             .any(|beginning| upper.starts_with(beginning))
@@ -102,6 +117,9 @@ pub fn of(agent: &Agent) -> Environment {
     }
     set("NO_PROXY", NO_PROXY.to_owned());
     set("no_proxy", NO_PROXY.to_owned());
+    for name in TRUST {
+        set(name, TRUSTED.to_owned());
+    }
     set("HOME", AGENT_HOME.to_owned());
     set("USER", "agent".to_owned());
     set("PATH", PATH.to_owned());
@@ -218,6 +236,8 @@ mod tests {
             ("GOVERNANCE_URL", "http://127.127.0.1:4180/governance"),
             ("https_proxy", "http://127.127.0.1:4180"),
             ("HOME", "/home/agent"),
+            ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+            ("DENO_CERT", "/etc/ssl/certs/ca-certificates.crt"),
             ("GREETING", "hello"),
             ("LANG", "de_DE.UTF-8"),
         ];

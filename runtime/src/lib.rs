@@ -26,6 +26,7 @@ pub mod sandbox;
 pub mod source;
 mod start;
 mod state;
+mod trust;
 mod unpack;
 
 use std::{

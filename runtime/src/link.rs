@@ -15,7 +15,7 @@ use std::{
 
 use postern_contract::{
     Secret,
-    link::{FromGate, GateStatus, LINK_VERSION, LinkToken, News, Reply, ToGate},
+    link::{FromGate, GateStatus, LINK_VERSION, LinkToken, News, Reply, ToGate, Welcome},
 };
 use postern_daemon::channel::{Channel, ChannelError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -84,7 +84,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, waiting for a gate that is still starting, and says hello.
+    /// Connects, waiting for a gate that is still starting, and says hello. The gate's welcome comes with the link.
     ///
     /// # Errors
     /// Nobody is there in time, it is not the gate, or it does not want us.
@@ -92,22 +92,22 @@ impl Link {
         path: &Path,
         gate_uid: Option<u32>,
         token: Option<&Secret>,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<(Self, Welcome), LinkError> {
         let channel = knock(path).await?;
         check_peer(&channel, path, gate_uid)?;
         let link = Self::over(channel);
         // The token crosses to the gate's socket, whose peer was just checked, and to nowhere else.
         let token =
             token.map(|token| LinkToken::new(String::from_utf8_lossy(token.expose()).into_owned()));
-        link.tell(
-            News::Hello {
-                version: LINK_VERSION,
-                token,
-            },
-            Vec::new(),
-        )
-        .await?;
-        Ok(link)
+        let hello = News::Hello {
+            version: LINK_VERSION,
+            token,
+        };
+        match link.ask(hello, Vec::new()).await? {
+            Reply::Welcome(welcome) => Ok((link, welcome)),
+            Reply::Refused { why } => Err(LinkError::Refused(why)),
+            Reply::Done | Reply::Status(_) => Err(LinkError::Odd("did not bid us welcome")),
+        }
     }
 
     /// A link over a channel that is connected already; says nothing yet.
@@ -132,7 +132,9 @@ impl Link {
         match self.ask(news, fds).await? {
             Reply::Done => Ok(()),
             Reply::Refused { why } => Err(LinkError::Refused(why)),
-            Reply::Status(_) => Err(LinkError::Odd("answered another question")),
+            Reply::Status(_) | Reply::Welcome(_) => {
+                Err(LinkError::Odd("answered another question"))
+            }
         }
     }
 
@@ -144,7 +146,7 @@ impl Link {
         match self.ask(News::Status, Vec::new()).await? {
             Reply::Status(status) => Ok(status),
             Reply::Refused { why } => Err(LinkError::Refused(why)),
-            Reply::Done => Err(LinkError::Odd("answered another question")),
+            Reply::Done | Reply::Welcome(_) => Err(LinkError::Odd("answered another question")),
         }
     }
 
@@ -272,13 +274,20 @@ mod tests {
             troubles: vec![],
             sandboxes: 0,
         };
+        let welcome = Welcome {
+            ca_certificate: "ours".to_owned(),
+        };
         let listener = Listener::bind(&path).unwrap();
         let gate = tokio::spawn(gate(
             listener,
-            vec![Reply::Done, Reply::Status(status.clone())],
+            vec![
+                Reply::Welcome(welcome.clone()),
+                Reply::Status(status.clone()),
+            ],
         ));
         let token = Secret::new(b"t".to_vec());
-        let link = Link::connect(&path, None, Some(&token)).await.unwrap();
+        let (link, told) = Link::connect(&path, None, Some(&token)).await.unwrap();
+        assert_eq!(told, welcome);
         assert_eq!(link.status().await.unwrap(), status);
         let heard = gate.await.unwrap();
         assert_eq!(
@@ -301,12 +310,13 @@ mod tests {
         };
         let listener = Listener::bind(&path).unwrap();
         tokio::spawn(gate(listener, vec![refusal]));
-        let error = Link::connect(&path, None, None).await.unwrap_err();
+        let error = Link::connect(&path, None, None).await.err().unwrap();
         assert!(error.to_string().contains("wrong token"), "{error}");
         let _listener = Listener::bind(&path).unwrap();
         let error = Link::connect(&path, Some(4_000_000), None)
             .await
-            .unwrap_err();
+            .err()
+            .unwrap();
         assert!(matches!(error, LinkError::Stranger { .. }), "{error}");
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     runs::{Callee, RunDesk},
     sandbox::Launcher,
     state::State,
+    trust,
 };
 
 /// How long runs may take to end once they are asked to.
@@ -132,10 +133,11 @@ async fn start(
     let state =
         State::prepare(&arguments.state).map_err(|(path, error)| Failure::at(&path, error))?;
     let store = open_store(&state, &clock).await?;
-    let link = Link::connect(&arguments.link, arguments.gate_uid, token.as_ref())
+    let (link, welcome) = Link::connect(&arguments.link, arguments.gate_uid, token.as_ref())
         .await
         .map_err(Failure::run)?;
     tracing::info!("linked to the gate");
+    let trusted = trust::place(&state.shims, &welcome.ca_certificate).map_err(Failure::run)?;
     let launcher = Arc::new(Launcher::at(&arguments.launcher));
     // The very file that runs, also when its name has been given to another meanwhile.
     let program = fs::read_link("/proc/self/exe").map_err(Failure::run)?;
@@ -144,6 +146,7 @@ async fn start(
         launcher,
         link: link.clone(),
         shims: state.shims.clone(),
+        trusted,
         sockets: state.sockets.clone(),
         store: store.clone(),
         clock: clock.clone(),

@@ -5,6 +5,7 @@
 //! postern tour              stages the example, starts `up` as a child, walks through it      tour/
 //! postern up CONFIG         supervises posternd, the gate and a launcher for each sandbox     up/
 //! postern check CONFIG      both daemons' checks and the compiled rules                       check.rs
+//! postern policy ...        what the rules say of a call, or of a table of calls                policy/
 //! postern doctor            what this machine can enforce                                     doctor.rs
 //! postern runtime|proxy|launcher|unpack|sweep    what `up` starts; hidden                     below
 //! ```
@@ -15,6 +16,7 @@ mod check;
 mod doctor;
 mod failure;
 mod identity;
+mod policy;
 mod sweep;
 mod terminal;
 mod tour;
@@ -45,6 +47,7 @@ enum Command {
     Tour(tour::Args),
     Up(up::Args),
     Check(check::Args),
+    Policy(policy::Args),
     Doctor(doctor::Args),
 }
 
@@ -96,6 +99,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Tour(args) => tour::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     done.map_or_else(Failure::told, |()| ExitCode::SUCCESS)

@@ -26,6 +26,9 @@ pub const AGENT_HOME: &str = "/home/agent";
 /// The agent's scratch directory in the sandbox.
 pub const WORKSPACE: &str = "/workspace";
 
+/// Where programs in the sandbox find the certificates of the authorities that they trust.
+pub const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// Everything a sandbox shall be. The launcher's own config can only narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +43,9 @@ pub struct Plan {
     pub uid_slot: u16,
     /// What of the host is shown, beside the system directories that the launcher always shows.
     pub mounts: Vec<Mount>,
+    /// A file of the host, beneath one of the launcher's permitted roots, with the certificates of all authorities that
+    /// programs inside shall trust: shown at [`TRUSTED`] in place of the host's own.
+    pub trusted: Option<PathBuf>,
     /// Sockets to make inside and hand out, in this order.
     pub listeners: Vec<Listener>,
     /// Bounds on what runs inside.

@@ -6,7 +6,7 @@
 //!          ── SandboxStarted + listeners ─▶         the gate accepts on them from now on
 //!          ── RunStarted … RunEnded ──────▶
 //!          ── SandboxEnded ───────────────▶         the gate has closed the listeners when it answers
-//!          ◀─ Reply{re} ──────────────────          one for each, in order
+//!          ◀─ Reply{re} ──────────────────          one for each, in order; Welcome for Hello
 //! ```
 //!
 //! When the link ends, the gate closes every listener it was given: without a runtime nobody runs.
@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 use crate::{AgentName, RunId, SandboxId, Secret};
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 1;
+pub const LINK_VERSION: u32 = 2;
 
 /// What posternd shows the gate where uids cannot tell daemons and agents apart. Crosses the link and is printed nowhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub struct ToGate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum News {
-    /// First, once.
+    /// First, once; the reply is [`Reply::Welcome`].
     Hello {
         /// [`LINK_VERSION`].
         version: u32,
@@ -150,6 +150,17 @@ pub enum Reply {
     },
     /// How the gate is.
     Status(GateStatus),
+    /// The runtime is who it should be.
+    Welcome(Welcome),
+}
+
+/// What a runtime is told once the gate has taken it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// The certificate, in PEM, of the authority that signs for intercepted hosts: what every sandbox must trust. Its
+    /// key never leaves the gate.
+    pub ca_certificate: String,
 }
 
 /// How the gate is.
@@ -184,6 +195,14 @@ mod tests {
         assert!(!format!("{hello:?}").contains("t0k3n"));
         assert!(token.is(&Secret::new(b"t0k3n".to_vec())));
         assert!(!token.is(&Secret::new(b"t0k3m".to_vec())));
+    }
+
+    #[test]
+    fn a_welcome_carries_a_certificate_and_nothing_else() {
+        let text = r#"{"re":1,"reply":{"welcome":{"ca_certificate":"c"}}}"#;
+        assert!(serde_json::from_str::<FromGate>(text).is_ok());
+        let text = r#"{"re":1,"reply":{"welcome":{"ca_certificate":"c","ca_key":"k"}}}"#;
+        assert!(serde_json::from_str::<FromGate>(text).is_err());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Code {
     UnknownDestination,
     /// The request is ambiguous, malformed or says two things at once.
     BadRequest,
+    /// The request names another host than the connection it came on.
+    Misdirected,
     /// The body or head is larger than allowed.
     TooLarge,
     /// The model is not one this agent may use.
@@ -58,6 +60,7 @@ impl Code {
             | Self::NoActiveRun => 403,
             Self::BudgetExceeded | Self::RateLimited => 429,
             Self::BadRequest => 400,
+            Self::Misdirected => 421,
             Self::TooLarge => 413,
             Self::ModelNotFound => 404,
             Self::UpstreamUnreachable => 502,
@@ -81,6 +84,7 @@ impl Code {
             Self::DestinationBlocked => "DESTINATION_BLOCKED",
             Self::UnknownDestination => "UNKNOWN_DESTINATION",
             Self::BadRequest => "BAD_REQUEST",
+            Self::Misdirected => "MISDIRECTED",
             Self::TooLarge => "TOO_LARGE",
             Self::ModelNotFound => "MODEL_NOT_FOUND",
             Self::UpstreamUnreachable => "UPSTREAM_UNREACHABLE",

@@ -5,6 +5,7 @@ use postern_contract::{AgentName, ToolName, config::Permission};
 
 use crate::{
     condition::{Call, Match, Why},
+    evidence::Evidence,
     explain,
     method::Method,
     rule::Rule,
@@ -43,9 +44,9 @@ pub(crate) enum Saying<'r> {
     Nothing(Option<(&'r Rule, Why)>),
 }
 
-pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>) -> Verdict {
+pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Verdict {
     let tool = book.route(facts.url).map(|route| route.tool);
-    let call = Call::new(facts, tool);
+    let call = Call::new(facts, evidence, tool);
     if tool.map(|tool| &tool.name) != facts.tool {
         return Verdict::Denied(explain::misrouted(&call));
     }
@@ -73,8 +74,27 @@ pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>) -> Verdict {
     }
 }
 
+/// Whether some rule that may speak about a call cannot without its body.
+pub(crate) fn needs_body(book: &Rulebook, facts: &Facts<'_>) -> bool {
+    // What a tunnel carries is no body that anybody could show.
+    if facts.method.is_connect() {
+        return false;
+    }
+    let tool = book.route(facts.url).map(|route| route.tool);
+    let evidence = Evidence::none();
+    let call = Call::new(facts, &evidence, tool);
+    let policies = book.agents.get(facts.agent).into_iter();
+    let policies = policies
+        .flat_map(|agent| &agent.policies)
+        .filter_map(|at| book.policies.get(*at));
+    policies
+        .filter(|policy| policy.reads_bodies)
+        .flat_map(|policy| policy.candidates(&call))
+        .any(|rule| rule.needs_body(&call))
+}
+
 /// The strictest word of all rules that the agent's policies have for a call.
-fn weigh<'r>(book: &'r Rulebook, agent: &Agent, call: &'r Call<'r>) -> Saying<'r> {
+fn weigh<'r>(book: &'r Rulebook, agent: &Agent, call: &Call<'_>) -> Saying<'r> {
     let mut strictest = Saying::Nothing(None);
     let policies = agent
         .policies
@@ -120,7 +140,7 @@ impl Saying<'_> {
 /// What holds besides the rules: the agent was given the tool, and the tool has the operation.
 fn guard(agent: &Agent, call: &Call<'_>) -> Result<(), Denied> {
     let Some(tool) = call.tool else { return Ok(()) };
-    if agent.tools.binary_search(&tool.name).is_err() {
+    if !agent.tools.contains(&tool.name) {
         return Err(explain::tool_not_given(call, tool));
     }
     let rest = tool.beneath(call.facts.url.path()).unwrap_or_default();

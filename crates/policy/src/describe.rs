@@ -18,7 +18,9 @@ pub(crate) fn lines(book: &Rulebook) -> Vec<String> {
 }
 
 fn tools(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
-    for tool in agent.tools.iter().filter_map(|name| book.tools.get(name)) {
+    let mut given: Vec<_> = agent.tools.iter().collect();
+    given.sort();
+    for tool in given.into_iter().filter_map(|name| book.tools.get(name)) {
         let tags = if tool.tags.is_empty() {
             String::new()
         } else {

@@ -1,14 +1,15 @@
-//! The rules of one policy, found by host, zone or tag, so that a decision looks only at those that can speak. Never
-//! judges: a rule found here may still not hold.
+//! The rules of one policy, found by host, zone or tag and then by port and path, so that a decision looks only at those
+//! that can speak. Never judges: a rule found here may still not hold.
 
 use std::collections::HashMap;
 
 use postern_contract::PolicyName;
 
 use crate::{
-    condition::{Call, Place},
+    condition::{Call, Condition, Place},
     host::{Host, HostName},
     rule::Rule,
+    shelf::Shelf,
 };
 
 /// A policy's rules and where to find them.
@@ -16,12 +17,21 @@ use crate::{
 pub(crate) struct PolicyIndex {
     pub(crate) name: PolicyName,
     pub(crate) rules: Vec<Rule>,
-    by_host: HashMap<Host, Vec<usize>>,
-    by_zone: HashMap<HostName, Vec<usize>>,
+    /// Whether any rule is about bodies.
+    pub(crate) reads_bodies: bool,
+    by_host: HashMap<Host, Ports>,
+    by_zone: HashMap<HostName, Ports>,
     /// Rules without a resource.
-    by_tag: HashMap<String, Vec<usize>>,
+    by_tag: HashMap<String, Shelf>,
     /// Rules that nothing above finds; looked at for every call, so that none is ever lost.
-    anywhere: Vec<usize>,
+    anywhere: Shelf,
+}
+
+/// Rules of one host or zone.
+#[derive(Debug, Default)]
+struct Ports {
+    by_port: HashMap<u16, Shelf>,
+    every: Shelf,
 }
 
 impl PolicyIndex {
@@ -29,10 +39,11 @@ impl PolicyIndex {
         let mut index = Self {
             name,
             rules: Vec::new(),
+            reads_bodies: rules.iter().any(Rule::is_about_the_body),
             by_host: HashMap::new(),
             by_zone: HashMap::new(),
             by_tag: HashMap::new(),
-            anywhere: Vec::new(),
+            anywhere: Shelf::default(),
         };
         for (at, rule) in rules.iter().enumerate() {
             index.enter(at, rule);
@@ -43,39 +54,67 @@ impl PolicyIndex {
 
     /// Enters a rule under its host or zone; under its tags only where it has neither.
     fn enter(&mut self, at: usize, rule: &Rule) {
+        // Any one condition's ways will do, since all conditions must hold.
+        let trails = rule.conditions.iter().map(Condition::trails);
+        let trails = trails.max_by_key(Vec::len).unwrap_or_default();
         let mut tags = None;
         for condition in &rule.conditions {
-            match condition.place() {
-                Place::Host(host) => return self.by_host.entry(host.clone()).or_default().push(at),
-                Place::Zone(zone) => return self.by_zone.entry(zone.clone()).or_default().push(at),
-                Place::Tagged(any_of) => tags = Some(any_of),
-                Place::Anywhere => {}
-            }
+            let ports = match condition.place() {
+                Place::Host(host) => self.by_host.entry(host.clone()).or_default(),
+                Place::Zone(zone) => self.by_zone.entry(zone.clone()).or_default(),
+                Place::Tagged(any_of) => {
+                    tags = Some(any_of);
+                    continue;
+                }
+                Place::Anywhere => continue,
+            };
+            return ports.shelf(condition.port()).enter(at, &trails);
         }
         let Some(tags) = tags else {
-            return self.anywhere.push(at);
+            return self.anywhere.enter(at, &trails);
         };
         for tag in tags {
-            self.by_tag.entry(tag.clone()).or_default().push(at);
+            let shelf = self.by_tag.entry(tag.clone()).or_default();
+            shelf.enter(at, &trails);
         }
     }
 
     /// The rules that may speak about a call; one may come twice.
-    pub(crate) fn candidates<'a>(&'a self, call: &'a Call<'a>) -> impl Iterator<Item = &'a Rule> {
-        let host = call.facts.url.authority().host();
+    pub(crate) fn candidates(&self, call: &Call<'_>) -> impl Iterator<Item = &Rule> {
+        let authority = call.facts.url.authority();
+        let host = authority.host();
         let name = match host {
             Host::Name(name) if !self.by_zone.is_empty() => Some(name),
             _ => None,
         };
         let zones = name.into_iter().flat_map(HostName::parents);
+        let zones = zones.filter_map(|zone| self.by_zone.get(zone));
+        let places = self.by_host.get(host).into_iter().chain(zones);
+        let placed = places.flat_map(|ports| ports.shelves(authority.port()));
         let tags = call.tool.into_iter().flat_map(|tool| &tool.tags);
-        self.by_host
-            .get(host)
-            .into_iter()
-            .chain(zones.filter_map(|zone| self.by_zone.get(zone)))
-            .chain(tags.filter_map(|tag| self.by_tag.get(tag)))
-            .chain([&self.anywhere])
-            .flatten()
-            .filter_map(|at| self.rules.get(*at))
+        let tagged = tags.filter_map(|tag| self.by_tag.get(tag));
+        let mut found = Vec::new();
+        for shelf in placed.chain(tagged).chain([&self.anywhere]) {
+            // A tunnel hides its paths, so every rule may speak about it.
+            if call.facts.method.is_connect() {
+                found.extend_from_slice(shelf.all());
+            } else {
+                shelf.find(&call.unescaped, &mut found);
+            }
+        }
+        found.into_iter().filter_map(|at| self.rules.get(at))
+    }
+}
+
+impl Ports {
+    fn shelf(&mut self, port: Option<u16>) -> &mut Shelf {
+        match port {
+            Some(port) => self.by_port.entry(port).or_default(),
+            None => &mut self.every,
+        }
+    }
+
+    fn shelves(&self, port: u16) -> impl Iterator<Item = &Shelf> {
+        self.by_port.get(&port).into_iter().chain([&self.every])
     }
 }

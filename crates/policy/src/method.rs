@@ -1,16 +1,21 @@
 //! The method of a request, in the one spelling that rules and upstreams agree on. Never says what a method does.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// The longest method, in bytes; the longest registered one has 17.
 const METHOD_BYTES_MAX: usize = 32;
+
+/// Methods that need no memory of their own.
+const USUAL: [&str; 9] = [
+    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE",
+];
 
 /// An HTTP method in upper case: a letter, then letters, digits, `-` or `_`.
 ///
 /// Lower case is refused and not folded: to HTTP `delete` is another method than `DELETE`, to some servers it is not,
 /// and a rule must not depend on which kind answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Method(String);
+pub struct Method(Cow<'static, str>);
 
 /// Why a text is no method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +32,7 @@ impl Method {
     /// The method of an opaque tunnel.
     #[must_use]
     pub fn connect() -> Self {
-        Self("CONNECT".to_owned())
+        Self(Cow::Borrowed("CONNECT"))
     }
 
     /// Whether this opens a tunnel whose inside nobody can judge.
@@ -46,7 +51,11 @@ impl FromStr for Method {
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
         if begins && rest && text.len() <= METHOD_BYTES_MAX {
-            Ok(Self(text.to_owned()))
+            let usual = USUAL.into_iter().find(|usual| *usual == text);
+            Ok(Self(usual.map_or_else(
+                || Cow::Owned(text.to_owned()),
+                Cow::Borrowed,
+            )))
         } else {
             Err(NotAMethod)
         }

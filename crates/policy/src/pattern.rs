@@ -5,6 +5,7 @@ use crate::{
     authority::{Authority, Scheme},
     host::{Host, HostName},
     path::CanonicalPath,
+    shelf::Step,
     url::CanonicalUrl,
 };
 
@@ -14,12 +15,14 @@ use crate::{
 /// https://api.example.com/v1/charges     this path alone
 /// https://api.example.com/v1/*           all that begins so
 /// https://*.example.com:8443/*           every host beneath example.com, itself not
+/// https://api.example.com:*/*            every port; for rules that deny
 /// ```
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     scheme: Scheme,
     host: HostPattern,
-    port: u16,
+    /// `None`: every port.
+    port: Option<u16>,
     path: PathPattern,
 }
 
@@ -93,8 +96,15 @@ impl Pattern {
             Some(zone) => (true, zone),
             None => (false, authority),
         };
+        let (every_port, authority) = match authority.strip_suffix(":*") {
+            Some(host) => (true, host),
+            None => (false, authority),
+        };
         if authority.contains('*') {
             return Err(BadPattern::HostWildcard);
+        }
+        if every_port && has_port(authority) {
+            return Err(crate::BadAuthority::Port.into());
         }
         let authority = Authority::parse(scheme, authority)?;
         let host = match (beneath, authority.host()) {
@@ -105,13 +115,29 @@ impl Pattern {
         Ok(Self {
             scheme,
             host,
-            port: authority.port(),
+            port: (!every_port).then_some(authority.port()),
             path: PathPattern::parse(path)?,
         })
     }
 
     pub(crate) fn host(&self) -> &HostPattern {
         &self.host
+    }
+
+    /// The one port; `None` where every port fits.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The way to the paths that can fit.
+    pub(crate) fn trail(&self) -> Vec<Step> {
+        let mut segments: Vec<_> = self.path.unescaped.split('/').skip(1).collect();
+        if self.path.open {
+            // Only a beginning of a segment.
+            segments.pop();
+        }
+        let steps = segments.into_iter();
+        steps.map(|segment| Step::Segment(segment.into())).collect()
     }
 
     /// Whether every path on the host fits.
@@ -121,7 +147,7 @@ impl Pattern {
 
     /// Whether host and port fit; a tunnel has no scheme to compare.
     pub(crate) fn fits_place(&self, authority: &Authority) -> bool {
-        self.port == authority.port() && self.host.fits(authority.host())
+        self.port.is_none_or(|port| port == authority.port()) && self.host.fits(authority.host())
     }
 
     /// Whether a URL fits; `unescaped` is its path without escapes.
@@ -131,6 +157,14 @@ impl Pattern {
         }
         self.path.fits(url.path().as_str(), unescaped)
     }
+}
+
+/// Whether a port is written; a colon inside brackets is the address's own.
+fn has_port(authority: &str) -> bool {
+    authority
+        .rsplit_once(']')
+        .map_or(authority, |(_, rest)| rest)
+        .contains(':')
 }
 
 impl HostPattern {

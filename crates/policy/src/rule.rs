@@ -1,5 +1,7 @@
 //! One compiled rule. Never knows of any other rule.
 
+use std::sync::Arc;
+
 use postern_contract::config::Permission;
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
 /// A rule: when all conditions hold, its permission is what it says.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    pub(crate) name: RuleName,
+    pub(crate) name: Arc<RuleName>,
     pub(crate) permission: Permission,
     pub(crate) conditions: Vec<Condition>,
     /// The rule's conditions as written, for people.
@@ -29,8 +31,18 @@ impl Rule {
         all.and(|| self.judge_openness(call))
     }
 
+    /// Whether the rule may speak about a call and cannot without the body.
+    pub(crate) fn needs_body(&self, call: &Call<'_>) -> bool {
+        self.is_about_the_body() && self.judge(call) != Match::No
+    }
+
+    /// Whether any of its conditions looks at the body.
+    pub(crate) fn is_about_the_body(&self) -> bool {
+        self.conditions.iter().any(Condition::needs_body)
+    }
+
     /// An allow rule opens a host that is no tool only by its full name.
-    fn judge_openness(&self, call: &Call<'_>) -> Match {
+    pub(crate) fn judge_openness(&self, call: &Call<'_>) -> Match {
         let opens = self.permission == Permission::Allow && call.tool.is_none();
         if opens && !self.names_one_host() {
             Match::CannotTell(Why::Zone)

@@ -1,6 +1,6 @@
 //! The compiled policy: immutable, indexed, shared freely between threads. Never changes; a new config makes a new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use postern_contract::{
     AgentName, ToolName,
@@ -11,8 +11,10 @@ use crate::{
     compile, decide,
     decide::Facts,
     describe,
+    evidence::Evidence,
     index::PolicyIndex,
     tools::{NoToolUrl, Route, Tools},
+    trace::{self, Trace},
     url::CanonicalUrl,
     verdict::Verdict,
 };
@@ -28,8 +30,8 @@ pub struct Rulebook {
 /// What one agent has been given.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    /// Tools it may call, sorted.
-    pub(crate) tools: Vec<ToolName>,
+    /// Tools it may call.
+    pub(crate) tools: HashSet<ToolName>,
     /// Positions in [`Rulebook::policies`].
     pub(crate) policies: Vec<usize>,
 }
@@ -67,10 +69,29 @@ impl Rulebook {
         self.tools.url(tool, rest, query)
     }
 
-    /// Judges one call. What no rule allows is denied.
+    /// Judges one call by its facts alone. What no rule allows is denied, and a rule that needs more than the facts
+    /// cannot be judged: an allow rule does not hold then, any other refuses.
     #[must_use]
     pub fn decide(&self, facts: &Facts<'_>) -> Verdict {
-        decide::decide(self, facts)
+        decide::decide(self, facts, &Evidence::none())
+    }
+
+    /// Judges one call by its facts and what else is known of it.
+    #[must_use]
+    pub fn decide_with(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Verdict {
+        decide::decide(self, facts, evidence)
+    }
+
+    /// Whether a decision needs the body: some rule of the agent may speak about this call and cannot without it.
+    #[must_use]
+    pub fn needs_body(&self, facts: &Facts<'_>) -> bool {
+        decide::needs_body(self, facts)
+    }
+
+    /// Judges one call and tells how it came to that, for people.
+    #[must_use]
+    pub fn trace(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Trace {
+        trace::trace(self, facts, evidence)
     }
 
     /// The rulebook in plain lines, agent by agent, for people.

@@ -1,7 +1,7 @@
 //! Which tool a URL belongs to, and which URL a tool's address in the sandbox stands for. Never dials, and never asks
 //! who is calling.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use postern_contract::ToolName;
 
@@ -16,9 +16,11 @@ use crate::{
 /// All tools, by name and by place.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
-    by_name: BTreeMap<ToolName, Tool>,
-    /// Tools of one authority, longest base path first.
-    by_authority: HashMap<Authority, Vec<ToolName>>,
+    all: Vec<Tool>,
+    /// Positions in `all`.
+    by_name: HashMap<ToolName, usize>,
+    /// Positions in `all` of one authority's tools, longest base path first.
+    by_authority: HashMap<Authority, Vec<usize>>,
     /// Where some tool lives, whatever its scheme.
     places: HashSet<(Host, u16)>,
 }
@@ -81,24 +83,22 @@ impl Tools {
     pub(crate) fn add(&mut self, tool: Tool) -> Result<(), ToolName> {
         let authority = tool.url.authority();
         let neighbours = self.by_authority.entry(authority.clone()).or_default();
+        let base_of = |at: &usize| self.all[*at].url.path().as_base();
         let base = tool.url.path().as_base();
-        let length = |name: &ToolName| self.by_name[name].url.path().as_base().len();
-        let same = neighbours
-            .iter()
-            .find(|name| self.by_name[*name].url.path().as_base() == base);
-        if let Some(other) = same {
-            return Err(other.clone());
+        if let Some(other) = neighbours.iter().find(|at| base_of(at) == base) {
+            return Err(self.all[*other].name.clone());
         }
-        let at = neighbours.partition_point(|name| length(name) > base.len());
-        neighbours.insert(at, tool.name.clone());
+        let at = neighbours.partition_point(|at| base_of(at).len() > base.len());
+        neighbours.insert(at, self.all.len());
         self.places
             .insert((authority.host().clone(), authority.port()));
-        self.by_name.insert(tool.name.clone(), tool);
+        self.by_name.insert(tool.name.clone(), self.all.len());
+        self.all.push(tool);
         Ok(())
     }
 
     pub(crate) fn get(&self, name: &ToolName) -> Option<&Tool> {
-        self.by_name.get(name)
+        self.all.get(*self.by_name.get(name)?)
     }
 
     /// Whether any tool lives at this host and port; the scheme is not asked, for a tunnel has none.
@@ -111,7 +111,7 @@ impl Tools {
         self.by_authority
             .get(url.authority())?
             .iter()
-            .filter_map(|name| self.by_name.get(name))
+            .filter_map(|at| self.all.get(*at))
             .find(|tool| tool.holds(url.path()))
             .map(|tool| Route { tool })
     }

@@ -44,7 +44,7 @@ pub struct Pending {
 /// A rule and the call it was applied to.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    pub(crate) rule: RuleName,
+    pub(crate) rule: Arc<RuleName>,
     pub(crate) tool: Option<ToolName>,
     pub(crate) method: Method,
     pub(crate) url: CanonicalUrl,
@@ -61,7 +61,7 @@ pub(crate) struct RuleName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     pub(crate) code: Code,
-    pub(crate) rule: Option<RuleName>,
+    pub(crate) rule: Option<Arc<RuleName>>,
     pub(crate) tool: Option<ToolName>,
     pub(crate) message: String,
     /// See [`Denied::is_for_want_of_a_rule`].

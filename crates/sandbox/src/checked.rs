@@ -7,7 +7,9 @@ use std::{
 };
 
 use nix::unistd::getgid;
-use postern_contract::launch::{Access, Layer, Limits, Listener, Mount, Obstacle, Plan, Purpose};
+use postern_contract::launch::{
+    Access, Layer, Limits, Listener, Mount, Obstacle, Plan, Purpose, TRUSTED,
+};
 
 use crate::config::{Config, Ids, is_plain};
 
@@ -46,6 +48,8 @@ pub(crate) struct Checked {
     pub(crate) identity: Identity,
     /// What is shown.
     pub(crate) shown: Vec<Shown>,
+    /// The certificates of trusted authorities, if not the host's.
+    pub(crate) trusted: Option<Shown>,
     /// Sockets to make.
     pub(crate) listeners: Vec<Listener>,
     /// Bounds of what runs inside.
@@ -113,6 +117,10 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
         .map(|mount| show(mount, config))
         .collect::<Result<Vec<_>, _>>()?;
     apart(&shown)?;
+    let trusted = plan
+        .trusted
+        .map(|source| trusted(&source, &config.source_roots))
+        .transpose()?;
     let required = plan
         .required
         .into_iter()
@@ -125,6 +133,7 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
         hostname,
         identity,
         shown,
+        trusted,
         listeners,
         bounds,
         required,
@@ -179,16 +188,8 @@ fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
         target,
         access,
     } = mount;
-    for path in [&source, &target] {
-        if !is_plain(path) || path.as_os_str().len() > PATH_BYTES_MAX {
-            let what = format!("{path:?} is not an absolute path without `..`");
-            return Err(Obstacle::plain(what));
-        }
-    }
-    let mut place = within(&source, &config.source_roots).ok_or_else(|| {
-        Obstacle::plain(format!("{source:?} is in no permitted source root"))
-            .with_fix("add its directory to source_roots in launcher.toml")
-    })?;
+    plain(&target)?;
+    let mut place = permitted_source(&source, &config.source_roots)?;
     if access == Access::Fresh {
         // To be shown is not to be written: an agent's directory is made only where agents' trees live and are deleted.
         place = strictly_within(&source, &config.discard_roots).ok_or_else(|| {
@@ -208,19 +209,44 @@ fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
     })
 }
 
-/// The root that the path lies in, and the rest of the path; the rest of a root itself is empty.
-fn within(path: &Path, roots: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
-    roots
-        .iter()
-        .find_map(|root| Some((root.clone(), path.strip_prefix(root).ok()?.to_owned())))
-}
-
-/// The same for a path that is no root itself.
+/// The root that the path lies in, and the rest of the way; the path is no root itself.
 pub(crate) fn strictly_within(path: &Path, roots: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
     roots
         .iter()
         .filter_map(|root| Some((root.clone(), path.strip_prefix(root).ok()?.to_owned())))
         .find(|(_, beneath)| !beneath.as_os_str().is_empty())
+}
+
+/// The one mount in /etc that a plan may ask for: its place is the launcher's, only its source is the plan's.
+fn trusted(source: &Path, roots: &[PathBuf]) -> Result<Shown, Obstacle> {
+    let (root, beneath) = permitted_source(source, roots)?;
+    let target = Path::new(TRUSTED).components().skip(1).collect();
+    Ok(Shown {
+        root,
+        beneath,
+        target,
+        access: Access::ReadOnly,
+    })
+}
+
+fn plain(path: &Path) -> Result<(), Obstacle> {
+    if is_plain(path) && path.as_os_str().len() <= PATH_BYTES_MAX {
+        return Ok(());
+    }
+    let what = format!("{path:?} is not an absolute path without `..`");
+    Err(Obstacle::plain(what))
+}
+
+/// The permitted root that a source lies in, and the rest of the way.
+fn permitted_source(source: &Path, roots: &[PathBuf]) -> Result<(PathBuf, PathBuf), Obstacle> {
+    plain(source)?;
+    roots
+        .iter()
+        .find_map(|root| Some((root.clone(), source.strip_prefix(root).ok()?.to_owned())))
+        .ok_or_else(|| {
+            Obstacle::plain(format!("{source:?} is in no permitted source root"))
+                .with_fix("add its directory to source_roots in launcher.toml")
+        })
 }
 
 fn permitted_target(target: &Path) -> Result<PathBuf, Obstacle> {

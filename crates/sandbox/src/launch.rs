@@ -109,7 +109,7 @@ fn build(
     let early = matches!(identity, Identity::Own { .. });
     let mut found = Vec::new();
     if early {
-        found = sources::take(&checked.shown, identity, made)?;
+        found = sources::take(&checked, made)?;
     }
     if !config.discard_roots.is_empty() || !made.is_empty() {
         *janitor = Some(Janitor::start(one, config, made, &mut found)?);
@@ -118,7 +118,7 @@ fn build(
     user_namespace::enter(identity, &mut ledger)?;
     mount_namespace::enter()?;
     if !early {
-        found = sources::take(&checked.shown, identity, made)?;
+        found = sources::take(&checked, made)?;
     }
     cgroup_namespace::enter(&mut ledger)?;
     ipc_namespace::enter(&mut ledger)?;

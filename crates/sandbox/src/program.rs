@@ -167,6 +167,7 @@ fn probe(config: &Config, one: &SingleThread) -> Result<(), Failure> {
         hostname: "probe".to_owned(),
         uid_slot: 0,
         mounts: Vec::new(),
+        trusted: None,
         listeners: vec![Listener::Gate],
         limits: Limits::default(),
         required: Vec::new(),

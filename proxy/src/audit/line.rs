@@ -40,7 +40,7 @@ pub(crate) struct Line {
     pub(crate) would_deny: Option<bool>,
     /// Scheme, host and port.
     pub(crate) authority: Option<String>,
-    /// The name in the TLS handshake of an intercepted connection; interception comes with a later version.
+    /// The server name in the TLS handshake of an intercepted connection, as the client wrote it.
     pub(crate) sni: Option<String>,
     /// The address that was dialled.
     pub(crate) address: Option<std::net::SocketAddr>,
@@ -89,7 +89,7 @@ pub(crate) enum Door {
     Tool,
     /// A request line with a whole URL.
     Proxy,
-    /// CONNECT.
+    /// CONNECT, or inside one.
     Connect,
     /// The model gateway.
     Gateway,
@@ -101,6 +101,8 @@ pub(crate) enum Door {
 pub(crate) enum Decision {
     /// It let the call pass.
     Allowed,
+    /// It looked into a CONNECT, and let nothing pass by that alone: each request inside has a line of its own.
+    Intercepted,
     /// It refused, whether by a rule or because it could not do its work.
     #[default]
     Refused,

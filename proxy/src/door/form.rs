@@ -1,17 +1,20 @@
 //! The form of a request: what its method, request line and path alone say it is. Never looks at a body or a policy.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{Method, Version, header, request::Parts, uri::Authority};
 use postern_contract::{GATE_ADDRESS, GATE_PORT};
 
 use super::{Unclear, is_tunnel};
+use crate::intercept::Inside;
 
 /// A request that wants out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
     /// CONNECT.
     Connect,
+    /// Any request inside a CONNECT that the gate looks into.
+    Inside(Arc<Inside>),
     /// A request line with a whole URL.
     Proxy,
     /// `/tools/NAME` and what follows.

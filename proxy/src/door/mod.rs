@@ -2,7 +2,7 @@
 //! dials.
 //!
 //! ```text
-//! CONNECT host:port ────────┐
+//! CONNECT host:port ────────┐  and each request inside one (inside.rs)
 //! GET http://host/path ─────┤
 //! /tools/NAME/… ────────────┼─▶ canonical URL ─▶ route ─▶ headers cleaned ─▶ Call
 //! POST /v1/chat/completions ┘
@@ -10,6 +10,7 @@
 //! ```
 
 mod form;
+mod inside;
 pub(crate) mod local;
 mod proxying;
 mod tool;
@@ -48,6 +49,14 @@ pub(crate) enum Unclear {
     Method(#[from] postern_policy::NotAMethod),
     #[error("CONNECT cannot be asked for inside HTTP/2 here")]
     TunnelInHttp2,
+    #[error("CONNECT cannot be asked for inside a CONNECT")]
+    TunnelInTunnel,
+    #[error("the request names no host")]
+    NoHost,
+    #[error(
+        "the connection is to {inside}, and the request names another destination: open a connection of its own for it"
+    )]
+    Misdirected { inside: String },
 }
 
 /// Turns a request into a call, whichever way it came. What is learnt on the way is in the record even if this fails.
@@ -60,6 +69,7 @@ pub(crate) async fn call(
     record.line.door = Some(form.door());
     match form {
         Form::Connect => proxying::connect(book, request, record),
+        Form::Inside(inside) => inside::call(book, &inside, request, record),
         Form::Proxy => proxying::absolute(book, request, record),
         Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
         Form::Chat => gateway::call(book, caller, request, record).await,
@@ -119,7 +129,7 @@ fn is_tunnel(method: &Method) -> bool {
 impl Form {
     fn door(&self) -> Door {
         match self {
-            Self::Connect => Door::Connect,
+            Self::Connect | Self::Inside(_) => Door::Connect,
             Self::Proxy => Door::Proxy,
             Self::Tool { .. } => Door::Tool,
             Self::Chat => Door::Gateway,

@@ -16,6 +16,7 @@ use crate::{
     dial::Dialer,
     gate::Gate,
     identify::Room,
+    intercept::{Ca, Leaves},
     ledger::Ledger,
     scope::{Life, Scope},
 };
@@ -40,8 +41,10 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
     let (ledger, writer) = Ledger::new(store);
     tokio::spawn(writer.run());
     let dialer = Dialer::new(Vec::new(), clock.clone());
+    let ca = Ca::open(directory.path(), clock.unix_ms() / 1000).unwrap();
+    let leaves = Leaves::new(ca, clock.clone()).unwrap();
     (
-        Arc::new(Gate::new(book, dialer, (audit, ledger), clock)),
+        Arc::new(Gate::new(book, (dialer, leaves), (audit, ledger), clock)),
         directory,
     )
 }

@@ -152,13 +152,21 @@ impl House {
             gate,
             seq: AtomicU64::new(0),
         };
+        let hello = News::Hello {
+            version: LINK_VERSION,
+            token: None,
+        };
+        let Reply::Welcome(welcome) = house.tell(hello, None).await else {
+            panic!("no welcome")
+        };
+        let ca = house.directory.path().join("told.crt");
+        fs::write(ca, welcome.ca_certificate).unwrap();
         house
-            .done(News::Hello {
-                version: LINK_VERSION,
-                token: None,
-            })
-            .await;
-        house
+    }
+
+    /// The certificate that sandboxes must trust, as the gate told it.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.directory.path().join("told.crt")
     }
 
     /// Tells the gate something, with a listener or without.

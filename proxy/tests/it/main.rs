@@ -7,6 +7,7 @@ mod audit;
 mod calls;
 mod framing;
 mod house;
+mod intercept;
 mod link;
 mod models;
 mod program;

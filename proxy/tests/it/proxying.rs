@@ -94,13 +94,20 @@ async fn an_unknown_host_is_refused_without_a_look_up() {
 async fn no_tunnel_leads_to_a_tool() {
     let (upstream, house) = stage().await;
     let (at, sandbox) = (upstream.address, house.busy_sandbox().await);
-    let answer = sandbox
-        .ask(&format!("CONNECT {at}"), &[&format!("host: {at}")])
-        .await;
-    assert_eq!(
-        (answer.status, &answer.json()["code"]),
-        (403, &"POLICY_DENIED".into())
-    );
+    let mut stream = TcpStream::connect(sandbox.address).await.unwrap();
+    let connect = format!("CONNECT {at} HTTP/1.1\r\nhost: {at}\r\n\r\n");
+    stream.write_all(connect.as_bytes()).await.unwrap();
+    let head = soon(crate::upstream::read_message(&mut stream)).await;
+    assert!(head.unwrap().starts_with("HTTP/1.1 200"));
+    // What is no request is carried nowhere, and what is one is decided like any other.
+    stream
+        .write_all(b"\x05\x01 by another protocol")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    drop(soon(stream.read_to_end(&mut rest)).await);
+    assert!(!rest.starts_with(b"HTTP/"), "{rest:?}");
+    assert_eq!(house.audit()[0]["reason"], "BAD_REQUEST");
     let twice = sandbox
         .ask(&format!("CONNECT {at}"), &["host: other.example:1"])
         .await;

@@ -15,13 +15,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::house::{House, SECRET};
 
 /// An authority that signs for the test, and the file with its certificate.
-struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     _directory: tempfile::TempDir,
 }
 
-fn ca() -> Ca {
+pub(crate) fn ca() -> Ca {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -42,7 +42,7 @@ fn ca() -> Ca {
 }
 
 impl Ca {
-    fn leaf(&self, name: &str) -> (Certificate, KeyPair) {
+    pub(crate) fn leaf(&self, name: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
@@ -56,7 +56,7 @@ fn self_signed(name: &str) -> (Certificate, KeyPair) {
 }
 
 /// An HTTPS server with this certificate; what it is sent comes out of the channel.
-async fn upstream(
+pub(crate) async fn upstream(
     (certificate, key): (Certificate, KeyPair),
 ) -> (SocketAddr, mpsc::Receiver<String>) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -89,7 +89,7 @@ async fn upstream(
     (address, receiver)
 }
 
-fn config(address: SocketAddr) -> String {
+pub(crate) fn config(address: SocketAddr) -> String {
     let url = format!("https://localhost:{}", address.port());
     format!(
         "[secrets.crm]\nfile = \"key\"\n\

@@ -115,6 +115,8 @@ pub struct Surroundings {
     pub installer: Installer,
     /// Files of ours that sandboxes are shown.
     pub shims: PathBuf,
+    /// The certificates that sandboxes trust, the gate's own among them.
+    pub trusted: PathBuf,
     /// Sockets of ours that nobody else may reach.
     pub sockets: PathBuf,
     /// Remembers what is installed.

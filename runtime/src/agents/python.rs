@@ -165,6 +165,7 @@ impl Python {
             settings: settings.clone(),
             tree: installed.tree,
             shim,
+            trusted: around.trusted.clone(),
             launcher: Arc::clone(&around.launcher),
             link: around.link.clone(),
             readiness: ready,

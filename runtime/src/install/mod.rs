@@ -203,6 +203,7 @@ impl Installer {
             purpose: Purpose::Install,
             hostname: format!("install-{}", agent.name).chars().take(63).collect(),
             mounts,
+            trusted: None,
             listeners: Vec::new(),
             limits: Limits::default(),
             allow_weaker: weaker(agent),

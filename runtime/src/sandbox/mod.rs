@@ -78,6 +78,8 @@ pub struct Wanted {
     pub hostname: String,
     /// What of the host is shown.
     pub mounts: Vec<Mount>,
+    /// The certificates that programs inside trust, if not the host's.
+    pub trusted: Option<PathBuf>,
     /// Sockets to make inside.
     pub listeners: Vec<Listener>,
     /// Bounds on what runs inside.
@@ -196,6 +198,7 @@ fn plan(wanted: &Wanted, slot: &Slot) -> Plan {
         hostname: wanted.hostname.clone(),
         uid_slot: slot.number(),
         mounts: wanted.mounts.clone(),
+        trusted: wanted.trusted.clone(),
         listeners: wanted.listeners.clone(),
         limits: wanted.limits.clone(),
         required: layers::required(&wanted.allow_weaker),

@@ -12,6 +12,7 @@ fn wanted() -> Wanted {
         purpose: Purpose::Agent,
         hostname: "desk".to_owned(),
         mounts: Vec::new(),
+        trusted: None,
         listeners: Vec::new(),
         limits: Limits::default(),
         allow_weaker: BTreeSet::new(),

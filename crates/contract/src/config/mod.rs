@@ -6,5 +6,5 @@ mod policy;
 mod tool;
 
 pub use document::{AgentGrants, Document, Ignored, Listen, Problem};
-pub use policy::{Permission, Policy, Rule};
+pub use policy::{GraphQl, Mcp, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tool};

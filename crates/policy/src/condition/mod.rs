@@ -1,16 +1,33 @@
 //! What a rule asks of a call: one kind, one file. This file owns the list of kinds and the only match over it. Never
 //! weighs rules against each other.
 
+mod graphql;
+mod header;
+mod mcp;
 mod method;
+mod path;
+mod query;
 mod resource;
 mod tags;
+mod when;
+mod why;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::OnceCell};
 
-pub(crate) use self::{method::Methods, resource::Resource, tags::Tags};
+pub(crate) use self::{
+    graphql::GraphQl, header::Headers, mcp::Mcp, method::Methods, path::Paths, query::Query,
+    resource::Resource, tags::Tags, when::When, why::Why,
+};
 use crate::{
+    body::{self, Opaque},
     decide::Facts,
+    evidence::Evidence,
+    expression::Inputs,
+    graphql::Asked,
     host::{Host, HostName},
+    json::Json,
+    parameters::Parameters,
+    shelf::Step,
     tools::Tool,
 };
 
@@ -20,6 +37,12 @@ pub(crate) enum Condition {
     Method(Methods),
     Resource(Resource),
     Tags(Tags),
+    Paths(Paths),
+    Headers(Headers),
+    Query(Query),
+    GraphQl(GraphQl),
+    Mcp(Mcp),
+    When(When),
 }
 
 /// What a condition answers.
@@ -33,27 +56,18 @@ pub(crate) enum Match {
     CannotTell(Why),
 }
 
-/// Why a condition cannot be judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// The rule is about methods, and the call opens a tunnel.
-    MethodInTunnel,
-    /// The rule is about paths, and the call opens a tunnel.
-    PathInTunnel,
-    /// The rule's path and the call's differ only in what they escape.
-    Spelling,
-    /// The rule names a zone of hosts, and this host is no tool.
-    Zone,
-}
-
-/// A call as conditions see it.
-#[derive(Debug)]
+/// A call as conditions see it. What takes work to read is read when the first condition asks, and once.
 pub(crate) struct Call<'a> {
     pub(crate) facts: &'a Facts<'a>,
     /// The tool that the URL belongs to.
     pub(crate) tool: Option<&'a Tool>,
     /// The path without its escapes.
     pub(crate) unescaped: Cow<'a, str>,
+    pub(crate) evidence: &'a Evidence<'a>,
+    pub(crate) inputs: Inputs,
+    parameters: OnceCell<Parameters>,
+    body: OnceCell<Result<Json, Opaque>>,
+    asked: OnceCell<Result<Asked, Why>>,
 }
 
 /// The only calls that a condition can hold for, as far as an index can look them up.
@@ -78,6 +92,21 @@ trait Judge {
     fn place(&self) -> Place<'_> {
         Place::Anywhere
     }
+
+    /// The only port that it can hold for; `None` for any.
+    fn port(&self) -> Option<u16> {
+        None
+    }
+
+    /// The ways to the paths that it can hold for; none for any.
+    fn trails(&self) -> Vec<Vec<Step>> {
+        Vec::new()
+    }
+
+    /// Whether it cannot be judged without the body.
+    fn needs_body(&self) -> bool {
+        false
+    }
 }
 
 impl Condition {
@@ -86,6 +115,12 @@ impl Condition {
             Self::Method(methods) => methods,
             Self::Resource(resource) => resource,
             Self::Tags(tags) => tags,
+            Self::Paths(paths) => paths,
+            Self::Headers(headers) => headers,
+            Self::Query(query) => query,
+            Self::GraphQl(graphql) => graphql,
+            Self::Mcp(mcp) => mcp,
+            Self::When(when) => when,
         }
     }
 
@@ -96,15 +131,75 @@ impl Condition {
     pub(crate) fn place(&self) -> Place<'_> {
         self.kind().place()
     }
+
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.kind().port()
+    }
+
+    pub(crate) fn trails(&self) -> Vec<Vec<Step>> {
+        self.kind().trails()
+    }
+
+    pub(crate) fn needs_body(&self) -> bool {
+        self.kind().needs_body()
+    }
+
+    /// The key that it is written as.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::Method(_) => "operations",
+            Self::Resource(_) => "resource",
+            Self::Tags(_) => "tags",
+            Self::Paths(_) => "paths",
+            Self::Headers(_) => "headers",
+            Self::Query(_) => "query",
+            Self::GraphQl(_) => "graphql",
+            Self::Mcp(_) => "mcp",
+            Self::When(_) => "when",
+        }
+    }
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(facts: &'a Facts<'a>, tool: Option<&'a Tool>) -> Self {
+    pub(crate) fn new(
+        facts: &'a Facts<'a>,
+        evidence: &'a Evidence<'a>,
+        tool: Option<&'a Tool>,
+    ) -> Self {
         Self {
             facts,
             tool,
             unescaped: facts.url.path().unescaped(),
+            evidence,
+            inputs: Inputs::default(),
+            parameters: OnceCell::new(),
+            body: OnceCell::new(),
+            asked: OnceCell::new(),
         }
+    }
+
+    /// The parameters of the query.
+    pub(crate) fn parameters(&self) -> &Parameters {
+        self.parameters
+            .get_or_init(|| Parameters::of(self.facts.url.query()))
+    }
+
+    /// The JSON that is sent.
+    pub(crate) fn body(&self) -> Result<&Json, Opaque> {
+        let body = self.body.get_or_init(|| body::read(self.evidence));
+        body.as_ref().map_err(|why| *why)
+    }
+
+    /// What a GraphQL request asks for.
+    pub(crate) fn asked(&self) -> Result<&Asked, Why> {
+        let asked = self.asked.get_or_init(|| graphql::asked(self));
+        asked.as_ref().map_err(|why| *why)
+    }
+}
+
+impl From<bool> for Match {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
     }
 }
 
@@ -119,25 +214,6 @@ impl Match {
                 Self::Yes | Self::CannotTell(_) => Self::CannotTell(why),
             },
         }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MethodInTunnel => {
-                "it is about methods, which a tunnel hides: send the request to the proxy itself, without CONNECT"
-            }
-            Self::PathInTunnel => {
-                "it is about paths, which a tunnel hides: send the request to the proxy itself, without CONNECT"
-            }
-            Self::Spelling => {
-                "its path differs from yours only in `%` escapes: spell the path as the rule does"
-            }
-            Self::Zone => {
-                "it names hosts by `*`, which opens tools only: a plain host must be named in full"
-            }
-        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! The condition on the URL: `resource` of a rule. Never looks at the method but to see whether the path is hidden.
 
 use super::{Call, Judge, Match, Place, Why};
-use crate::pattern::{Fit, HostPattern, Pattern};
+use crate::{
+    pattern::{Fit, HostPattern, Pattern},
+    shelf::Step,
+};
 
 /// Holds for the URLs that fit a pattern.
 #[derive(Debug)]
@@ -16,6 +19,18 @@ impl Judge for Resource {
             Fit::Yes => Match::Yes,
             Fit::Unescaped => Match::CannotTell(Why::Spelling),
             Fit::No => Match::No,
+        }
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.0.port()
+    }
+
+    fn trails(&self) -> Vec<Vec<Step>> {
+        if self.0.is_whole_host() {
+            Vec::new()
+        } else {
+            vec![self.0.trail()]
         }
     }
 

@@ -84,7 +84,8 @@ fn what_is_no_pattern() {
         ("https://*.*.com/", HostWildcard),
         ("https://a*.com/", HostWildcard),
         ("https://a.*.com/", HostWildcard),
-        ("https://a.com:*/", HostWildcard),
+        ("https://*:*/", HostWildcard),
+        ("https://a*:*/", HostWildcard),
         ("https://*.[::1]/", HostWildcard),
         ("https://a/*/b", PathWildcard),
         ("https://a/**", PathWildcard),
@@ -97,6 +98,9 @@ fn what_is_no_pattern() {
         assert_eq!(Pattern::parse(text).unwrap_err(), why, "{text}");
     }
     for text in [
+        "https://a:80:*/",
+        "https://[::1]:80:*/",
+        "https://:*/",
         "https://127.1/",
         "https://*.127.0.0.1/",
         "https://a..b/",
@@ -104,5 +108,19 @@ fn what_is_no_pattern() {
         "https://a/%zz",
     ] {
         assert!(Pattern::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn every_port_is_said_by_a_star() {
+    for (pattern, url, fit) in [
+        ("https://a.b:*/*", "https://a.b/", Fit::Yes),
+        ("https://a.b:*/*", "https://a.b:8443/x", Fit::Yes),
+        ("https://a.b:*/*", "http://a.b:8443/x", Fit::No),
+        ("https://*.a.b:*/*", "https://x.a.b:1/", Fit::Yes),
+        ("https://[::1]:*/*", "https://[::1]:9/", Fit::Yes),
+        ("https://a.b/*", "https://a.b:8443/", Fit::No),
+    ] {
+        assert_eq!(fits(pattern, url), fit, "{pattern} {url}");
     }
 }

@@ -4,7 +4,7 @@ use postern_contract::{
     AgentName, ModelName, PolicyName, ToolName,
     config::{AgentGrants, Document, Problem},
 };
-use postern_policy::{CanonicalUrl, Facts, Method, Route, Rulebook, Verdict};
+use postern_policy::{CanonicalUrl, Evidence, Facts, Method, Route, Rulebook, Verdict};
 
 /// `[agents.NAME]` as far as policy reads it.
 #[derive(Debug, serde::Deserialize)]
@@ -58,6 +58,27 @@ pub(crate) fn judge_for(book: &Rulebook, agent: &str, method: &str, url: &Canoni
         url,
         tool,
     })
+}
+
+/// Judges a call of agent `desk` by all that is known of it.
+pub(crate) fn judge_with(
+    book: &Rulebook,
+    method: &str,
+    url: &CanonicalUrl,
+    evidence: &Evidence<'_>,
+) -> Verdict {
+    let agent: AgentName = "desk".parse().expect("the fixture is a name");
+    let method: Method = method.parse().expect("the fixture is a method");
+    let tool = book.route(url).map(Route::tool);
+    book.decide_with(
+        &Facts {
+            agent: &agent,
+            method: &method,
+            url,
+            tool,
+        },
+        evidence,
+    )
 }
 
 /// A verdict in a few words: `allow RULE`, `ask RULE`, or `CODE RULE`.

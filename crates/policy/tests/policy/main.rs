@@ -1,6 +1,8 @@
 //! Tests of the policy crate through its public surface, as one executable. Never reaches into its modules.
 
 mod attacks;
+mod conditions;
+mod evidence;
 mod fixture;
 mod properties;
 mod rulebook;

@@ -25,6 +25,7 @@ fn plan() -> Plan {
         hostname: "desk".to_owned(),
         uid_slot: 3,
         mounts: Vec::new(),
+        trusted: None,
         listeners: vec![Listener::Gate],
         limits: Limits::default(),
         required: vec![Layer::NetNamespace],
@@ -265,5 +266,27 @@ fn limits_that_mean_no_limit_are_refused() {
         },
     ] {
         assert!(check(Plan { limits, ..plan() }, &config()).is_err());
+    }
+}
+
+#[test]
+fn what_is_trusted_comes_from_a_permitted_root_and_goes_to_one_place() {
+    let trusting = |source: &str| Plan {
+        trusted: Some(source.into()),
+        ..plan()
+    };
+    let trusted = check(trusting("/srv/agents/ca.crt"), &config()).unwrap();
+    let trusted = trusted.trusted.unwrap();
+    assert_eq!(
+        trusted.target,
+        Path::new("etc/ssl/certs/ca-certificates.crt")
+    );
+    assert_eq!(trusted.access, Access::ReadOnly);
+    for source in [
+        "/etc/shadow",
+        "/srv/agents/../../etc/shadow",
+        "srv/agents/ca.crt",
+    ] {
+        assert!(check(trusting(source), &config()).is_err(), "{source}");
     }
 }

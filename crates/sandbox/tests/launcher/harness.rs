@@ -206,6 +206,7 @@ pub(crate) fn plan() -> Plan {
         hostname: "desk".to_owned(),
         uid_slot: 0,
         mounts: Vec::new(),
+        trusted: None,
         listeners: vec![Listener::Gate],
         limits: Limits::default(),
         required: Vec::new(),

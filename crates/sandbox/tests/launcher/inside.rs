@@ -229,6 +229,23 @@ fn mounts_are_as_the_plan_says() {
 }
 
 #[test]
+fn the_plan_can_replace_whom_programs_trust() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let trusted = Some(site.source("bundle", Some("ours alone")));
+        let (mut launcher, _listeners) = site.build(&Plan { trusted, ..plan() });
+        for path in [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/ssl/cert.pem",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+        ] {
+            assert_eq!(launcher.shell(&format!("cat {path}")), "ours alone");
+            launcher.shell(&format!("(: >{path}) 2>/dev/null && exit 1; exit 0"));
+        }
+    }
+}
+
+#[test]
 fn scratch_space_and_processes_have_an_end() {
     for mode in Mode::all() {
         let mut plan = plan();

@@ -48,6 +48,7 @@ pub(super) struct Keeper {
     pub(super) settings: Settings,
     pub(super) tree: PathBuf,
     pub(super) shim: PathBuf,
+    pub(super) trusted: PathBuf,
     pub(super) launcher: Arc<Launcher>,
     pub(super) link: Link,
     pub(super) readiness: watch::Sender<Readiness>,
@@ -101,6 +102,7 @@ impl Keeper {
             purpose: Purpose::Agent,
             hostname: self.agent.name.to_string(),
             mounts,
+            trusted: Some(self.trusted.clone()),
             listeners: vec![Listener::Gate],
             limits: Limits {
                 memory_bytes: self.agent.sandbox.memory.map(|size| size.0),

@@ -1,6 +1,7 @@
 //! What has broken other gates, line by line: each attack is refused, or brought into the one form that is decided on.
 //! Never sends anything.
 
+mod bodies;
 mod names;
 mod paths;
 mod tool_urls;

@@ -3,25 +3,27 @@
 
 use std::{fs, io, os::unix::fs::symlink, path::Path};
 
-use postern_contract::launch::{AGENT_HOME, AGENT_UID};
+use postern_contract::launch::{AGENT_HOME, AGENT_UID, TRUSTED};
 use postern_sys::mount::Attributes;
 
 use super::tree::bind_if_there;
 
 /// Of the host's /etc, what programs need to run at all: where alternatives and libraries are, whom to trust.
-const SHOWN: [&str; 5] = [
+const SHOWN: [&str; 4] = [
     "/etc/alternatives",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
-    "/etc/ssl/certs/ca-certificates.crt",
 ];
+
+/// Where libraries that come from elsewhere look for what lies at [`TRUSTED`].
+const TRUSTED_TOO: [&str; 2] = ["etc/ssl/cert.pem", "etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Where time zones are kept, inside and outside.
 const ZONES: &str = "/usr/share/zoneinfo";
 
-/// Writes /etc in the working directory.
-pub(super) fn write(hostname: &str) -> io::Result<()> {
+/// Writes /etc in the working directory. Whom to trust is the host's own list, unless the plan brings another.
+pub(super) fn write(hostname: &str, brings_trusted: bool) -> io::Result<()> {
     fs::create_dir("etc")?;
     for (name, text) in files(hostname) {
         fs::write(Path::new("etc").join(name), text)?;
@@ -29,8 +31,14 @@ pub(super) fn write(hostname: &str) -> io::Result<()> {
     if let Some(zone) = zone() {
         symlink(zone, "etc/localtime")?;
     }
+    for path in TRUSTED_TOO.map(Path::new) {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        symlink(TRUSTED, path)?;
+    }
+    let host_trusts = (!brings_trusted).then_some(TRUSTED);
     SHOWN
         .into_iter()
+        .chain(host_trusts)
         .try_for_each(|path| bind_if_there(Path::new(path), Attributes::READ_ONLY))
 }
 

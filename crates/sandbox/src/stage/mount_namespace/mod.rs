@@ -81,7 +81,7 @@ pub(crate) fn build(checked: &Checked, sources: Vec<Source>) -> Result<NewRoot, 
     };
     let root = tree::open_root().map_err(part("the top"))?;
     system::show().map_err(part("the system directories"))?;
-    etc::write(&checked.hostname).map_err(part("/etc"))?;
+    etc::write(&checked.hostname, checked.trusted.is_some()).map_err(part("/etc"))?;
     dev::make().map_err(part("/dev"))?;
     scratch::mount_all(checked.bounds.scratch_bytes).map_err(part("the scratch directories"))?;
     fs::create_dir("proc").map_err(part("/proc"))?;

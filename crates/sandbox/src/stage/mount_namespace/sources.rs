@@ -19,7 +19,7 @@ use postern_sys::mount::{Attributes, Detached, copy};
 
 use super::tree;
 use crate::{
-    checked::{Identity, Shown},
+    checked::{Checked, Identity, Shown},
     ledger::stops,
 };
 
@@ -50,20 +50,18 @@ impl Made {
 }
 
 /// Takes every source of the plan in hand. What was made on the way is in `made`, also when it fails.
-pub(crate) fn take(
-    shown: &[Shown],
-    identity: Identity,
-    made: &mut Vec<Made>,
-) -> Result<Vec<Source>, Obstacle> {
-    shown
+pub(crate) fn take(checked: &Checked, made: &mut Vec<Made>) -> Result<Vec<Source>, Obstacle> {
+    checked
+        .shown
         .iter()
+        .chain(&checked.trusted)
         .map(|shown| {
             let whole: PathBuf = shown
                 .root
                 .components()
                 .chain(shown.beneath.components())
                 .collect();
-            take_one(shown, identity, made).map_err(|error| {
+            take_one(shown, checked.identity, made).map_err(|error| {
                 let obstacle = Obstacle::plain(format!("cannot show {whole:?}: {error}"));
                 match error.raw_os_error().map(Errno::from_raw) {
                     Some(Errno::ELOOP) => obstacle.with_fix("name the path that the link leads to"),

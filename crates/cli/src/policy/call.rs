@@ -1,0 +1,173 @@
+//! One call as somebody wrote it down, brought into the form that rules judge. Never sent.
+
+use postern_contract::{AgentName, ToolName, config::Permission};
+use postern_policy::{
+    BODY_BYTES_MAX, BodyShown, CanonicalUrl, Evidence, Facts, Heard, Method, Route, Step, Trace,
+    Verdict,
+};
+use serde_json::{Value, json};
+
+use super::book::Book;
+use crate::Failure;
+
+/// The call.
+#[derive(Debug)]
+pub(super) struct Written<'a> {
+    pub(super) agent: Option<&'a str>,
+    pub(super) method: &'a str,
+    /// A URL, or `/tools/NAME/...` as an agent would call it.
+    pub(super) url: &'a str,
+    pub(super) fields: Vec<(&'a str, &'a str)>,
+    pub(super) body: Option<&'a [u8]>,
+    pub(super) run: Option<&'a str>,
+    pub(super) user: Option<&'a str>,
+}
+
+/// What the rules say of it.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) agent: AgentName,
+    pub(super) method: Method,
+    pub(super) url: CanonicalUrl,
+    pub(super) trace: Trace,
+}
+
+impl Written<'_> {
+    /// Judges the call by the rules of a book.
+    pub(super) fn judge(&self, book: &Book) -> Result<Judged, Failure> {
+        let agent = book.agent(self.agent)?;
+        let method: Method = self
+            .method
+            .parse()
+            .map_err(|why| wrong(self.method, &why))?;
+        let url = self.canonical(book)?;
+        let facts = Facts {
+            agent,
+            method: &method,
+            url: &url,
+            tool: book.rules.route(&url).map(Route::tool),
+        };
+        let trace = book.rules.trace(&facts, &self.evidence());
+        Ok(Judged {
+            agent: agent.clone(),
+            method,
+            url,
+            trace,
+        })
+    }
+
+    fn canonical(&self, book: &Book) -> Result<CanonicalUrl, Failure> {
+        let Some(beneath) = self.url.strip_prefix("/tools/") else {
+            return self.url.parse().map_err(|why| wrong(self.url, &why));
+        };
+        let (path, query) = match beneath.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (beneath, None),
+        };
+        let (tool, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+        let tool: ToolName = tool.parse().map_err(|why| wrong(self.url, &why))?;
+        let url = book.rules.tool_url(&tool, rest, query);
+        url.map_err(|why| wrong(self.url, &why))
+    }
+
+    /// A body that says nothing of itself is JSON.
+    fn evidence(&self) -> Evidence<'_> {
+        let mut fields = self.fields.clone();
+        let says_type = fields
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        if self.body.is_some() && !says_type {
+            fields.push(("content-type", "application/json"));
+        }
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name, value.as_bytes()));
+        let body = match self.body {
+            None => BodyShown::Absent,
+            Some(body) if body.len() > BODY_BYTES_MAX => BodyShown::TooLong,
+            Some(body) => BodyShown::Whole(body),
+        };
+        let mut evidence = Evidence::none().with_headers(fields).with_body(body);
+        if let Some(run) = self.run {
+            evidence = evidence.with_run(run);
+        }
+        match self.user {
+            Some(user) => evidence.with_user(user),
+            None => evidence,
+        }
+    }
+}
+
+impl Judged {
+    /// The verdict in a word: `allow`, `ask` or `deny`.
+    pub(super) fn word(&self) -> &'static str {
+        match &self.trace.verdict {
+            Verdict::Allowed(_) => "allow",
+            Verdict::ApprovalRequired(_) => "ask",
+            Verdict::Denied(_) => "deny",
+        }
+    }
+
+    /// The rule that decided, or `default`.
+    pub(super) fn rule(&self) -> &str {
+        match &self.trace.verdict {
+            Verdict::Allowed(allowed) => allowed.rule(),
+            Verdict::ApprovalRequired(pending) => pending.rule(),
+            Verdict::Denied(denied) => denied.rule(),
+        }
+    }
+
+    /// What an agent would read; nothing where the call is allowed.
+    pub(super) fn message(&self) -> Option<String> {
+        match &self.trace.verdict {
+            Verdict::Allowed(_) => None,
+            Verdict::ApprovalRequired(pending) => Some(pending.refusal().message),
+            Verdict::Denied(denied) => Some(denied.message().to_owned()),
+        }
+    }
+
+    /// All of it as one object.
+    pub(super) fn as_json(&self) -> Value {
+        json!({
+            "agent": self.agent.as_str(),
+            "method": self.method.as_str(),
+            "url": self.url.to_string(),
+            "tool": self.trace.tool,
+            "rules": self.trace.rules,
+            "needs_body": self.trace.needs_body,
+            "steps": self.trace.steps.iter().map(step_as_json).collect::<Vec<_>>(),
+            "verdict": self.word(),
+            "rule": self.rule(),
+            "message": self.message(),
+        })
+    }
+}
+
+fn step_as_json(step: &Step) -> Value {
+    let (holds, why) = match &step.heard {
+        Heard::Holds => ("yes", Value::Null),
+        Heard::Not(key) => ("no", json!(key)),
+        Heard::CannotTell(why) => ("cannot tell", json!(why)),
+    };
+    json!({
+        "policy": step.policy,
+        "rule": step.rule,
+        "permission": word_of(step.permission),
+        "conditions": step.written,
+        "holds": holds,
+        "why": why,
+    })
+}
+
+/// A permission in the word that verdicts use.
+pub(super) fn word_of(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Allow => "allow",
+        Permission::ApprovalRequired => "ask",
+        Permission::Deny => "deny",
+    }
+}
+
+fn wrong(written: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::Config(format!("postern: {written}: {why}"))
+}

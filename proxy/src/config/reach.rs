@@ -1,0 +1,61 @@
+//! Which places the config speaks of: where tools and providers live, and which hosts a policy may open. Never decides:
+//! it tells where looking into a CONNECT makes sense, and what it misses is refused.
+
+use std::collections::BTreeMap;
+
+use postern_contract::{
+    PolicyName,
+    config::{Permission, Policy, Rule},
+};
+use postern_policy::{Authority, Host, Scheme};
+
+use super::Written;
+use crate::book::{Homes, Places, place};
+
+/// Where tools and providers live.
+pub(super) fn homes(document: &Written) -> Homes {
+    let tools = document.tools.values().map(|tool| tool.url.as_str());
+    let providers = document.providers.values();
+    let providers = providers.filter_map(|provider| provider.url.as_deref());
+    Homes {
+        tools: tools.filter_map(place_of).collect(),
+        providers: providers.filter_map(place_of).collect(),
+    }
+}
+
+/// Hosts that rules of these policies name in full and may open; a zone opens tools only.
+pub(super) fn named(policies: &BTreeMap<PolicyName, Policy>, held: &[PolicyName]) -> Places {
+    let rules = held.iter().filter_map(|name| policies.get(name));
+    let opening = rules
+        .flat_map(|policy| &policy.rules)
+        .filter(|rule| rule.permission != Permission::Deny);
+    opening.filter_map(resource).filter_map(place_of).collect()
+}
+
+fn resource(rule: &Rule) -> Option<&str> {
+    rule.resource.as_deref()
+}
+
+fn place_of(url: &str) -> Option<(Host, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let scheme: Scheme = scheme.parse().ok()?;
+    let authority = rest.split('/').next()?;
+    Authority::parse(scheme, authority)
+        .ok()
+        .map(|authority| place(&authority))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_host_in_full_and_a_port() {
+        let at = |url| place_of(url).map(|(host, port)| format!("{host}:{port}"));
+        assert_eq!(at("https://A.b./v1/*").as_deref(), Some("a.b:443"));
+        assert_eq!(at("http://a.b").as_deref(), Some("a.b:80"));
+        assert_eq!(at("http://a.b:81/x").as_deref(), Some("a.b:81"));
+        assert_eq!(at("https://*.a.b/*"), None);
+        assert_eq!(at("a.b/*"), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! `postern policy`: one call's path through the rules, and a table of expected decisions. Never starts a daemon.
+
+use std::process::{Command, Output};
+
+use postern_testkit::{Setup, binaries};
+use serde_json::Value;
+
+const CONFIG: &str = r#"
+[tools.shop]
+url = "https://shop.example/base"
+
+[[policies.desk.rules]]
+name = "orders"
+permission = "allow"
+resource = "https://shop.example/base/*"
+
+[[policies.desk.rules]]
+name = "large refunds"
+permission = "approval_required"
+resource = "https://shop.example/base/*"
+paths = ["/base/orders/*/refund"]
+operations = ["POST"]
+when = "body.amount > 10000"
+
+[[policies.desk.rules]]
+name = "never in production"
+permission = "deny"
+resource = "https://shop.example/base/*"
+headers = { "x-env" = "prod" }
+
+[agents.desk]
+kind = "builtin"
+tools = ["shop"]
+policies = ["desk"]
+"#;
+
+const CASES: &str = r#"
+config = "postern.toml"
+
+[[cases]]
+name = "reading"
+method = "GET"
+url = "https://shop.example/base/orders"
+expect = "allow"
+rule = "orders"
+
+[[cases]]
+name = "a large refund"
+method = "POST"
+url = "/tools/shop/orders/7/refund"
+body = '{"amount": 20000}'
+expect = "ask"
+
+[[cases]]
+name = "a refund without its amount"
+agent = "desk"
+method = "POST"
+url = "/tools/shop/orders/7/refund"
+body = '{}'
+expect = "deny"
+rule = "large refunds"
+
+[[cases]]
+name = "production"
+method = "GET"
+url = "https://shop.example/base/orders"
+headers = { X-Env = "prod" }
+expect = "deny"
+"#;
+
+fn setup() -> Setup {
+    let setup = Setup::new(CONFIG).file("cases.toml", CASES);
+    setup.file("refund.json", "{\"amount\": 20000}")
+}
+
+fn postern(setup: &Setup, args: &[&str]) -> Output {
+    let mut command = Command::new(binaries::postern());
+    command.arg("policy").args(args).current_dir(setup.folder());
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn explain_shows_the_path_and_the_verdict() {
+    let setup = setup();
+    let call = [
+        "explain",
+        "POST",
+        "/tools/shop/orders/7/refund",
+        "--config",
+        "postern.toml",
+        "--body",
+        "refund.json",
+    ];
+    let output = postern(&setup, &call);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for word in [
+        "`large refunds` of `desk`: holds",
+        "does not hold: `headers`",
+        "verdict  ask, by rule `large refunds`",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let output = postern(
+        &setup,
+        &[
+            &call[..],
+            &["--json", "--agent", "desk", "--header", "X-Env: prod"],
+        ]
+        .concat(),
+    );
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (told["verdict"].as_str(), told["rule"].as_str()),
+        (Some("deny"), Some("never in production"))
+    );
+    assert_eq!(
+        (told["tool"].as_str(), told["needs_body"].as_bool()),
+        (Some("shop"), Some(true))
+    );
+    let output = postern(
+        &setup,
+        &[
+            "explain",
+            "GET",
+            "https://shop.example/base/x",
+            "--config",
+            "postern.toml",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
+fn a_table_of_decisions_is_met_or_not() {
+    let setup = setup();
+    let output = postern(&setup, &["test", "cases.toml"]);
+    let text = said(&output);
+    assert!(
+        output.status.success() && text.contains("4 of 4 as expected"),
+        "{text}"
+    );
+    let wrong = CASES.replacen("\"allow\"", "\"deny\"", 1);
+    let setup = setup.file("wrong.toml", &wrong);
+    let output = postern(&setup, &["test", "--json", "wrong.toml"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        (told["ok"].as_bool(), told["missed"].as_u64()),
+        (Some(false), Some(1)),
+        "{told}"
+    );
+    assert_eq!(told["cases"][0]["found"]["verdict"], "allow");
+}
+
+#[test]
+fn what_cannot_be_asked_is_2_and_says_where() {
+    let setup = setup().file("broken.toml", CONFIG.replace("body.amount", "amount"));
+    for (args, word) in [
+        (
+            &[
+                "explain",
+                "GET",
+                "https://shop.example/",
+                "--config",
+                "broken.toml",
+            ][..],
+            "broken.toml:",
+        ),
+        (
+            &["explain", "GET", "shop.example", "--config", "postern.toml"],
+            "shop.example",
+        ),
+        (
+            &[
+                "explain",
+                "get",
+                "https://shop.example/",
+                "--config",
+                "postern.toml",
+            ],
+            "upper-case",
+        ),
+        (
+            &[
+                "explain",
+                "GET",
+                "https://shop.example/",
+                "--config",
+                "postern.toml",
+                "--agent",
+                "x",
+            ],
+            "desk",
+        ),
+        (&["explain", "GET", "https://shop.example/"], "--config"),
+        (&["test", "missing.toml"], "missing.toml"),
+        (&["test", "postern.toml"], "postern.toml:"),
+    ] {
+        let output = postern(&setup, args);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {complaint}");
+        assert!(complaint.contains(word), "{args:?}: {complaint}");
+    }
+    for question in ["explain", "test"] {
+        let help = said(&postern(&setup, &[question, "--help"]));
+        assert!(
+            help.contains(&format!("Example:\n  postern policy {question}")),
+            "{help}"
+        );
+    }
+}
