@@ -65,6 +65,11 @@ impl Book {
         })
     }
 
+    /// The generation that the value of a target's credential was first read for.
+    pub(crate) fn credential_generation(&self, target: &Target) -> Option<u64> {
+        self.secrets.since(target.credential.as_ref()?.secret())
+    }
+
     /// The credential of a target with its value.
     pub(crate) fn addition<'a>(
         &'a self,

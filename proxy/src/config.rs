@@ -144,7 +144,8 @@ impl Config {
     /// Every secret that cannot be had, with its place in the file.
     pub(crate) fn into_book(self, generation: u64) -> Result<Book, ConfigError> {
         let secrets = Secrets::load(&self.secrets, self.source.directory())
-            .map_err(|problems| self.source.errors(&problems))?;
+            .map_err(|problems| self.source.errors(&problems))?
+            .for_generation(generation, None);
         Ok(Book {
             generation,
             rulebook: self.rulebook,

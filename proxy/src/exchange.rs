@@ -79,6 +79,7 @@ async fn story(
     // Replay: a call that the journal already holds is answered here. There is no journal yet.
     // Approve: what a rule wants a human asked about was refused by `decide`. There are no approvals yet.
     // Reserve: budget, grant and intent in one transaction. There are no budgets yet.
+    record.begun()?;
 
     let journey = Journey {
         permit: &permit,
@@ -99,7 +100,7 @@ async fn story(
     let leg = gate.dialer.reach(&journey).await?;
     record.reached(leg.address(), leg.timings());
     let addition = book.addition(&call.target)?;
-    record.credential(journey.credential);
+    record.credential(journey.credential, book.credential_generation(&call.target));
     let told = if call.target.forward_identity {
         caller.told
     } else {

@@ -57,6 +57,7 @@ pub(crate) struct Record {
     ticket: Option<Ticket>,
     share: Option<OwnedSemaphorePermit>,
     held: Option<OwnedSemaphorePermit>,
+    begun: bool,
     closed: bool,
 }
 
@@ -81,6 +82,7 @@ impl Record {
             ticket: None,
             share: None,
             held: None,
+            begun: false,
             closed: false,
         }
     }
@@ -139,15 +141,26 @@ impl Record {
         self.line.rule = Some(rule.to_owned());
     }
 
+    /// The call is about to leave: one that may change something leaves its intent first, so that a gate that dies
+    /// half-way leaves a trace of it.
+    pub(crate) fn begun(&mut self) -> Result<(), Unrecorded> {
+        if self.line.is_effectful() && !self.begun {
+            self.audit.begun(&self.line)?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
     /// A connection to the destination stands.
     pub(crate) fn reached(&mut self, address: SocketAddr, timings: Timings) {
         self.line.address = Some(address);
         self.line.timings = timings;
     }
 
-    /// This credential goes along.
-    pub(crate) fn credential(&mut self, name: Option<&SecretName>) {
+    /// This credential goes along, with the value that was first read for this generation.
+    pub(crate) fn credential(&mut self, name: Option<&SecretName>, generation: Option<u64>) {
         self.line.credential = name.cloned();
+        self.line.credential_generation = generation;
     }
 
     /// The first byte of the upstream's answer is here.

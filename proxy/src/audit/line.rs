@@ -1,4 +1,5 @@
-//! What one line of the audit says about one call. Never a header's value, a query string or a body.
+//! What one line of the audit says about one call. Never a header's value, a query string or a body. `docs/audit.md` names
+//! every key for readers; the order here is the order there.
 
 use postern_contract::{
     AgentName, Code, ModelName, RequestId, RunId, SandboxId, SecretName, ToolName,
@@ -16,6 +17,8 @@ pub(crate) struct Line {
     pub(crate) time: String,
     /// The gate's own number for it.
     pub(crate) request: Option<RequestId>,
+    /// The trace that it belongs to, 32 hexadecimal digits, where the agent named one.
+    pub(crate) trace: Option<String>,
     /// Whose listener it came through.
     pub(crate) sandbox: Option<SandboxId>,
     /// Whose sandbox that is.
@@ -36,7 +39,7 @@ pub(crate) struct Line {
     pub(crate) rule: Option<String>,
     /// The refusal's code.
     pub(crate) reason: Option<Code>,
-    /// What audit mode would have refused; that mode comes with a later version.
+    /// Whether enforcement would have refused what audit mode let pass.
     pub(crate) would_deny: Option<bool>,
     /// Scheme, host and port.
     pub(crate) authority: Option<String>,
@@ -58,12 +61,65 @@ pub(crate) struct Line {
     pub(crate) dropped_credentials: u32,
     /// The name of the credential that was added.
     pub(crate) credential: Option<SecretName>,
+    /// The policy generation that its value was first read for.
+    pub(crate) credential_generation: Option<u64>,
     /// Which policy was in force.
     pub(crate) policy_generation: u64,
     /// How long things took.
     pub(crate) timings: Timings,
     /// Why the answer ended before its end, if it did.
     pub(crate) cut: Option<String>,
+}
+
+/// An intent: a call that may change something is about to leave. The call's own line follows under the same request; if
+/// none does, the gate died in between and nobody knows what came of it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename = "begun")]
+pub(crate) struct Begun<'a> {
+    time: &'a str,
+    request: Option<&'a RequestId>,
+    trace: Option<&'a str>,
+    sandbox: Option<&'a SandboxId>,
+    agent: Option<&'a AgentName>,
+    run: Option<&'a RunId>,
+    user: Option<&'a str>,
+    tool: Option<&'a ToolName>,
+    model: Option<&'a ModelName>,
+    rule: Option<&'a str>,
+    authority: Option<&'a str>,
+    method: Option<&'a str>,
+    path: Option<&'a str>,
+    policy_generation: u64,
+}
+
+impl Line {
+    /// Whether the call may change something at its destination, as far as its method tells.
+    pub(crate) fn is_effectful(&self) -> bool {
+        !matches!(
+            self.method.as_deref(),
+            Some("GET" | "HEAD" | "OPTIONS") | None
+        )
+    }
+
+    /// The intent of this call.
+    pub(crate) fn begun(&self) -> Begun<'_> {
+        Begun {
+            time: &self.time,
+            request: self.request.as_ref(),
+            trace: self.trace.as_deref(),
+            sandbox: self.sandbox.as_ref(),
+            agent: self.agent.as_ref(),
+            run: self.run.as_ref(),
+            user: self.user.as_deref(),
+            tool: self.tool.as_ref(),
+            model: self.model.as_ref(),
+            rule: self.rule.as_deref(),
+            authority: self.authority.as_deref(),
+            method: self.method.as_deref(),
+            path: self.path.as_deref(),
+            policy_generation: self.policy_generation,
+        }
+    }
 }
 
 /// Spans in microseconds; absent where the step did not happen.
@@ -115,4 +171,57 @@ pub(crate) fn cut(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/audit.md");
+
+    /// The keys of a section's table, in order.
+    fn documented(section: &str) -> Vec<&'static str> {
+        let (_, rest) = DOCUMENT.split_once(section).unwrap();
+        let rows = rest.lines().skip_while(|line| !line.starts_with("| `"));
+        let rows = rows.take_while(|line| line.starts_with("| `"));
+        rows.map(|row| row.split('`').nth(1).unwrap()).collect()
+    }
+
+    /// The keys of a line as it is written.
+    fn written(line: &impl Serialize) -> Vec<String> {
+        let text = serde_json::to_string(line).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort_by_key(|key| text.find(&format!("\"{key}\":")));
+        keys
+    }
+
+    #[test]
+    fn the_document_names_every_key_in_its_order() {
+        let line = Line::default();
+        let link = ["seq", "before"];
+        let whole = |keys: Vec<String>| -> Vec<String> {
+            link.map(str::to_owned).into_iter().chain(keys).collect()
+        };
+        assert_eq!(documented("## A call"), whole(written(&line)));
+        assert_eq!(documented("## An intent"), whole(written(&line.begun())));
+    }
+
+    #[test]
+    fn what_cannot_change_anything_leaves_no_intent() {
+        for (method, effectful) in [
+            ("GET", false),
+            ("HEAD", false),
+            ("OPTIONS", false),
+            ("POST", true),
+            ("CONNECT", true),
+            ("get", true),
+        ] {
+            let line = Line {
+                method: Some(method.to_owned()),
+                ..Line::default()
+            };
+            assert_eq!(line.is_effectful(), effectful, "{method}");
+        }
+    }
 }

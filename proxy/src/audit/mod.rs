@@ -121,6 +121,11 @@ impl Audit {
         Ok(())
     }
 
+    /// Writes a call's intent; it is with the kernel when this returns.
+    pub(crate) fn begun(&self, line: &Line) -> Result<(), Unrecorded> {
+        self.lock().append(&line.begun())
+    }
+
     /// Writes a call's line; it is with the kernel when this returns.
     pub(crate) fn append(&self, line: &Line) -> Result<(), Unrecorded> {
         self.lock().append(line)

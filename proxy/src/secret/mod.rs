@@ -64,7 +64,10 @@ impl Source {
 
 /// Every secret of the config, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Secrets(BTreeMap<SecretName, Arc<Secret>>);
+pub(crate) struct Secrets {
+    values: BTreeMap<SecretName, Arc<Secret>>,
+    since: BTreeMap<SecretName, u64>,
+}
 
 impl Secrets {
     /// Loads them all, or says everything that is wrong.
@@ -85,7 +88,11 @@ impl Secrets {
             }
         }
         if problems.is_empty() {
-            Ok(Self(loaded))
+            let since = BTreeMap::new();
+            Ok(Self {
+                values: loaded,
+                since,
+            })
         } else {
             Err(problems)
         }
@@ -93,7 +100,26 @@ impl Secrets {
 
     /// A loaded secret.
     pub(crate) fn get(&self, name: &SecretName) -> Option<&Arc<Secret>> {
-        self.0.get(name)
+        self.values.get(name)
+    }
+
+    /// The same secrets as those of a policy generation. One whose value is what it was `before` keeps the generation that
+    /// it had there, so that the number moves when the value does.
+    #[must_use]
+    pub(crate) fn for_generation(mut self, generation: u64, before: Option<&Self>) -> Self {
+        let since = self.values.iter().map(|(name, value)| {
+            let unchanged =
+                before.filter(|before| before.get(name).is_some_and(|old| old.is(value.expose())));
+            let since = unchanged.and_then(|before| before.since(name));
+            (name.clone(), since.unwrap_or(generation))
+        });
+        self.since = since.collect();
+        self
+    }
+
+    /// The policy generation that a secret's value was first read for.
+    pub(crate) fn since(&self, name: &SecretName) -> Option<u64> {
+        self.since.get(name).copied()
     }
 }
 
@@ -195,5 +221,18 @@ mod tests {
     fn two_kinds_at_once_are_no_source() {
         let text = r#"{"a":{"env":"A","file":"b"}}"#;
         assert!(serde_json::from_str::<BTreeMap<SecretName, Source>>(text).is_err());
+    }
+
+    #[test]
+    fn a_generation_moves_when_the_value_does() {
+        let written = written(0o600, "one");
+        let load = || Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), written.path());
+        let name: SecretName = "stripe".parse().unwrap();
+        let first = load().unwrap().for_generation(1, None);
+        let same = load().unwrap().for_generation(2, Some(&first));
+        assert_eq!((first.since(&name), same.since(&name)), (Some(1), Some(1)));
+        fs::write(written.path().join("key"), "two").unwrap();
+        let moved = load().unwrap().for_generation(3, Some(&same));
+        assert_eq!(moved.since(&name), Some(3));
     }
 }

@@ -177,3 +177,60 @@ async fn the_chain_holds_over_a_restart_and_the_store_has_every_decision() {
     assert_eq!(rules, ["nothing is deleted", "read all"]);
     assert_eq!(decisions[1].credential.as_deref(), Some("crm"));
 }
+
+/// The lines of a kind in a gate's directory.
+fn lines_of(directory: &std::path::Path, kind: &str) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(directory.join("audit.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .filter(|line: &serde_json::Value| line["kind"] == kind)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_gate_killed_in_the_middle_leaves_the_call_as_begun_and_not_ended() {
+    let (go, seen) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let told = Arc::clone(&seen);
+    let upstream = Upstream::start(move |_| {
+        told.notify_one();
+        Answer {
+            now: Vec::new(),
+            then: Some((Arc::clone(&go), Vec::new())),
+        }
+    })
+    .await;
+    let house = House::program(&config(upstream.address), &[]).await;
+    let sandbox = house.busy_sandbox().await;
+    let mut stream = TcpStream::connect(sandbox.address).await.unwrap();
+    stream
+        .write_all(b"POST /tools/crm/charges HTTP/1.1\r\nhost: gate\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
+    // The effect may have happened: the upstream has the request, and its answer never comes.
+    soon(seen.notified()).await;
+    let directory = house.kill();
+    let begun = lines_of(directory.path(), "begun");
+    assert_eq!(
+        (begun.len(), &begun[0]["method"], &begun[0]["path"]),
+        (1, &"POST".into(), &"/api/charges".into())
+    );
+    assert_eq!(begun[0]["tool"], "crm");
+    assert!(lines_of(directory.path(), "call").is_empty());
+}
+
+#[tokio::test]
+async fn an_intent_stands_before_its_call_and_reading_leaves_none() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&config(upstream.address)).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/", &[]).await.status, 200);
+    assert_eq!(sandbox.post("/tools/crm/", "{}").await.status, 200);
+    assert_eq!(sandbox.ask("DELETE /tools/crm/", &[]).await.status, 403);
+    let calls = house.audit();
+    let begun = lines_of(house.directory.path(), "begun");
+    assert_eq!((calls.len(), begun.len()), (3, 1));
+    assert_eq!(begun[0]["request"], calls[1]["request"]);
+    assert!(begun[0]["seq"].as_u64() < calls[1]["seq"].as_u64());
+    assert_eq!(calls[1]["credential"], "crm");
+    assert_eq!(calls[1]["credential_generation"], 1);
+}

@@ -245,6 +245,18 @@ impl House {
     }
 }
 
+impl House {
+    /// Kills the program as nothing else could, and gives what it left.
+    pub(crate) fn kill(self) -> TempDir {
+        let Self {
+            directory, gate, ..
+        } = self;
+        // Dropping kills, and waits.
+        drop(gate);
+        directory
+    }
+}
+
 impl Sandbox {
     /// Sends a request as it stands and reads until the gate closes.
     pub(crate) async fn send(&self, request: &str) -> Answer {
