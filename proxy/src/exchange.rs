@@ -40,7 +40,7 @@ pub(crate) type Asked = (Result<Form, Unclear>, Request<Incoming>);
 
 /// Answers one request; there is one audit line for it, whatever happens.
 pub(crate) async fn exchange(gate: &Arc<Gate>, arrival: &Arrival, asked: Asked) -> Response<Body> {
-    let mut record = Record::begin(&gate.audit, &gate.clock);
+    let mut record = Record::begin((&gate.audit, &gate.ledger), &gate.clock);
     match story(gate, arrival, asked, &mut record).await {
         Ok(Outcome::Answer(response)) => Sealed::response(response, record)
             .unwrap_or_else(|unrecorded| Refused::from(unrecorded).answer()),
@@ -64,7 +64,6 @@ async fn story(
     record.line.sni = arrival.sni().map(crate::audit::cut);
     record.share(room.share().ok_or_else(too_many)?);
     gate.audit.ready()?;
-    record.ticket(gate.ledger.ticket().await?);
 
     let call = door::call(&book, &caller, (form?, request), record).await?;
     let permit = match way(&book, &caller, &call)? {

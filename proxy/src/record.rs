@@ -21,7 +21,7 @@ use crate::{
     body::Body,
     call::Subject,
     identify::Caller,
-    ledger::Ticket,
+    ledger::Ledger,
     refuse::Refused,
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Record {
     started: Instant,
     audit: Audit,
     clock: Clock,
-    ticket: Option<Ticket>,
+    ledger: Ledger,
     share: Option<OwnedSemaphorePermit>,
     held: Option<OwnedSemaphorePermit>,
     begun: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// A call has come.
-    pub(crate) fn begin(audit: &Audit, clock: &Clock) -> Self {
+    pub(crate) fn begin((audit, ledger): (&Audit, &Ledger), clock: &Clock) -> Self {
         let (request, at_ms) = (RequestId::fresh(), clock.unix_ms());
         let line = Line {
             time: postern_daemon::clock::rfc3339(at_ms),
@@ -79,7 +79,7 @@ impl Record {
             started: clock.now(),
             audit: audit.clone(),
             clock: clock.clone(),
-            ticket: None,
+            ledger: ledger.clone(),
             share: None,
             held: None,
             begun: false,
@@ -118,11 +118,6 @@ impl Record {
             Some(held) => held.merge(more),
             None => self.held = Some(more),
         }
-    }
-
-    /// Holds the call's place in the ledger.
-    pub(crate) fn ticket(&mut self, ticket: Ticket) {
-        self.ticket = Some(ticket);
     }
 
     /// Where it goes, and how many credentials of the agent's own stayed behind.
@@ -224,8 +219,8 @@ impl Record {
         self.line.cut = cut.map(str::to_owned);
         self.share = None;
         let written = self.audit.append(&self.line);
-        if let Some(ticket) = self.ticket.take() {
-            ticket.keep(self.decision());
+        if let Some(refusal) = self.refusal() {
+            self.ledger.keep(refusal);
         }
         written
     }
@@ -234,9 +229,10 @@ impl Record {
         micros(self.clock.now().saturating_duration_since(self.started))
     }
 
-    /// The line as the store keeps it; nothing was decided where the gate only looked inside.
-    fn decision(&self) -> Option<postern_store::gate::Decision> {
+    /// The line as the store keeps it, if it is a refusal.
+    fn refusal(&self) -> Option<postern_store::gate::Decision> {
         let line = &self.line;
+        let ruling = ruling(line)?;
         let tool = line.tool.as_ref().map(ToString::to_string);
         Some(postern_store::gate::Decision {
             id: self.request.clone(),
@@ -245,7 +241,7 @@ impl Record {
             agent: line.agent.clone()?,
             run: line.run.clone(),
             tool: tool.or_else(|| line.model.as_ref().map(ToString::to_string)),
-            ruling: ruling(line)?,
+            ruling,
             rule: line.rule.clone(),
             code: line.reason,
             method: line.method.clone().unwrap_or_default(),
@@ -260,8 +256,7 @@ impl Record {
 fn ruling(line: &Line) -> Option<postern_store::gate::Ruling> {
     use postern_store::gate::Ruling;
     match (line.decision, line.reason) {
-        (Decision::Allowed, _) => Some(Ruling::Allowed),
-        (Decision::Intercepted, _) => None,
+        (Decision::Allowed | Decision::Intercepted, _) => None,
         (Decision::Refused, Some(Code::ApprovalRequired)) => Some(Ruling::ApprovalRequired),
         (Decision::Refused, _) => Some(Ruling::Denied),
     }

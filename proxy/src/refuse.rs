@@ -12,7 +12,6 @@ use crate::{
     headers::DECISION,
     inject::Misdirected,
     intercept::Uninvited,
-    ledger::NotKept,
     relay::Broken,
 };
 
@@ -138,12 +137,6 @@ impl From<Unrecorded> for Refused {
     fn from(_: Unrecorded) -> Self {
         // Where the log lies and why it fails is for the operator, who reads it in the gate's own log and status.
         unavailable("Calls cannot be recorded now, so none is made.".to_owned())
-    }
-}
-
-impl From<NotKept> for Refused {
-    fn from(_: NotKept) -> Self {
-        unavailable("Decisions cannot be kept now, so no call is made.".to_owned())
     }
 }
 

@@ -33,7 +33,7 @@ const DATABASE: &str = "gate.db";
 /// How long a runtime may take to leave after shutdown was asked for: it needs the gate to finish its runs.
 const DRAIN_MAX: Duration = Duration::from_secs(45);
 
-/// How long the last decisions may take to reach the database.
+/// How long the last refusals may take to reach the database.
 const LEDGER_DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Where a gate stands, and who may speak to it.
@@ -145,7 +145,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     end(sweeping).await;
     end(syncing).await;
     if timeout(LEDGER_DRAIN_MAX, writing).await.is_err() {
-        tracing::warn!("the last decisions did not reach the database");
+        tracing::warn!("the last refusals did not reach the database");
     }
     audit.sync().await;
     drop(std::fs::remove_file(place.link));

@@ -81,6 +81,23 @@ impl Gate {
         Ok(())
     }
 
+    /// Forgets all but the newest so many.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn forget_decisions(&self, kept: u32) -> Result<(), GateError> {
+        let mut transaction = self.database.write().await?;
+        sqlx::query(
+            "DELETE FROM decisions WHERE number <= (SELECT MAX(number) FROM decisions) - ?1",
+        )
+        .bind(i64::from(kept))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
     /// Decisions that fit, newest first, at most `limit` (and [`crate::ROWS_MAX`]).
     ///
     /// # Errors
