@@ -38,9 +38,6 @@ use crate::{
 /// The most connections of one listener at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 512;
 
-/// How long a client may take for a request's head, and how long a kept connection may wait for its next one.
-const HEAD_MAX: Duration = Duration::from_secs(60);
-
 /// The largest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -183,14 +180,15 @@ where
     P: Send + 'static,
 {
     let scope = arrival.scope.clone();
-    let builder = connection_builder(&scope);
+    let head_max = gate.book().patience.head;
+    let builder = connection_builder(&scope, head_max);
     // Boxed: a story is long, and what runs in a connection should not be moved about with it.
     let service = service_fn(move |request| -> Answering {
         let (gate, arrival) = (Arc::clone(&gate), arrival.clone());
         Box::pin(async move { Ok(answer(&gate, &arrival, request).await) })
     });
     let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(Prompt::new(stream, HEAD_MAX)), service);
+        .serve_connection_with_upgrades(TokioIo::new(Prompt::new(stream, head_max)), service);
     let connection = connection.into_owned();
     scope.spawn(async move {
         if let Err(error) = connection.await {
@@ -200,18 +198,18 @@ where
     });
 }
 
-fn connection_builder(scope: &Scope) -> auto::Builder<Scope> {
+fn connection_builder(scope: &Scope, head_max: Duration) -> auto::Builder<Scope> {
     let mut builder = auto::Builder::new(scope.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
+        .header_read_timeout(head_max)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD_MAX)
+        .keep_alive_interval(head_max)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX as u32);
     builder

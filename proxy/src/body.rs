@@ -3,11 +3,12 @@
 use std::{
     future::Future as _,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use tokio::time::Sleep;
@@ -20,7 +21,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Any body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The longest silence in the middle of a body. Model providers think for minutes between two events.
+/// The longest silence in the middle of an upstream's body. Model providers think for minutes between two events.
 pub(crate) const BODY_IDLE_MAX: Duration = Duration::from_secs(300);
 
 /// A body that is known whole.
@@ -33,6 +34,40 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 /// No body.
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of which some was read already: that first, then the rest, then these trailers.
+pub(crate) fn resumed(first: Bytes, rest: Body, trailers: Option<HeaderMap>) -> Body {
+    Resumed {
+        first: Some(first),
+        rest,
+        trailers,
+    }
+    .boxed_unsync()
+}
+
+struct Resumed {
+    first: Option<Bytes>,
+    rest: Body,
+    trailers: Option<HeaderMap>,
+}
+
+impl http_body::Body for Resumed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        match ready!(Pin::new(&mut self.rest).poll_frame(context)) {
+            None => Poll::Ready(self.trailers.take().map(|last| Ok(Frame::trailers(last)))),
+            next => Poll::Ready(next),
+        }
+    }
 }
 
 /// Nothing came for too long.
@@ -55,12 +90,12 @@ where
     B::Error: Into<BoxError>,
 {
     /// Paces a body and counts its bytes.
-    pub(crate) fn body(inner: B, count: Count) -> Body {
+    pub(crate) fn body(inner: B, count: Count, silence_max: Duration) -> Body {
         Self {
             inner,
             count,
             silence: None,
-            silence_max: BODY_IDLE_MAX,
+            silence_max,
         }
         .boxed_unsync()
     }
@@ -115,7 +150,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use http_body_util::StreamBody;
 
     use super::*;
@@ -143,7 +177,8 @@ mod tests {
         ];
         let stream = StreamBody::new(futures_util::stream::iter(frames));
         let count = Count::default();
-        let collected = Paced::body(stream, count.clone()).collect().await.unwrap();
+        let paced = Paced::body(stream, count.clone(), BODY_IDLE_MAX);
+        let collected = paced.collect().await.unwrap();
         assert!(collected.trailers().is_none());
         assert_eq!((collected.to_bytes(), count.get()), (Bytes::from("abc"), 3));
     }

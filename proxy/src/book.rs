@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
@@ -31,6 +32,19 @@ pub(crate) struct Book {
     pub(crate) agents: BTreeMap<AgentName, Grants>,
     /// The values behind the credentials' names.
     pub(crate) secrets: Secrets,
+    /// How long agents are waited for.
+    pub(crate) patience: Patience,
+}
+
+/// How long the gate waits for the agent's side of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For a request's head, and for the next request.
+    pub(crate) head: Duration,
+    /// For a body that is read whole.
+    pub(crate) body: Duration,
+    /// For the next bytes of a body.
+    pub(crate) silence: Duration,
 }
 
 /// Hosts and ports, whatever is spoken there.

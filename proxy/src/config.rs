@@ -13,7 +13,7 @@ use postern_policy::{CanonicalUrl, Rulebook};
 use serde::Deserialize;
 
 use crate::{
-    book::{Book, Grants, Homes, Model, Target},
+    book::{Book, Grants, Homes, Model, Patience, Target},
     inject::Credential,
     secret::{self, Secrets},
 };
@@ -58,6 +58,7 @@ pub struct Config {
     homes: Homes,
     agents: BTreeMap<postern_contract::AgentName, Grants>,
     secrets: BTreeMap<SecretName, secret::Source>,
+    patience: Patience,
     source: Source,
 }
 
@@ -126,6 +127,11 @@ impl Config {
         });
         let tools = tools.collect();
         let own = vec![document.listen.api, document.listen.operator];
+        let patience = Patience {
+            head: document.patience.head.0,
+            body: document.patience.body.0,
+            silence: document.patience.silence.0,
+        };
         Ok(Self {
             own,
             rulebook,
@@ -134,6 +140,7 @@ impl Config {
             homes,
             agents,
             secrets: document.secrets,
+            patience,
             source,
         })
     }
@@ -154,6 +161,7 @@ impl Config {
             homes: self.homes,
             agents: self.agents,
             secrets,
+            patience: self.patience,
         })
     }
 }

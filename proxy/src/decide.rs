@@ -1,10 +1,17 @@
-//! From a call to the proof that it may go out. The only maker of a [`Permit`]; never changes the call and never knows a
-//! credential.
+//! From a call to the proof that it may go out. The only maker of a [`Permit`]; never changes what is decided on and never
+//! knows a credential.
 
 use postern_contract::{Code, Refusal};
 use postern_policy::{Allowed, CanonicalUrl, Facts, Method, Route, Verdict};
 
-use crate::{book::Book, call::Call, identify::Caller, refuse::Refused};
+use crate::{
+    book::Book,
+    call::Call,
+    identify::Caller,
+    record::Record,
+    refuse::Refused,
+    shown::{self, Shown},
+};
 
 /// Proof that one call may go out. It comes from an [`Allowed`], which only the rulebook makes, or, for a model call,
 /// from the agent's own list of models; nothing else makes one.
@@ -79,8 +86,13 @@ pub(crate) enum Way {
 
 /// Judges one call; of a CONNECT, whether it may be opaque. It may where a rule allows it as a whole and neither tool nor
 /// provider lives there. Where requests inside may be allowed, it is looked into; elsewhere it is refused.
-pub(crate) fn way(book: &Book, caller: &Caller, call: &Call) -> Result<Way, Refused> {
-    let judged = decide(book, caller, call);
+pub(crate) async fn way(
+    book: &Book,
+    caller: &Caller,
+    call: &mut Call,
+    record: &mut Record,
+) -> Result<Way, Refused> {
+    let judged = judge(book, caller, call, record).await;
     if !call.method.is_connect() {
         return judged.map(Way::Out);
     }
@@ -92,18 +104,25 @@ pub(crate) fn way(book: &Book, caller: &Caller, call: &Call) -> Result<Way, Refu
     }
 }
 
-/// Judges one call. A rule that denies or wants a human asked holds for model calls too, and an agent without a policy
-/// asks nothing; that no rule mentions the provider does not matter, since the list of models is the permission there.
-pub(crate) fn decide(book: &Book, caller: &Caller, call: &Call) -> Result<Permit, Refused> {
+/// Judges one call, once what it must show was looked at.
+async fn judge(
+    book: &Book,
+    caller: &Caller,
+    call: &mut Call,
+    record: &mut Record,
+) -> Result<Permit, Refused> {
     check_run(caller, call)?;
-    let tool = book.rulebook.route(&call.url).map(Route::tool);
-    let facts = Facts {
-        agent: &caller.agent,
-        method: &call.method,
-        url: &call.url,
-        tool,
-    };
-    let verdict = book.rulebook.decide(&facts);
+    let shown = shown::look(book, caller, call, record).await?;
+    decide(book, caller, call, &shown)
+}
+
+/// A rule that denies or wants a human asked holds for model calls too, and an agent without a policy
+/// asks nothing; that no rule mentions the provider does not matter, since the list of models is the permission there.
+fn decide(book: &Book, caller: &Caller, call: &Call, shown: &Shown) -> Result<Permit, Refused> {
+    let evidence = shown.evidence(caller, call);
+    let verdict = book
+        .rulebook
+        .decide_with(&facts(book, caller, call), &evidence);
     let Some(model) = call.subject.model() else {
         return match verdict {
             Verdict::Allowed(allowed) => Ok(allowed.into()),
@@ -124,6 +143,16 @@ pub(crate) fn decide(book: &Book, caller: &Caller, call: &Call) -> Result<Permit
                 }),
             })
         }
+    }
+}
+
+/// What a decision is taken on, besides what the call shows.
+pub(crate) fn facts<'a>(book: &'a Book, caller: &'a Caller, call: &'a Call) -> Facts<'a> {
+    Facts {
+        agent: &caller.agent,
+        method: &call.method,
+        url: &call.url,
+        tool: book.rulebook.route(&call.url).map(Route::tool),
     }
 }
 

@@ -65,8 +65,8 @@ async fn story(
     record.share(room.share().ok_or_else(too_many)?);
     gate.audit.ready()?;
 
-    let call = door::call(&book, &caller, (form?, request), record).await?;
-    let permit = match way(&book, &caller, &call)? {
+    let mut call = door::call(&book, &caller, (form?, request), record).await?;
+    let permit = match way(&book, &caller, &mut call, record).await? {
         Way::Out(permit) => permit,
         Way::In => {
             let inside = Interception::new(call, &caller, room)?;
@@ -100,17 +100,7 @@ async fn story(
     record.reached(leg.address(), leg.timings());
     let addition = book.addition(&call.target)?;
     record.credential(journey.credential, book.credential_generation(&call.target));
-    let told = if call.target.forward_identity {
-        caller.told
-    } else {
-        Vec::new()
-    };
-    let ready = inject::apply(
-        &permit,
-        &leg,
-        addition,
-        Outbound::new(call.headers, told, body),
-    )?;
+    let ready = inject::apply(&permit, &leg, addition, Outbound::new(call.headers, body))?;
     Ok(Outcome::Answer(relay(leg, ready, record).await?))
 }
 

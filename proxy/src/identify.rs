@@ -50,12 +50,24 @@ pub(crate) struct Caller {
     pub(crate) run: Result<RunId, Doubt>,
     /// The end user of that run, if the runtime named one.
     pub(crate) user: Option<String>,
+    /// Who speaks here.
+    pub(crate) origin: Origin,
     /// What the request said about its run, true or not.
     pub(crate) hint: Option<String>,
     /// What a tool that asks for identity may be told.
     pub(crate) told: Vec<(HeaderName, HeaderValue)>,
     /// The sandbox's share of the gate's memory, in KiB.
     pub(crate) held: Arc<Semaphore>,
+}
+
+impl Caller {
+    /// The end user as far as rules may rely on it: inside a sandbox the run is a hint, and so is whom it is for.
+    pub(crate) fn believed_user(&self) -> Option<&str> {
+        match self.origin {
+            Origin::Runtime => self.user.as_deref(),
+            Origin::Sandbox => None,
+        }
+    }
 }
 
 /// Why no run is believed.
@@ -138,6 +150,7 @@ impl Room {
             agent: self.agent.clone(),
             run,
             user,
+            origin: self.origin,
             hint,
             told,
             held: Arc::clone(&self.held),

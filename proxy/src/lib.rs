@@ -36,6 +36,7 @@ mod refuse;
 mod relay;
 mod scope;
 mod secret;
+mod shown;
 mod start;
 mod tunnel;
 

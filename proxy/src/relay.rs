@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use tokio::time::timeout;
 
 use crate::{
-    body::{Body, Paced},
+    body::{BODY_IDLE_MAX, Body, Paced},
     dial::VerifiedLeg,
     headers,
     inject::Ready,
@@ -44,7 +44,7 @@ pub(crate) async fn relay(
     home.welcome(sender);
     headers::clean_response(&mut parts.headers);
     // The sealed body counts what the agent gets.
-    let mut response = Response::new(Paced::body(body, Count::default()));
+    let mut response = Response::new(Paced::body(body, Count::default(), BODY_IDLE_MAX));
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     Ok(response)

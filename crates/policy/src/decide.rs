@@ -93,6 +93,40 @@ pub(crate) fn needs_body(book: &Rulebook, facts: &Facts<'_>) -> bool {
         .any(|rule| rule.needs_body(&call))
 }
 
+/// Whether the body could make the difference: without it the call is not refused for certain, and some rule about it
+/// cannot be judged.
+pub(crate) fn hangs_on_body(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>) -> bool {
+    if !needs_body(book, facts) {
+        return false;
+    }
+    let tool = book.route(facts.url).map(|route| route.tool);
+    let call = Call::new(facts, evidence, tool);
+    let Some(agent) = book.agents.get(facts.agent) else {
+        return false;
+    };
+    if guard(agent, &call).is_err() {
+        return false;
+    }
+    let policies = agent
+        .policies
+        .iter()
+        .filter_map(|at| book.policies.get(*at));
+    let (mut hangs, mut opens) = (false, false);
+    for rule in policies.flat_map(|policy| policy.candidates(&call)) {
+        let is_about_it = rule.needs_body(&call);
+        hangs |= is_about_it;
+        match listen(rule, &call) {
+            Saying::Deny(_) => return false,
+            Saying::Doubt(..) if !is_about_it => return false,
+            Saying::Ask(_) | Saying::Allow(_) => opens = true,
+            Saying::Doubt(..) | Saying::Nothing(_) => {
+                opens |= is_about_it && rule.permission != Permission::Deny;
+            }
+        }
+    }
+    hangs && opens
+}
+
 /// The strictest word of all rules that the agent's policies have for a call.
 fn weigh<'r>(book: &'r Rulebook, agent: &Agent, call: &Call<'_>) -> Saying<'r> {
     let mut strictest = Saying::Nothing(None);

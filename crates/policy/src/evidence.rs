@@ -1,6 +1,8 @@
 //! What a request shows besides method and URL: header fields, body, run and user. Never trusts what it was not shown:
 //! a rule that needs it cannot be judged then.
 
+use std::borrow::Cow;
+
 /// The longest body that a rule looks into, in bytes. A longer one cannot be judged.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -17,7 +19,7 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Evidence<'a> {
-    pub(crate) headers: Option<Vec<(String, &'a [u8])>>,
+    pub(crate) headers: Option<Vec<(Cow<'a, str>, &'a [u8])>>,
     pub(crate) body: BodyShown<'a>,
     pub(crate) run: Option<&'a str>,
     pub(crate) user: Option<&'a str>,
@@ -46,16 +48,9 @@ impl<'a> Evidence<'a> {
 
     /// The header fields as they will be sent, each as often as it stands there.
     #[must_use]
-    pub fn with_headers<'n>(
-        mut self,
-        fields: impl IntoIterator<Item = (&'n str, &'a [u8])>,
-    ) -> Self {
+    pub fn with_headers(mut self, fields: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let fields = fields.into_iter();
-        self.headers = Some(
-            fields
-                .map(|(name, value)| (name.to_ascii_lowercase(), value))
-                .collect(),
-        );
+        self.headers = Some(fields.map(|(name, value)| (lower(name), value)).collect());
         self
     }
 
@@ -109,6 +104,15 @@ pub(crate) enum Unclear {
     Twice,
     /// It could be read in two ways.
     Spelling,
+}
+
+/// Names come in lower case from HTTP; only people write them otherwise.
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 fn same_field(one: &str, other: &str) -> bool {

@@ -2,6 +2,7 @@
 //! names, and never answers where it cannot: an error is no answer.
 
 use std::{
+    borrow::Cow,
     cell::OnceCell,
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -345,9 +346,9 @@ fn headers<'c>(call: &'c Call<'_>) -> Result<Vec<(&'c str, &'c str)>, Unclear> {
     if names.windows(2).any(|two| two[0] == two[1]) {
         return Err(Unclear::Twice);
     }
-    let field = |(name, value): &'c (String, &'c [u8])| {
+    let field = |(name, value): &'c (Cow<'_, str>, &'c [u8])| {
         let value = std::str::from_utf8(value).map_err(|_| Unclear::Spelling)?;
-        Ok((name.as_str(), value))
+        Ok((&**name, value))
     };
     fields.iter().map(field).collect()
 }

@@ -88,6 +88,13 @@ impl Rulebook {
         decide::needs_body(self, facts)
     }
 
+    /// Whether the decision hangs on the body, given everything else: some rule cannot be judged without it, and the
+    /// call is not refused whatever the body says. Where this says no, nobody needs to read it.
+    #[must_use]
+    pub fn hangs_on_body(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> bool {
+        decide::hangs_on_body(self, facts, evidence)
+    }
+
     /// Judges one call and tells how it came to that, for people.
     #[must_use]
     pub fn trace(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Trace {

@@ -101,7 +101,7 @@ fn plain_call(
     };
     let dropped = headers::clean_request(&mut headers, managed) + in_query;
     record.destination(&subject, &url, dropped);
-    let freight = Freight::Request(Paced::body(body, record.up.clone()));
+    let freight = Freight::Request(Paced::body(body, record.up.clone(), book.patience.silence));
     Ok(Call {
         method,
         url,

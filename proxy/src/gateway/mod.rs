@@ -105,7 +105,7 @@ fn post() -> Result<Method, crate::door::Unclear> {
 
 /// The whole body; every KiB of it is taken out of the sandbox's share before it is kept.
 async fn read(body: Incoming, caller: &Caller, record: &mut Record) -> Result<Vec<u8>, Refused> {
-    let mut body = Paced::body(body, record.up.clone());
+    let mut body = Paced::body(body, record.up.clone(), QUESTION_MAX);
     let mut question = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| bad("the body broke off", "Send the question again."))?;

@@ -44,7 +44,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
         headers.append(AUTHORIZATION, HeaderValue::from_static("Basic mine"));
-        let mut outbound = Outbound::new(headers, Vec::new(), crate::body::empty());
+        let mut outbound = Outbound::new(headers, crate::body::empty());
         bearer
             .add(&Secret::new(b"sk_1".to_vec()), &mut outbound)
             .unwrap();

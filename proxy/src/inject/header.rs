@@ -46,7 +46,7 @@ mod tests {
     fn the_prefix_stands_before_the_value() {
         let text = r#"{"name":"X-Api-Key","secret":"a","prefix":"Token "}"#;
         let header: Header = serde_json::from_str(text).unwrap();
-        let mut outbound = Outbound::new(HeaderMap::new(), Vec::new(), crate::body::empty());
+        let mut outbound = Outbound::new(HeaderMap::new(), crate::body::empty());
         header
             .add(&Secret::new(b"k1".to_vec()), &mut outbound)
             .unwrap();

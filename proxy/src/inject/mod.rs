@@ -30,7 +30,7 @@ mod field;
 mod header;
 mod query;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use postern_contract::{Secret, SecretName};
 use postern_policy::CanonicalUrl;
 use serde::Deserialize;
@@ -111,15 +111,8 @@ pub struct Outbound {
 pub struct Ready(Request<Body>);
 
 impl Outbound {
-    /// What the agent sent, cleaned, and what a tool that asks for identity is told besides.
-    pub(crate) fn new(
-        mut headers: HeaderMap,
-        told: Vec<(HeaderName, HeaderValue)>,
-        body: Body,
-    ) -> Self {
-        for (name, value) in told {
-            headers.append(name, value);
-        }
+    /// What the agent sent, cleaned; exactly what was decided on.
+    pub(crate) fn new(headers: HeaderMap, body: Body) -> Self {
         Self {
             headers,
             body,

@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn the_value_is_encoded_whole() {
         let query: Query = serde_json::from_str(r#"{"name":"api key","secret":"a"}"#).unwrap();
-        let mut outbound = Outbound::new(http::HeaderMap::new(), Vec::new(), crate::body::empty());
+        let mut outbound = Outbound::new(http::HeaderMap::new(), crate::body::empty());
         query
             .add(&Secret::new(b"k&x=1#/?".to_vec()), &mut outbound)
             .unwrap();

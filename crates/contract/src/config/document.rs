@@ -1,11 +1,11 @@
 //! The whole file and the references inside it. Never decides what a value means to a daemon.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Model, Policy, Provider, Tool};
-use crate::{AgentName, ModelName, PolicyName, ProviderName, SecretName, ToolName};
+use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
 pub type Ignored = serde::de::IgnoredAny;
@@ -20,6 +20,9 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// Where the daemons listen.
     #[serde(default)]
     pub listen: Listen,
+    /// How long the gate waits for agents.
+    #[serde(default)]
+    pub patience: Patience,
     /// Which agent the root routes serve; required as soon as there are two.
     pub default_agent: Option<AgentName>,
     /// Where local sources of agents may lie, beside the config's own directory.
@@ -72,6 +75,29 @@ fn default_api() -> SocketAddr {
 
 fn default_operator() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8092))
+}
+
+/// `[patience]`: how long the gate waits for the agent's side of a connection.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Patience {
+    /// For the head of a request, and for the next request on a kept connection; default 60 s.
+    pub head: Period,
+    /// For a body that must be read whole before a decision; default 60 s.
+    pub body: Period,
+    /// For the next bytes of a body that is passed on; default 5 min.
+    pub silence: Period,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = |seconds| Period(Duration::from_secs(seconds));
+        Self {
+            head: seconds(60),
+            body: seconds(60),
+            silence: seconds(300),
+        }
+    }
 }
 
 /// What an agent may use, by name; both daemons read it.

@@ -5,6 +5,6 @@ mod document;
 mod policy;
 mod tool;
 
-pub use document::{AgentGrants, Document, Ignored, Listen, Problem};
+pub use document::{AgentGrants, Document, Ignored, Listen, Patience, Problem};
 pub use policy::{GraphQl, Mcp, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tool};

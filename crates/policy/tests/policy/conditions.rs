@@ -306,6 +306,50 @@ fn a_body_is_read_only_where_a_rule_needs_it() {
 }
 
 #[test]
+fn a_body_makes_no_difference_to_what_is_refused_anyway() {
+    let rule = |name: &str, keys: &str| {
+        format!(
+            "[[policies.p.rules]]\nname = \"{name}\"\nresource = \"https://a.example/*\"\n{keys}\n"
+        )
+    };
+    let small = rule(
+        "small",
+        "permission = \"allow\"\nwhen = \"body.amount < 10\"",
+    );
+    let large = rule(
+        "large",
+        "permission = \"deny\"\nwhen = \"body.amount > 10\"",
+    );
+    let open = rule("open", "permission = \"allow\"");
+    let shut = rule("shut", "permission = \"deny\"\noperations = [\"POST\"]");
+    let told = rule("told", "permission = \"deny\"\nheaders = { x-a = \"1\" }");
+    let agent: AgentName = "desk".parse().expect("a name");
+    for (rules, hangs) in [
+        (vec![&small], true),
+        (vec![&large, &open], true),
+        (vec![&large], false),
+        (vec![&open], false),
+        (vec![&small, &open, &shut], false),
+        (vec![&small, &told], false),
+    ] {
+        let rules: String = rules.into_iter().map(String::as_str).collect();
+        let config = format!("[agents.desk]\npolicies = [\"p\"]\n{rules}");
+        let book = compile(&config).expect("it compiles");
+        let (method, called): (Method, _) =
+            ("POST".parse().expect("a method"), url("https://a.example/"));
+        let facts = Facts {
+            agent: &agent,
+            method: &method,
+            url: &called,
+            tool: None,
+        };
+        let fields = [("x-a", &b"2"[..]), ("x-a", &b"1"[..])];
+        let evidence = Evidence::none().with_headers(fields);
+        assert_eq!(book.hangs_on_body(&facts, &evidence), hangs, "{rules}");
+    }
+}
+
+#[test]
 fn a_tunnel_hides_what_conditions_are_about() {
     for keys in [
         "paths = [\"/a\"]",
