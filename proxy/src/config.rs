@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::{
     book::{Book, Grants, Homes, Model, Patience, Target},
     inject::Credential,
+    reload::{Files, Seen},
     secret::{self, Secrets},
 };
 
@@ -60,6 +61,8 @@ pub struct Config {
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
     source: Source,
+    /// The file as it was before it was read.
+    seen: Files,
 }
 
 /// What `postern check` shows of a good config.
@@ -90,7 +93,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with file, line and column.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let seen = Files::look([path.to_owned()]);
         let Loaded { document, source } = postern_daemon::config::read::<Written>(path)?;
+        let config = Self::of(document, source)?;
+        Ok(Self { seen, ..config })
+    }
+
+    /// Works out once more what a text means that was read before.
+    pub(crate) fn of_source(source: Source) -> Result<Self, ConfigError> {
+        let Loaded { document, source } = source.parse::<Written>()?;
         Self::of(document, source)
     }
 
@@ -142,7 +153,32 @@ impl Config {
             secrets: document.secrets,
             patience,
             source,
+            seen: Files::default(),
         })
+    }
+
+    /// The text it was made from.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What is settled at the start: by its key in the file, in a form that can be compared.
+    pub(crate) fn settled(&self) -> Vec<(&'static str, String)> {
+        let keys = ["listen.api", "listen.operator"].into_iter();
+        keys.zip(self.own.iter().map(ToString::to_string)).collect()
+    }
+
+    /// The files that the secrets are in, as they are now.
+    pub(crate) fn look_at_secrets(&self) -> Files {
+        Files::look(secret::files(&self.secrets, self.source.directory()))
+    }
+
+    /// All files of this config: its own as it was before it was read, the secrets' as they are now.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            config: self.seen.clone(),
+            secrets: self.look_at_secrets(),
+        }
     }
 
     /// The book of this config, with its secrets loaded.
@@ -150,10 +186,23 @@ impl Config {
     /// # Errors
     /// Every secret that cannot be had, with its place in the file.
     pub(crate) fn into_book(self, generation: u64) -> Result<Book, ConfigError> {
-        let secrets = Secrets::load(&self.secrets, self.source.directory())
-            .map_err(|problems| self.source.errors(&problems))?
-            .for_generation(generation, None);
-        Ok(Book {
+        match self.into_book_without(generation, None) {
+            (book, None) => Ok(book),
+            (_, Some(missing)) => Err(missing),
+        }
+    }
+
+    /// The book of this config without the secrets that cannot be had, and which these are. A call that needs one of them
+    /// is refused. A secret that is what it was `before` keeps its generation.
+    pub(crate) fn into_book_without(
+        self,
+        generation: u64,
+        before: Option<&Secrets>,
+    ) -> (Book, Option<ConfigError>) {
+        let (secrets, problems) = Secrets::load(&self.secrets, self.source.directory());
+        let secrets = secrets.for_generation(generation, before);
+        let missing = (!problems.is_empty()).then(|| self.source.errors(&problems));
+        let book = Book {
             generation,
             rulebook: self.rulebook,
             tools: self.tools,
@@ -162,7 +211,8 @@ impl Config {
             agents: self.agents,
             secrets,
             patience: self.patience,
-        })
+        };
+        (book, missing)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::Response;
 use postern_contract::{SandboxId, link::GateStatus};
 use postern_daemon::Clock;
@@ -9,12 +10,14 @@ use postern_llm::Chat;
 
 use crate::{
     audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, intercept::Leaves,
-    ledger::Ledger,
+    ledger::Ledger, reload::Standing,
 };
 
 /// Everything that a call needs.
 pub(crate) struct Gate {
-    book: Arc<Book>,
+    book: ArcSwap<Book>,
+    /// How the files stand that the book is made from.
+    pub(crate) config: Standing,
     pub(crate) dialer: Dialer,
     pub(crate) leaves: Leaves,
     pub(crate) audit: Audit,
@@ -30,7 +33,8 @@ impl Gate {
         clock: Clock,
     ) -> Self {
         Self {
-            book: Arc::new(book),
+            book: ArcSwap::from_pointee(book),
+            config: Standing::default(),
             dialer,
             leaves,
             audit,
@@ -41,7 +45,14 @@ impl Gate {
 
     /// What is in force now. A call keeps what it began with.
     pub(crate) fn book(&self) -> Arc<Book> {
-        Arc::clone(&self.book)
+        self.book.load_full()
+    }
+
+    /// From here on every call is judged by this book, and no connection that was kept under an older one is used again.
+    pub(crate) fn put_in_force(&self, book: Book) {
+        let generation = book.generation;
+        self.book.store(Arc::new(book));
+        self.dialer.cut_over(generation);
     }
 
     /// The embedded model's answer.
@@ -58,13 +69,15 @@ impl Gate {
     /// How the gate is.
     pub(crate) fn status(&self, sandboxes: usize) -> GateStatus {
         GateStatus {
-            policy_generation: self.book.generation,
+            policy_generation: self.book.load().generation,
             troubles: self
                 .audit
                 .trouble()
                 .into_iter()
                 .chain(self.ledger.trouble())
                 .collect(),
+            config_troubles: self.config.troubles(),
+            config_failures: self.config.failures(),
             sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
         }
     }

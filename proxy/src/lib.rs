@@ -34,6 +34,7 @@ mod options;
 mod record;
 mod refuse;
 mod relay;
+mod reload;
 mod scope;
 mod secret;
 mod shown;

@@ -12,8 +12,8 @@ use std::{
 
 use postern_contract::Secret;
 use postern_daemon::{
-    Clock, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify, process,
-    shutdown::SUPERVISOR_GONE,
+    Clock, Hangup, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify,
+    process, shutdown::SUPERVISOR_GONE,
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -25,6 +25,7 @@ use crate::{
     intercept::{Ca, Leaves, NoCa},
     ledger::Ledger,
     link::{self, Credentials},
+    reload::{Good, Reloader},
 };
 
 /// The database in the state directory.
@@ -61,6 +62,9 @@ pub enum RunError {
     /// The authority that signs for intercepted hosts.
     #[error("{0}")]
     Authority(String),
+    /// SIGHUP.
+    #[error("signals: {0}")]
+    Signals(io::Error),
     /// The database.
     #[error(transparent)]
     Store(#[from] postern_store::OpenError),
@@ -95,7 +99,9 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     let clock = Clock::system();
+    let hangup = Hangup::watch().map_err(RunError::Signals)?;
     let own = config.own.clone();
+    let (good, seen) = (Good::of(&config), config.seen());
     let book = config.into_book(1)?;
     let audit = Audit::open(place.state, clock.clone())?;
     let ca = Ca::open(place.state, clock.unix_ms() / 1000)?;
@@ -109,7 +115,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
 
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
-    let syncing = tokio::spawn(audit.clone().keep_synced());
+    let mut tasks = vec![tokio::spawn(audit.clone().keep_synced())];
     let dialer = Dialer::new(own, clock.clone());
     let gate = Arc::new(Gate::new(
         book,
@@ -118,16 +124,36 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         clock,
     ));
     let sweeping = Arc::clone(&gate);
-    let sweeping = tokio::spawn(async move { sweeping.dialer.keep_swept().await });
+    tasks.push(tokio::spawn(async move {
+        sweeping.dialer.keep_swept().await;
+    }));
+    let reloader = Reloader::new(Arc::clone(&gate), good, seen, hangup);
+    tasks.push(tokio::spawn(reloader.keep_fresh()));
     let (connected, mut here) = watch::channel(false);
     let credentials = Credentials {
         uid: place.runtime_uid,
         token: place.token,
     };
-    let serving = tokio::spawn(link::serve(listener, gate, credentials, connected));
+    let serving = link::serve(listener, gate, credentials, connected);
+    tasks.push(tokio::spawn(serving));
 
     notify::ready();
     tracing::info!(link = %place.link.display(), "ready");
+    until_told(&shutdown, &mut here).await;
+    // The last one first: who serves goes before what is needed to serve.
+    while let Some(task) = tasks.pop() {
+        end(task).await;
+    }
+    if timeout(LEDGER_DRAIN_MAX, writing).await.is_err() {
+        tracing::warn!("the last refusals did not reach the database");
+    }
+    audit.sync().await;
+    drop(std::fs::remove_file(place.link));
+    Ok(())
+}
+
+/// Returns when the gate may go.
+async fn until_told(shutdown: &Shutdown, here: &mut watch::Receiver<bool>) {
     let reason = shutdown.requested().await;
     notify::stopping();
     // posternd is asked to stop too; its runs still need the gate until it is gone. Without a supervisor nobody waits.
@@ -140,16 +166,6 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         .await
         .is_err();
     tracing::info!(reason, waited_in_vain, "closing");
-
-    end(serving).await;
-    end(sweeping).await;
-    end(syncing).await;
-    if timeout(LEDGER_DRAIN_MAX, writing).await.is_err() {
-        tracing::warn!("the last refusals did not reach the database");
-    }
-    audit.sync().await;
-    drop(std::fs::remove_file(place.link));
-    Ok(())
 }
 
 /// Binds the link. Where posternd is another user, everybody who can reach the path may connect, and the kernel's word on

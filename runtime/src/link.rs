@@ -271,8 +271,7 @@ mod tests {
         let path = directory.path().join("link.sock");
         let status = GateStatus {
             policy_generation: 1,
-            troubles: vec![],
-            sandboxes: 0,
+            ..GateStatus::default()
         };
         let welcome = Welcome {
             ca_certificate: "ours".to_owned(),

@@ -9,7 +9,7 @@ use std::{
 use clap::Parser;
 use postern_contract::{AgentName, Secret, launch::Layer};
 use postern_daemon::{
-    Clock, Shutdown, lifeline, logs, notify, process, serve, shutdown::SUPERVISOR_GONE,
+    Clock, Hangup, Shutdown, lifeline, logs, notify, process, serve, shutdown::SUPERVISOR_GONE,
 };
 use postern_store::runs::Runs;
 
@@ -108,6 +108,15 @@ fn with_weaker(mut config: Config, layers: &[Layer]) -> Config {
 
 async fn live(arguments: &Arguments, config: Config, token: Option<Secret>) -> Result<(), Failure> {
     let shutdown = Shutdown::from_signals(arguments.lifeline).map_err(Failure::run)?;
+    let mut hangup = Hangup::watch().map_err(Failure::run)?;
+    tokio::spawn(async move {
+        loop {
+            hangup.heard().await;
+            tracing::info!(
+                "the gate reads the config anew; agents and listeners stay as they are until the next start"
+            );
+        }
+    });
     let started = tokio::select! {
         started = start(arguments, config, token) => started?,
         _ = shutdown.requested() => return Ok(()),

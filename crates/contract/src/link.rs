@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 use crate::{AgentName, RunId, SandboxId, Secret};
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 2;
+pub const LINK_VERSION: u32 = 3;
 
 /// What posternd shows the gate where uids cannot tell daemons and agents apart. Crosses the link and is printed nowhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,13 +164,18 @@ pub struct Welcome {
 }
 
 /// How the gate is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateStatus {
     /// Counts the policies put in force since the start.
     pub policy_generation: u64,
     /// What the gate cannot do now, in words; empty when all is well.
     pub troubles: Vec<String>,
+    /// Why the config as it stands in its files is not wholly in force, a line each with its place; the last good one is
+    /// in force instead. Empty when all of it is.
+    pub config_troubles: Vec<String>,
+    /// How often the config was read anew and not all of it could be put in force, since the start.
+    pub config_failures: u64,
     /// Sandboxes it accepts for.
     pub sandboxes: u32,
 }
@@ -210,6 +215,8 @@ mod tests {
         let status = GateStatus {
             policy_generation: 3,
             troubles: vec![],
+            config_troubles: vec!["postern.toml:3:1: no".to_owned()],
+            config_failures: 1,
             sandboxes: 2,
         };
         let message = FromGate {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod environment;
 pub mod files;
+pub mod hangup;
 pub mod lifeline;
 pub mod logs;
 pub mod notify;
@@ -17,4 +18,5 @@ pub mod serve;
 pub mod shutdown;
 
 pub use clock::Clock;
+pub use hangup::Hangup;
 pub use shutdown::Shutdown;

@@ -151,6 +151,11 @@ impl Dialer {
         self.pool.forget(sandbox);
     }
 
+    /// Closes what was kept under an older policy, and keeps nothing of it any more.
+    pub(crate) fn cut_over(&self, generation: u64) {
+        self.pool.cut_over(generation);
+    }
+
     /// Closes kept connections whose time is over, for as long as the gate lives.
     pub(crate) async fn keep_swept(&self) {
         let mut tick = tokio::time::interval(SWEEP_EVERY);

@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,6 +55,8 @@ impl Key {
 /// The kept connections.
 pub(super) struct Pool {
     idle: Mutex<HashMap<SandboxId, Shelf>>,
+    /// The oldest policy under which connections are kept.
+    since: AtomicU64,
     clock: Clock,
 }
 
@@ -72,6 +77,7 @@ impl Pool {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             idle: Mutex::default(),
+            since: AtomicU64::new(0),
             clock,
         }
     }
@@ -93,6 +99,10 @@ impl Pool {
     fn put(&self, key: Key, sender: Sender) {
         let now = self.clock.now();
         let mut idle = self.lock();
+        // Looked at under the lock, so that nothing slips in behind a cut-over.
+        if key.generation < self.since.load(Ordering::Relaxed) {
+            return;
+        }
         let shelf = idle.entry(key.sandbox.clone()).or_default();
         if shelf.values().map(Vec::len).sum::<usize>() >= IDLE_PER_SANDBOX_MAX {
             tidy(shelf, now);
@@ -110,6 +120,16 @@ impl Pool {
     /// Closes all connections kept for a sandbox.
     pub(super) fn forget(&self, sandbox: &SandboxId) {
         drop(self.lock().remove(sandbox));
+    }
+
+    /// Closes all connections of older policies than this one, and keeps none of them from here on.
+    pub(super) fn cut_over(&self, generation: u64) {
+        let mut idle = self.lock();
+        self.since.store(generation, Ordering::Relaxed);
+        idle.retain(|_, shelf| {
+            shelf.retain(|key, _| key.generation >= generation);
+            !shelf.is_empty()
+        });
     }
 
     /// Closes what nobody may use any more.

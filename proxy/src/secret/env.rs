@@ -1,6 +1,6 @@
 //! A secret in a variable of the gate's own environment. Never the agent's environment: that is made from nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postern_contract::Secret;
 use postern_daemon::environment;
@@ -26,5 +26,9 @@ impl Fetch for Env {
 
     fn key(&self) -> &'static str {
         "env"
+    }
+
+    fn file(&self, _directory: &Path) -> Option<PathBuf> {
+        None
     }
 }

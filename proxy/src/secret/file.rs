@@ -61,6 +61,10 @@ impl Fetch for File {
     fn key(&self) -> &'static str {
         "file"
     }
+
+    fn file(&self, directory: &Path) -> Option<PathBuf> {
+        Some(directory.join(&self.0))
+    }
 }
 
 fn judge(path: &Path, found: &Metadata) -> Result<(), NoSecret> {

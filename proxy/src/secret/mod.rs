@@ -1,10 +1,14 @@
-//! Where secrets come from, one file a kind, and the secrets once loaded. Never prints a value; never reads one again
-//! after the start.
+//! Where secrets come from, one file a kind, and the secrets once loaded. Never prints a value, and never reads one
+//! while a call waits.
 
 mod env;
 mod file;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use postern_contract::{Secret, SecretName, config::Problem};
 use serde::Deserialize;
@@ -51,6 +55,9 @@ trait Fetch {
 
     /// The key under `[secrets.NAME]` that an error points at.
     fn key(&self) -> &'static str;
+
+    /// The file that the value is in, if it is in one.
+    fn file(&self, directory: &Path) -> Option<PathBuf>;
 }
 
 impl Source {
@@ -70,11 +77,11 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// Loads them all, or says everything that is wrong.
+    /// Loads all that can be had, and says what is wrong with the others.
     pub(crate) fn load(
         sources: &BTreeMap<SecretName, Source>,
         directory: &Path,
-    ) -> Result<Self, Vec<Problem>> {
+    ) -> (Self, Vec<Problem>) {
         let mut loaded = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, source) in sources {
@@ -87,15 +94,11 @@ impl Secrets {
                 Err(error) => problems.push(problem(name, source, &error)),
             }
         }
-        if problems.is_empty() {
-            let since = BTreeMap::new();
-            Ok(Self {
-                values: loaded,
-                since,
-            })
-        } else {
-            Err(problems)
-        }
+        let secrets = Self {
+            values: loaded,
+            since: BTreeMap::new(),
+        };
+        (secrets, problems)
     }
 
     /// A loaded secret.
@@ -121,6 +124,12 @@ impl Secrets {
     pub(crate) fn since(&self, name: &SecretName) -> Option<u64> {
         self.since.get(name).copied()
     }
+}
+
+/// The files that the values are in.
+pub(crate) fn files(sources: &BTreeMap<SecretName, Source>, directory: &Path) -> Vec<PathBuf> {
+    let kinds = sources.values().map(Source::kind);
+    kinds.filter_map(|kind| kind.file(directory)).collect()
 }
 
 /// What can be told about the sources without reading a value.
@@ -169,8 +178,8 @@ mod tests {
     }
 
     fn only_problem(directory: &Path) -> String {
-        let problems =
-            Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), directory).unwrap_err();
+        let (loaded, problems) = Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), directory);
+        assert!(loaded.values.is_empty());
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].path, ["secrets", "stripe", "file"]);
         problems[0].message.clone()
@@ -179,8 +188,9 @@ mod tests {
     #[test]
     fn a_file_gives_its_content_without_the_last_line_break() {
         let directory = written(0o600, "sk_live_1\n");
-        let loaded =
-            Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), directory.path()).unwrap();
+        let (loaded, problems) =
+            Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), directory.path());
+        assert!(problems.is_empty());
         assert!(
             loaded
                 .get(&"stripe".parse().unwrap())
@@ -209,7 +219,7 @@ mod tests {
     fn an_unset_variable_is_refused_when_loaded_and_not_when_inspected() {
         let sources = sources(r#"{"openai":{"env":"POSTERN_TEST_NO_SUCH_VARIABLE"}}"#);
         assert!(inspect(&sources, Path::new(".")).is_empty());
-        let problems = Secrets::load(&sources, Path::new(".")).unwrap_err();
+        let (_, problems) = Secrets::load(&sources, Path::new("."));
         assert!(
             problems[0]
                 .message
@@ -228,11 +238,11 @@ mod tests {
         let written = written(0o600, "one");
         let load = || Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), written.path());
         let name: SecretName = "stripe".parse().unwrap();
-        let first = load().unwrap().for_generation(1, None);
-        let same = load().unwrap().for_generation(2, Some(&first));
+        let first = load().0.for_generation(1, None);
+        let same = load().0.for_generation(2, Some(&first));
         assert_eq!((first.since(&name), same.since(&name)), (Some(1), Some(1)));
         fs::write(written.path().join("key"), "two").unwrap();
-        let moved = load().unwrap().for_generation(3, Some(&same));
+        let moved = load().0.for_generation(3, Some(&same));
         assert_eq!(moved.since(&name), Some(3));
     }
 }

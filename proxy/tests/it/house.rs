@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use postern_contract::link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate};
+use postern_contract::link::{
+    FromGate, GateStatus, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate,
+};
 use postern_contract::{RunId, SandboxId};
 use postern_daemon::{Shutdown, channel::Channel};
 use postern_proxy::{Config, Place, RunError};
@@ -107,7 +109,13 @@ pub(crate) async fn connected(path: PathBuf) -> Channel {
 
 impl House {
     pub(crate) async fn start(config: &str) -> Self {
+        Self::start_with(config, |_| ()).await
+    }
+
+    /// The same, once the directory was furnished.
+    pub(crate) async fn start_with(config: &str, furnish: impl FnOnce(&Path)) -> Self {
         let (directory, path) = written(config);
+        furnish(directory.path());
         let config = Config::read(&path).unwrap_or_else(|error| panic!("{error}"));
         let shutdown = Shutdown::manual();
         let (state, asked) = (directory.path().to_owned(), shutdown.clone());
@@ -186,6 +194,51 @@ impl House {
 
     pub(crate) async fn done(&self, news: News) {
         assert_eq!(self.tell(news, None).await, Reply::Done);
+    }
+
+    /// How the gate says it is.
+    pub(crate) async fn status(&self) -> GateStatus {
+        match self.tell(News::Status, None).await {
+            Reply::Status(status) => status,
+            other => panic!("no status: {other:?}"),
+        }
+    }
+
+    /// Waits until the gate says that it is so.
+    pub(crate) async fn until(&self, is_so: impl Fn(&GateStatus) -> bool) -> GateStatus {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        soon(async {
+            loop {
+                ticks.tick().await;
+                let status = self.status().await;
+                if is_so(&status) {
+                    return status;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Puts another config in the place of the first one, as an editor does.
+    pub(crate) fn rewrite(&self, config: &str) {
+        self.replace("postern.toml", config);
+    }
+
+    /// Puts another file in the place of one.
+    pub(crate) fn replace(&self, name: &str, text: &str) {
+        let fresh = self.directory.path().join("fresh");
+        fs::write(&fresh, text).unwrap();
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&fresh, self.directory.path().join(name)).unwrap();
+    }
+
+    /// Sends the program SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let Gate::Program(child) = &self.gate else {
+            panic!("the gate is in this process")
+        };
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
     }
 
     /// A sandbox of the agent `desk`.

@@ -13,5 +13,6 @@ mod link;
 mod models;
 mod program;
 mod proxying;
+mod reload;
 mod tls;
 mod upstream;

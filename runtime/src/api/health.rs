@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use postern_contract::config::Role;
+use postern_contract::{config::Role, link::GateStatus};
 use serde_json::{Map, Value, json};
 
 use super::Refused;
@@ -107,7 +107,16 @@ fn gate_part(gate: &GateView) -> Value {
             "status": if status.troubles.is_empty() { "ready" } else { "not ready" },
             "policy_generation": status.policy_generation,
             "troubles": status.troubles,
+            "config": config_part(status),
         }),
         GateView::Unreachable(why) => json!({ "status": "not ready", "why": why }),
     }
+}
+
+/// A config that is not wholly in force makes nobody unready: the last good one is.
+fn config_part(status: &GateStatus) -> Value {
+    if status.config_troubles.is_empty() {
+        return json!({ "status": "in force" });
+    }
+    json!({ "status": "last good in force", "why": status.config_troubles })
 }

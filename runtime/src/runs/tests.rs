@@ -115,8 +115,8 @@ pub(crate) async fn bench(answers: usize) -> Bench {
     )]);
     let status = GateStatus {
         policy_generation: 1,
-        troubles: vec![],
         sandboxes: 1,
+        ..GateStatus::default()
     };
     let (gate, view) = watch::channel(GateView::Reachable(status));
     let desk = RunDesk::new(store, link, Clock::system());

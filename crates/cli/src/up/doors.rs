@@ -56,12 +56,19 @@ impl Signals {
         SignalFd::with_flags(&set, flags).map(Self).map_err(failed)
     }
 
-    /// How many times somebody asked the supervisor to stop since the last look.
-    fn stops(&self) -> usize {
+    /// How many times somebody asked the supervisor to stop since the last look, and whether to read the config anew.
+    fn asked(&self) -> (usize, bool) {
         let pending = std::iter::from_fn(|| self.0.read_signal().ok().flatten());
-        pending
-            .filter(|signal| signal.ssi_signo != libc::SIGCHLD as u32)
-            .count()
+        let (mut stops, mut reload) = (0, false);
+        for signal in pending {
+            match signal.ssi_signo.cast_signed() {
+                libc::SIGCHLD => {}
+                // Somebody sent it; a terminal that went away makes the kernel send it, and then nobody is left to serve.
+                libc::SIGHUP if signal.ssi_code <= libc::SI_USER => reload = true,
+                _ => stops += 1,
+            }
+        }
+        (stops, reload)
     }
 }
 
@@ -78,6 +85,8 @@ pub(super) struct Doors {
 pub(super) struct Arrived {
     /// Requests to stop.
     pub(super) stops: usize,
+    /// Whether the config is to be read anew.
+    pub(super) reload: bool,
     /// Connections to the launcher's socket.
     pub(super) connections: Vec<OwnedFd>,
     /// Readiness messages and the pids that sent them.
@@ -133,8 +142,10 @@ impl Doors {
         let cut = watched
             .get(3)
             .is_some_and(|lifeline| lifeline.revents().is_some_and(|events| !events.is_empty()));
+        let (stops, reload) = self.signals.asked();
         Ok(Arrived {
-            stops: self.signals.stops() + usize::from(cut && self.lifeline_is_cut()),
+            stops: stops + usize::from(cut && self.lifeline_is_cut()),
+            reload,
             connections: std::iter::from_fn(|| seqpacket::accept(self.launcher.as_fd()).ok())
                 .take(ARRIVALS_MAX)
                 .collect(),

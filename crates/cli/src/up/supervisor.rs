@@ -171,6 +171,9 @@ impl Supervisor {
         while !self.is_done() {
             let arrived = self.doors.wait(self.timeout());
             let arrived = arrived.map_err(|error| Failure::Run(format!("poll: {error}")))?;
+            if arrived.reload {
+                self.reload();
+            }
             for _ in 0..arrived.stops {
                 self.stop();
             }
@@ -246,6 +249,14 @@ impl Supervisor {
             Ok(child) => self.launchers.push(child),
             // posternd sees its connection end, and says so where it matters.
             Err(error) => terminal::complain(&format!("postern: starting a launcher: {error}")),
+        }
+    }
+
+    /// Passes SIGHUP on. A daemon that still starts reads the config anyway, and might not know the signal yet.
+    fn reload(&self) {
+        if self.phase == Phase::Serving {
+            self.runtime.signal(Signal::SIGHUP);
+            self.gate.signal(Signal::SIGHUP);
         }
     }
 

@@ -107,6 +107,12 @@ impl Source {
         parse(self)
     }
 
+    /// Where the text was read.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The directory that relative paths in the file start from.
     #[must_use]
     pub fn directory(&self) -> &Path {

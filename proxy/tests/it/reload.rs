@@ -1,0 +1,148 @@
+//! A config that changes while the gate serves: what is in force after it, and what is not used again. Attacks 12 and 18.
+
+use std::{fs, os::unix::fs::symlink};
+
+use postern_contract::link::GateStatus;
+
+use crate::{
+    house::{House, SECRET, Sandbox, config},
+    upstream::{Answer, Upstream},
+};
+
+async fn stage() -> (Upstream, House, Sandbox) {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&config(upstream.address)).await;
+    let sandbox = house.busy_sandbox().await;
+    (upstream, house, sandbox)
+}
+
+fn second(status: &GateStatus) -> bool {
+    status.policy_generation == 2
+}
+
+/// The config with its first rule denying what it allowed.
+fn denying(upstream: &Upstream) -> String {
+    let config = config(upstream.address);
+    config.replacen("permission = \"allow\"", "permission = \"deny\"", 1)
+}
+
+#[tokio::test]
+async fn a_changed_config_is_in_force_without_a_restart() {
+    let (upstream, house, sandbox) = stage().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    house.rewrite(&denying(&upstream));
+    let status = house.until(second).await;
+    assert!(status.config_troubles.is_empty(), "{status:?}");
+    let answer = sandbox.ask("GET /tools/crm/a", &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["rule"]),
+        (403, &"read all".into())
+    );
+    assert_eq!(upstream.requests().len(), 1);
+    let generations = house.audit();
+    let generations = generations.iter().map(|line| &line["policy_generation"]);
+    assert!(generations.eq([1, 2]));
+}
+
+#[tokio::test]
+async fn attack_18_a_broken_config_leaves_the_last_good_one_in_force_and_says_where() {
+    let (upstream, house, sandbox) = stage().await;
+    let broken = denying(&upstream).replacen("private = true", "privat = true", 1);
+    house.rewrite(&broken);
+    let status = house.until(|status| status.config_failures == 1).await;
+    assert_eq!(status.policy_generation, 1);
+    assert!(
+        status.config_troubles[0].contains("postern.toml:7:1: "),
+        "{status:?}"
+    );
+    assert!(status.troubles.is_empty(), "calls are not in trouble");
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+
+    fs::remove_file(house.directory.path().join("postern.toml")).unwrap();
+    let status = house.until(|status| status.config_failures == 2).await;
+    assert_eq!(status.policy_generation, 1);
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+
+    house.rewrite(&denying(&upstream));
+    let status = house.until(second).await;
+    assert!(status.config_troubles.is_empty(), "{status:?}");
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 403);
+}
+
+#[tokio::test]
+async fn attack_12_a_rotated_secret_is_never_sent_again_nor_is_its_connection_used() {
+    let (upstream, house, sandbox) = stage().await;
+    for _ in 0..2 {
+        sandbox.ask("GET /tools/crm/a", &[]).await;
+    }
+    assert_eq!(upstream.connections(), 1, "kept for the second call");
+    house.replace("key", "sk_second");
+    house.until(second).await;
+    sandbox.ask("GET /tools/crm/a", &[]).await;
+    assert_eq!(upstream.connections(), 2);
+    let requests = upstream.requests();
+    assert!(requests[1].contains(SECRET), "{requests:?}");
+    assert!(requests[2].contains("Bearer sk_second\r\n"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn attack_12_a_secret_that_is_gone_is_gone_also_while_the_config_is_broken() {
+    let (upstream, house, sandbox) = stage().await;
+    house.rewrite("nonsense");
+    house.until(|status| status.config_failures == 1).await;
+    fs::remove_file(house.directory.path().join("key")).unwrap();
+    let status = house.until(second).await;
+    let told = status.config_troubles.join("\n");
+    assert!(told.contains("postern.toml:1:"), "{told}");
+    assert!(told.contains("postern.toml:3:1: "), "{told}");
+    assert!(!told.contains(SECRET));
+    let answer = sandbox.ask("GET /tools/crm/a", &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &"GATE_UNAVAILABLE".into())
+    );
+    assert_eq!(sandbox.ask("GET /tools/told/a", &[]).await.status, 200);
+    assert_eq!(upstream.requests().len(), 1, "without a credential: never");
+
+    house.replace("key", "sk_second");
+    house
+        .until(|status| status.policy_generation == 3 && status.config_troubles.len() == 1)
+        .await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_secret_behind_links_is_read_anew_when_one_of_them_turns() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let mounted = config(upstream.address).replace("file = \"key\"", "file = \"data/key\"");
+    let house = House::start_with(&mounted, |directory| {
+        for name in ["one", "two"] {
+            fs::create_dir(directory.join(name)).unwrap();
+            fs::copy(directory.join("key"), directory.join(name).join("key")).unwrap();
+        }
+        symlink("one", directory.join("data")).unwrap();
+    })
+    .await;
+    let directory = house.directory.path();
+    house.replace("two/key", "sk_second");
+    symlink("two", directory.join("data2")).unwrap();
+    fs::rename(directory.join("data2"), directory.join("data")).unwrap();
+    house.until(second).await;
+    let sandbox = house.busy_sandbox().await;
+    sandbox.ask("GET /tools/crm/a", &[]).await;
+    assert!(upstream.only().contains("Bearer sk_second\r\n"));
+}
+
+#[tokio::test]
+async fn sighup_reads_everything_anew_and_listen_addresses_wait_for_the_next_start() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::program(&config(upstream.address), &[]).await;
+    house.hang_up();
+    house.until(second).await;
+    let moved = format!("[listen]\napi = \"127.0.0.1:9\"\n{}", denying(&upstream));
+    house.rewrite(&moved);
+    house.hang_up();
+    house.until(|status| status.policy_generation >= 3).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 403);
+}
