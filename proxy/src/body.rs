@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use tokio::time::Sleep;
 
-use crate::record::Count;
+use crate::{headers, record::Count};
 
 /// What can go wrong with a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -70,16 +70,46 @@ impl http_body::Body for Resumed {
     }
 }
 
+/// A body that holds on to something for as long as it lasts.
+pub(crate) fn holding<T: Send + Unpin + 'static>(inner: Body, held: T) -> Body {
+    Holding { inner, _held: held }.boxed_unsync()
+}
+
+struct Holding<T> {
+    inner: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// Nothing came for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("nothing came for too long in the middle of a body")]
 pub(crate) struct Stalled;
 
-/// A body that ends with [`Stalled`] if its sender falls silent, without the trailers: whatever they name was not decided
-/// on.
+/// A body that ends with [`Stalled`] if its sender falls silent, with the trailers that may pass.
 pub(crate) struct Paced<B> {
     inner: B,
     count: Count,
+    own: Option<String>,
     silence: Option<Pin<Box<Sleep>>>,
     silence_max: Duration,
 }
@@ -91,9 +121,20 @@ where
 {
     /// Paces a body and counts its bytes.
     pub(crate) fn body(inner: B, count: Count, silence_max: Duration) -> Body {
+        Self::body_without(inner, None, count, silence_max)
+    }
+
+    /// The same, with no trailer for a credential that stands in this field.
+    pub(crate) fn body_without(
+        inner: B,
+        own: Option<String>,
+        count: Count,
+        silence_max: Duration,
+    ) -> Body {
         Self {
             inner,
             count,
+            own,
             silence: None,
             silence_max,
         }
@@ -120,11 +161,13 @@ where
                 let Some(frame) = next.transpose().map_err(Into::into)? else {
                     return Poll::Ready(None);
                 };
-                let Some(data) = frame.data_ref() else {
-                    return Poll::Ready(None);
-                };
-                this.count.add(data.len());
-                Poll::Ready(Some(Ok(frame)))
+                if let Some(data) = frame.data_ref() {
+                    this.count.add(data.len());
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                headers::clean_trailers(&mut trailers, this.own.as_deref());
+                Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
             }
             Poll::Pending => {
                 let limit = this.silence_max;
@@ -162,6 +205,7 @@ mod tests {
         let paced = Paced {
             inner: StreamBody::new(never),
             count,
+            own: None,
             silence: None,
             silence_max,
         };
@@ -170,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_counted_and_trailers_stay_behind() {
+    async fn bytes_are_counted_and_trailers_that_mean_nothing_stay_behind() {
         let frames: [Result<_, BoxError>; 2] = [
             Ok(Frame::data(Bytes::from("abc"))),
             Ok(Frame::trailers(HeaderMap::new())),

@@ -12,6 +12,7 @@ use postern_llm::Format;
 use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
 
 use crate::{
+    dial::Speaks,
     inject::{Addition, Credential, Misdirected},
     secret::Secrets,
 };
@@ -120,6 +121,8 @@ pub(crate) struct Target {
     pub(crate) credential: Option<Credential>,
     /// Whether it may live at a private address.
     pub(crate) private: bool,
+    /// Which versions of HTTP it can be called in.
+    pub(crate) speaks: Speaks,
     /// Whether it is told which run and user a call is for.
     pub(crate) forward_identity: bool,
 }

@@ -9,7 +9,7 @@ use postern_contract::{ModelName, ToolName};
 use postern_llm::Chat;
 use postern_policy::{CanonicalUrl, Method};
 
-use crate::{body::Body, book::Target};
+use crate::{body::Body, book::Target, dial::Speaks, websocket::Handshake};
 
 /// A call on its way to a decision.
 pub(crate) struct Call {
@@ -42,10 +42,22 @@ pub(crate) enum Subject {
 pub(crate) enum Freight {
     /// A request with its body.
     Request(Body),
+    /// A handshake for a WebSocket.
+    Socket(Handshake),
     /// Bytes both ways, once the agent's connection is free.
     Tunnel(OnUpgrade),
     /// A question that the gate answers itself.
     Question(Chat),
+}
+
+impl Call {
+    /// Which versions of HTTP it can be made in.
+    pub(crate) fn speaks(&self) -> Speaks {
+        match self.freight {
+            Freight::Socket(_) => Speaks::Http1,
+            Freight::Request(_) | Freight::Tunnel(_) | Freight::Question(_) => self.target.speaks,
+        }
+    }
 }
 
 impl Subject {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use postern_contract::{
     ModelName, PolicyName, ProviderName, SecretName, ToolName,
-    config::{AgentGrants, Document, Problem, Provider},
+    config::{AgentGrants, Document, Problem, Protocol, Provider},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
 use postern_llm::Format;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     book::{Book, Grants, Homes, Model, Patience, Target},
+    dial::Speaks,
     inject::Credential,
     reload::{Files, Seen},
     secret::{self, Secrets},
@@ -132,6 +133,10 @@ impl Config {
             let target = Target {
                 credential: tool.credential,
                 private: tool.private,
+                speaks: match tool.protocol {
+                    Protocol::Http => Speaks::Either,
+                    Protocol::Grpc => Speaks::Http2,
+                },
                 forward_identity,
             };
             (name, Arc::new(target))
@@ -304,6 +309,7 @@ fn endpoint(name: &ProviderName, provider: &Provider<Credential>) -> Result<Endp
             let target = Target {
                 credential,
                 private: provider.private,
+                speaks: Speaks::Either,
                 forward_identity: false,
             };
             Ok((format, Some((url, Arc::new(target)))))

@@ -10,7 +10,7 @@ use postern_contract::{Code, Refusal};
 use crate::{
     accept::Arrival,
     audit::Sealed,
-    body::Body,
+    body::{self, Body},
     call::Freight,
     decide::{Way, way},
     dial::Journey,
@@ -21,8 +21,9 @@ use crate::{
     intercept::Interception,
     record::Record,
     refuse::Refused,
-    relay::relay,
+    relay::{Relayed, Sending},
     tunnel::Tunnel,
+    websocket::Socket,
 };
 
 /// What a call comes to.
@@ -31,6 +32,8 @@ enum Outcome {
     Answer(Response<Body>),
     /// A tunnel, whose end waits for the audit.
     Tunnel(Tunnel),
+    /// A WebSocket, whose end waits for the audit.
+    Socket(Socket),
     /// A CONNECT that is looked into: each request inside comes here by itself.
     Interception(Interception),
 }
@@ -45,6 +48,7 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, arrival: &Arrival, asked: Asked) 
         Ok(Outcome::Answer(response)) => Sealed::response(response, record)
             .unwrap_or_else(|unrecorded| Refused::from(unrecorded).answer()),
         Ok(Outcome::Tunnel(tunnel)) => tunnel.open(&arrival.scope, record),
+        Ok(Outcome::Socket(socket)) => socket.open(&arrival.scope, record),
         Ok(Outcome::Interception(inside)) => inside.open(gate, arrival, record),
         Err(refused) => record.refuse(refused),
     }
@@ -86,22 +90,38 @@ async fn story(
         sandbox: &caller.sandbox,
         credential: call.target.credential.as_ref().map(Credential::secret),
         generation: book.generation,
+        speaks: call.speaks(),
     };
-    let body = match call.freight {
+    let (body, handshake) = match call.freight {
         Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),
         Freight::Tunnel(agent) => {
             let pipe = gate.dialer.pipe(&journey).await?;
             record.reached(pipe.address, pipe.timings);
             return Ok(Outcome::Tunnel(Tunnel { agent, pipe }));
         }
-        Freight::Request(body) => body,
+        Freight::Request(body) => (body, None),
+        Freight::Socket(handshake) => (body::empty(), Some(handshake)),
     };
     let leg = gate.dialer.reach(&journey).await?;
     record.reached(leg.address(), leg.timings());
     let addition = book.addition(&call.target)?;
     record.credential(journey.credential, book.credential_generation(&call.target));
     let ready = inject::apply(&permit, &leg, addition, Outbound::new(call.headers, body))?;
-    Ok(Outcome::Answer(relay(leg, ready, record).await?))
+    let sending = Sending {
+        dialer: &gate.dialer,
+        journey: &journey,
+        handshake,
+    };
+    Ok(sending.relay(leg, ready, record).await?.into())
+}
+
+impl From<Relayed> for Outcome {
+    fn from(relayed: Relayed) -> Self {
+        match relayed {
+            Relayed::Answer(answer) => Self::Answer(answer),
+            Relayed::Socket(socket) => Self::Socket(socket),
+        }
+    }
 }
 
 fn too_many() -> Refused {

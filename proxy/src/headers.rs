@@ -19,6 +19,41 @@ const HOP_BY_HOP: [&str; 9] = [
     "http2-settings",
 ];
 
+/// Fields that a trailer must not carry (RFC 9110 section 6.5.1), besides those above and those of the gate: framing,
+/// routing, what a message is and how it is treated. A server that takes trailers for header fields would believe them.
+const NEVER_LAST: [&str; 30] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "pragma",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "via",
+    "www-authenticate",
+];
+
 /// Fields by which an agent would show a credential.
 const CREDENTIALS: [&str; 4] = [
     "authorization",
@@ -92,6 +127,29 @@ pub(crate) fn clean_response(headers: &mut HeaderMap) {
     headers.remove(header::PROXY_AUTHENTICATE);
 }
 
+/// Takes out of trailers what they must not carry, in either direction; `own` is the credential's field.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, own: Option<&str>) {
+    let forbidden: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !may_be_last(name, own))
+        .cloned()
+        .collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+}
+
+fn may_be_last(name: &HeaderName, own: Option<&str>) -> bool {
+    let plain = name.as_str().replace('_', "-");
+    let plain = plain.as_str();
+    let is_own = own.is_some_and(|own| plain.eq_ignore_ascii_case(&own.replace('_', "-")));
+    let is_known = HOP_BY_HOP.contains(&plain)
+        || CREDENTIALS.contains(&plain)
+        || NEVER_LAST.contains(&plain)
+        || plain.starts_with("sec-");
+    !(is_own || is_known || is_ours(plain) || is_misleading(plain))
+}
+
 /// Keeps only fields of a list; for providers, who get what a model call needs and nothing else.
 pub(crate) fn keep_only(headers: &mut HeaderMap, allowed: &[HeaderName]) {
     let mut kept = HeaderMap::with_capacity(allowed.len());
@@ -131,12 +189,36 @@ fn remove_hops(headers: &mut HeaderMap) {
         .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
         .take(CONNECTION_NAMES_MAX)
         .collect();
+    // Trailers pass, and who wants or announces them says so; everything else of these two fields stays behind.
+    let wants_trailers = names_in(headers, &header::TE).any(|name| name == "trailers");
+    let announced: Vec<String> = names_in(headers, &header::TRAILER)
+        .filter_map(|name| name.parse::<HeaderName>().ok())
+        .filter(|name| may_be_last(name, None))
+        .map(|name| name.to_string())
+        .collect();
     for name in named {
         headers.remove(name);
     }
     for name in HOP_BY_HOP {
         headers.remove(name);
     }
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let (false, Ok(list)) = (
+        announced.is_empty(),
+        HeaderValue::try_from(announced.join(", ")),
+    ) {
+        headers.insert(header::TRAILER, list);
+    }
+}
+
+/// What a list names, in lower case.
+fn names_in(headers: &HeaderMap, list: &HeaderName) -> impl Iterator<Item = String> {
+    let values = headers.get_all(list).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(','));
+    names.map(|name| name.trim().to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -200,11 +282,48 @@ mod tests {
             ("x-secret-hop", "1"),
             ("upgrade", "h2c"),
             ("http2-settings", "AAMAAABkAAQ"),
-            ("te", "trailers"),
+            ("te", "gzip"),
             ("content-length", "3"),
         ]);
         clean_request(&mut headers, Managed::Yes(None));
         assert_eq!(names(&headers), ["content-length"]);
+    }
+
+    #[test]
+    fn trailers_are_asked_for_and_announced_and_nothing_else_is() {
+        let mut headers = map(&[
+            ("te", "gzip, Trailers"),
+            ("trailer", "x-sum, Authorization"),
+            ("trailer", "content-length"),
+        ]);
+        clean_request(&mut headers, Managed::Yes(None));
+        assert_eq!(headers["te"], "trailers");
+        assert_eq!(headers["trailer"], "x-sum");
+        let mut headers = map(&[("te", "gzip"), ("trailer", "host, x_api_key")]);
+        clean_request(&mut headers, Managed::No);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_trailer_does_not_frame_route_or_authorise() {
+        let mut trailers = map(&[
+            ("grpc-status", "0"),
+            ("x-sum", "1"),
+            ("content-length", "3"),
+            ("Content_Length", "3"),
+            ("transfer-encoding", "chunked"),
+            ("host", "evil.example"),
+            ("authorization", "Bearer mine"),
+            ("cookie", "a=b"),
+            ("set-cookie", "a=b"),
+            ("x-token", "mine"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-end-user-id", "root"),
+            ("x-postern-decision", "allow"),
+            ("connection", "close"),
+        ]);
+        clean_trailers(&mut trailers, Some("X_Token"));
+        assert_eq!(names(&trailers), ["grpc-status", "x-sum"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! link      which sandboxes there are, and their listeners
 //! accept ─▶ door/ (its form) ─▶ exchange, the whole story:
 //!           identify ─▶ door/ (canonical URL, route) ─▶ decide ─▶ dial/ ─▶ inject/ ─▶ relay ─▶ audit/
-//!                       gateway/ (models)              tunnel (opaque CONNECT)   refuse (every no)
+//!                       gateway/ (models)              tunnel (opaque CONNECT), websocket   refuse (every no)
 //! accept ◀─ intercept/ (what comes inside any other CONNECT) ◀─ exchange
 //! ```
 
@@ -40,6 +40,7 @@ mod secret;
 mod shown;
 mod start;
 mod tunnel;
+mod websocket;
 
 pub use config::{Checked, Config, check};
 pub use decide::Permit;

@@ -108,7 +108,8 @@ impl From<Unreached> for Refused {
             | Unreached::Connect { .. }
             | Unreached::Tls { .. }
             | Unreached::NoRoots
-            | Unreached::Handshake { .. } => (Code::UpstreamUnreachable, "upstream unreachable"),
+            | Unreached::Handshake { .. }
+            | Unreached::NoHttp2 { .. } => (Code::UpstreamUnreachable, "upstream unreachable"),
         };
         Refusal::new(code, error, sentence(&unreached)).into()
     }
@@ -118,7 +119,7 @@ impl From<Broken> for Refused {
     fn from(broken: Broken) -> Self {
         let (code, error) = match &broken {
             Broken::Late => (Code::UpstreamTimeout, "upstream timeout"),
-            Broken::Http(_) | Broken::Switched => {
+            Broken::Http(_) | Broken::Switched | Broken::Socket(_) => {
                 (Code::UpstreamUnreachable, "upstream unreachable")
             }
         };

@@ -1,17 +1,20 @@
 //! Sends a ready request over a verified leg and brings the answer back, streaming both ways. Never changes what was
-//! decided on, and never buffers a body.
+//! decided on, never buffers a body, and never sends a request twice: only one that was not written at all goes out again.
 
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::{
-    body::{BODY_IDLE_MAX, Body, Paced},
-    dial::VerifiedLeg,
+    body::{self, BODY_IDLE_MAX, Body, Paced},
+    dial::{Dialer, Journey, Lease, Unsent, VerifiedLeg},
     headers,
     inject::Ready,
     record::{Count, Record},
+    refuse::Refused,
+    websocket::{Handshake, NotAccepted, Socket},
 };
 
 /// How long an upstream may take to begin its answer, counted from the start of the request. Models think for minutes.
@@ -26,26 +29,93 @@ pub(crate) enum Broken {
     Late,
     #[error("the upstream wanted to speak another protocol")]
     Switched,
+    #[error("the upstream did not take up the WebSocket: {0}")]
+    Socket(#[from] NotAccepted),
 }
 
-/// The upstream's answer.
-pub(crate) async fn relay(
-    leg: VerifiedLeg,
-    ready: Ready,
-    record: &mut Record,
-) -> Result<Response<Body>, Broken> {
-    let (mut sender, home) = leg.into_parts();
-    let answer = timeout(HEAD_MAX, sender.send_request(ready.into_request())).await;
-    let (mut parts, body) = answer.map_err(|_| Broken::Late)??.into_parts();
-    record.first_byte();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Broken::Switched);
+/// What came back.
+pub(crate) enum Relayed {
+    /// An answer.
+    Answer(Response<Body>),
+    /// The WebSocket that was asked for.
+    Socket(Socket),
+}
+
+/// Who asks, on which way and for what besides an answer.
+pub(crate) struct Sending<'a> {
+    pub(crate) dialer: &'a Dialer,
+    pub(crate) journey: &'a Journey<'a>,
+    pub(crate) handshake: Option<Handshake>,
+}
+
+impl Sending<'_> {
+    /// The upstream's answer, or its end of the WebSocket.
+    pub(crate) async fn relay(
+        self,
+        leg: VerifiedLeg,
+        ready: Ready,
+        record: &mut Record,
+    ) -> Result<Relayed, Refused> {
+        let (response, lease) = self.send(leg, ready.into_request(), record).await?;
+        record.first_byte();
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Relayed::Answer(answer(response, lease)));
+        }
+        let handshake = self.handshake.ok_or(Broken::Switched)?;
+        let socket = handshake.agree(response).map_err(Broken::from)?;
+        Ok(Relayed::Socket(socket))
     }
-    home.welcome(sender);
+
+    /// Sends over the leg; if that was a kept connection and it had ended before anything was written, over a fresh one.
+    async fn send(
+        &self,
+        leg: VerifiedLeg,
+        request: Request<Body>,
+        record: &mut Record,
+    ) -> Result<(Response<Incoming>, Option<Lease>), Refused> {
+        let kept = leg.is_kept();
+        let unsent = match once(leg, request).await? {
+            Ok(answered) => return Ok(answered),
+            Err(unsent) => unsent,
+        };
+        let Some(request) = unsent.request.filter(|_| kept) else {
+            return Err(Broken::Http(unsent.error).into());
+        };
+        let leg = self.dialer.reach_afresh(self.journey).await?;
+        record.reached(leg.address(), leg.timings());
+        let answered = once(leg, *request).await?;
+        answered.map_err(|unsent| Broken::Http(unsent.error).into())
+    }
+}
+
+type Answered = (Response<Incoming>, Option<Lease>);
+
+async fn once(
+    leg: VerifiedLeg,
+    request: Request<Body>,
+) -> Result<Result<Answered, Unsent>, Broken> {
+    let (mut sender, home) = leg.into_parts();
+    let sent = timeout(HEAD_MAX, sender.send(request)).await;
+    Ok(match sent.map_err(|_| Broken::Late)? {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok((response, None))
+        }
+        Ok(response) => Ok((response, home.welcome(sender))),
+        Err(unsent) => Err(unsent),
+    })
+}
+
+fn answer(response: Response<Incoming>, lease: Option<Lease>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
     headers::clean_response(&mut parts.headers);
     // The sealed body counts what the agent gets.
-    let mut response = Response::new(Paced::body(body, Count::default(), BODY_IDLE_MAX));
+    let paced = Paced::body(body, Count::default(), BODY_IDLE_MAX);
+    let paced = match lease {
+        Some(lease) => body::holding(paced, lease),
+        None => paced,
+    };
+    let mut response = Response::new(paced);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
-    Ok(response)
+    response
 }

@@ -73,8 +73,10 @@ pub(crate) async fn look(
     if !hangs_on_body(book, caller, call) {
         return Ok(Shown::Hidden);
     }
-    let Freight::Request(body) = &mut call.freight else {
-        return Ok(Shown::Hidden);
+    let body = match &mut call.freight {
+        Freight::Request(body) => body,
+        Freight::Socket(_) => return Ok(Shown::Absent),
+        Freight::Tunnel(_) | Freight::Question(_) => return Ok(Shown::Hidden),
     };
     if body.is_end_stream() {
         return Ok(Shown::Absent);

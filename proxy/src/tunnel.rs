@@ -39,7 +39,7 @@ impl Tunnel {
         scope.spawn(async move {
             let Self { agent, pipe } = self;
             match agent.await {
-                Ok(upgraded) => carry(TokioIo::new(upgraded), pipe, record).await,
+                Ok(upgraded) => carry(TokioIo::new(upgraded), pipe.stream, record).await,
                 Err(error) => tracing::debug!(%error, "a tunnel was not taken up"),
             }
         });
@@ -48,12 +48,13 @@ impl Tunnel {
 }
 
 /// Carries until the host has said all, then writes the line, then closes: bytes that an agent sends after that are none.
-async fn carry<A>(agent: A, pipe: Pipe, mut record: Record)
+pub(crate) async fn carry<A, H>(agent: A, host: H, mut record: Record)
 where
     A: AsyncRead + AsyncWrite + Send,
+    H: AsyncRead + AsyncWrite + Send,
 {
     let (from_agent, mut to_agent) = tokio::io::split(agent);
-    let (from_host, mut to_host) = pipe.stream.into_split();
+    let (from_host, mut to_host) = tokio::io::split(host);
     let (up, down) = (record.up.clone(), record.down.clone());
     let upward = async {
         pass(from_agent, &mut to_host, &up).await?;

@@ -1,4 +1,4 @@
-//! Connects to one of the checked addresses and to nothing else, and speaks HTTP/1.1 there. Never resolves.
+//! Connects to one of the checked addresses and to nothing else, and speaks HTTP there. Never resolves.
 
 use std::{
     io,
@@ -6,20 +6,32 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
 
-use super::{Sender, Unreached};
+use super::{Sender, Speaks, Unreached};
+use crate::body::Body;
 
 /// How long one address may take to accept.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// The largest response head, in bytes, as far as hyper buffers.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// The largest head of an HTTP/2 response, in bytes.
+const HEAD_LIST_BYTES_MAX: u32 = 64 * 1024;
+
+/// What one HTTP/2 answer, and one connection, may send before somebody reads it, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// How often a silent HTTP/2 connection is asked whether it is still there, and for how long.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_MAX: Duration = Duration::from_secs(20);
 
 /// The most header fields of a response.
 const HEADERS_MAX: usize = 256;
@@ -97,8 +109,23 @@ fn check(stream: &TcpStream, wanted: SocketAddr, ports: &Ports) -> io::Result<()
     stream.set_nodelay(true)
 }
 
-/// Begins HTTP/1.1 on a connection; a task drives it until either side closes.
-pub(super) async fn handshake<S>(host: String, stream: S) -> Result<Sender, Unreached>
+/// Begins HTTP on a connection, in the version that was agreed on; a task drives it until either side closes.
+pub(super) async fn handshake<S>(
+    host: String,
+    stream: S,
+    agreed: Speaks,
+) -> Result<Sender, Unreached>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let begun = match agreed {
+        Speaks::Either | Speaks::Http1 => one(stream).await,
+        Speaks::Http2 => two(stream).await,
+    };
+    begun.map_err(|error| Unreached::Handshake { host, error })
+}
+
+async fn one<S>(stream: S) -> hyper::Result<Sender>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -106,12 +133,32 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Unreached::Handshake { host, error })?;
+        .await?;
+    drive(connection.with_upgrades());
+    Ok(Sender::One(sender))
+}
+
+async fn two<S>(stream: S) -> hyper::Result<Sender>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_LIST_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_MAX)
+        .handshake::<_, Body>(TokioIo::new(stream))
+        .await?;
+    drive(connection);
+    Ok(Sender::Two(sender))
+}
+
+fn drive(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended early");
         }
     });
-    Ok(sender)
 }

@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! Permit ─▶ resolve ─▶ judge every address ─▶ pooled? ──────────────────────────────▶ VerifiedLeg
-//!                                               └─ connect ─▶ peer is that address? ─▶ TLS ─▶ HTTP/1.1 ─┘
+//!                                               └─ connect ─▶ peer is that address? ─▶ TLS ─▶ HTTP ─────┘
 //! ```
 
 mod address;
 mod connect;
 mod pool;
 mod resolve;
+mod sender;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -24,13 +25,14 @@ use self::{
     pool::{Key, Pool},
     tls::Tls,
 };
-use crate::{audit::Timings, body::Body, decide::Permit, record::micros};
+pub(crate) use self::{
+    pool::Lease,
+    sender::{Sender, Speaks, Unsent},
+};
+use crate::{audit::Timings, decide::Permit, record::micros};
 
 /// How often kept connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-
-/// What upstream connections send requests with.
-pub(crate) type Sender = hyper::client::conn::http1::SendRequest<Body>;
 
 /// Where a call wants to go, and on whose behalf.
 pub(crate) struct Journey<'a> {
@@ -44,6 +46,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) credential: Option<&'a SecretName>,
     /// The policy it was decided under.
     pub(crate) generation: u64,
+    /// Which versions of HTTP will do.
+    pub(crate) speaks: Speaks,
 }
 
 /// A connection to the authority that was decided on, and the only thing that a credential is added for: TLS was
@@ -54,6 +58,7 @@ pub struct VerifiedLeg {
     address: SocketAddr,
     timings: Timings,
     home: pool::Home,
+    kept: bool,
 }
 
 /// A plain connection for a tunnel, whose inside the gate does not see. No credential is ever added to one.
@@ -78,8 +83,10 @@ pub(crate) enum Unreached {
     Tls { host: String, error: std::io::Error },
     #[error("no trusted root certificates were found")]
     NoRoots,
-    #[error("{host} does not speak HTTP/1.1: {error}")]
+    #[error("{host} does not speak HTTP: {error}")]
     Handshake { host: String, error: hyper::Error },
+    #[error("{host} does not speak HTTP/2, and this tool needs it")]
+    NoHttp2 { host: String },
     #[error("{host} did not answer in time ({step})")]
     Timeout { host: String, step: &'static str },
 }
@@ -106,30 +113,51 @@ impl Dialer {
 
     /// A leg to the authority of the permit: a kept one, or a fresh one.
     pub(crate) async fn reach(&self, journey: &Journey<'_>) -> Result<VerifiedLeg, Unreached> {
-        let authority = journey.permit.url().authority();
         let mut timings = Timings::default();
         let addresses = self.addresses(journey, &mut timings).await?;
-        let key = |address| Key::new(journey, address);
-        if let Some((key, sender)) = addresses.iter().find_map(|at| self.pool.take(key(*at))) {
-            let address = key.address();
-            let home = pool::Home::new(&self.pool, key);
-            return Ok(VerifiedLeg {
-                authority: authority.clone(),
+        let take = |at: &SocketAddr| self.pool.take(Key::new(journey, *at));
+        // A WebSocket takes its connection along, so it gets one of its own.
+        let may_share = journey.speaks != Speaks::Http1;
+        match addresses.iter().filter(|_| may_share).find_map(take) {
+            Some((sender, home)) => Ok(VerifiedLeg {
+                authority: journey.permit.url().authority().clone(),
+                address: home.address(),
                 sender,
-                address,
                 timings,
                 home,
-            });
+                kept: true,
+            }),
+            None => self.fresh(journey, &addresses, timings).await,
         }
-        let (stream, address) = self.connect(authority, &addresses, &mut timings).await?;
-        let sender = self.speak_http(authority, stream, &mut timings).await?;
-        let home = pool::Home::new(&self.pool, key(address));
+    }
+
+    /// A leg on a connection of its own, for a request that a kept one turned out to have no room for.
+    pub(crate) async fn reach_afresh(
+        &self,
+        journey: &Journey<'_>,
+    ) -> Result<VerifiedLeg, Unreached> {
+        let mut timings = Timings::default();
+        let addresses = self.addresses(journey, &mut timings).await?;
+        self.fresh(journey, &addresses, timings).await
+    }
+
+    async fn fresh(
+        &self,
+        journey: &Journey<'_>,
+        addresses: &[SocketAddr],
+        mut timings: Timings,
+    ) -> Result<VerifiedLeg, Unreached> {
+        let authority = journey.permit.url().authority();
+        let (stream, address) = self.connect(authority, addresses, &mut timings).await?;
+        let sender = self.speak_http(journey, stream, &mut timings).await?;
+        let home = self.pool.house(Key::new(journey, address), &sender);
         Ok(VerifiedLeg {
             authority: authority.clone(),
             sender,
             address,
             timings,
             home,
+            kept: false,
         })
     }
 
@@ -192,18 +220,20 @@ impl Dialer {
 
     async fn speak_http(
         &self,
-        authority: &Authority,
+        journey: &Journey<'_>,
         stream: tokio::net::TcpStream,
         timings: &mut Timings,
     ) -> Result<Sender, Unreached> {
+        let authority = journey.permit.url().authority();
         let host = authority.host().to_string();
         match authority.scheme() {
-            Scheme::Http => connect::handshake(host, stream).await,
+            Scheme::Http => connect::handshake(host, stream, journey.speaks).await,
             Scheme::Https => {
                 let started = self.clock.now();
-                let secured = self.tls.secure(authority.host(), stream).await?;
+                let secured = self.tls.secure(authority.host(), stream, journey.speaks);
+                let (secured, agreed) = secured.await?;
                 timings.tls_us = Some(micros(self.clock.now() - started));
-                connect::handshake(host, secured).await
+                connect::handshake(host, secured, agreed).await
             }
         }
     }
@@ -224,6 +254,11 @@ impl VerifiedLeg {
     /// How long reaching it took.
     pub(crate) fn timings(&self) -> Timings {
         self.timings
+    }
+
+    /// Whether the connection has served calls before, so that its end may have come meanwhile.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// Gives up the connection and the place it may return to when the exchange is over.

@@ -1,5 +1,11 @@
 //! Upstream connections kept for the next call that is alike in everything that matters: sandbox, TLS identity,
-//! credential, address and policy generation. Never lends one to another sandbox, and never keeps more than its share.
+//! credential, address and policy generation. Never lends one to another sandbox or authority, and never keeps more than
+//! its share.
+//!
+//! ```text
+//! HTTP/1.1: taken out ─▶ one call ─▶ put back once its answer was read to the end
+//! HTTP/2:   put in at once ─▶ lent to up to LEASES_MAX calls, each for as long as its answer lasts
+//! ```
 
 use std::{
     collections::HashMap,
@@ -15,7 +21,10 @@ use postern_contract::{SandboxId, SecretName};
 use postern_daemon::Clock;
 use postern_policy::Authority;
 
-use super::{Journey, Sender};
+use super::{
+    Journey,
+    sender::{Sender, Speaks},
+};
 
 /// How long a connection waits for its next call.
 const IDLE_MAX: Duration = Duration::from_secs(55);
@@ -26,6 +35,10 @@ const IDLE_PER_KEY_MAX: usize = 32;
 /// The most connections kept for one sandbox.
 const IDLE_PER_SANDBOX_MAX: usize = 256;
 
+/// The most calls at once on one shared connection; servers are asked to allow at least as many (RFC 9113 section
+/// 6.5.2).
+const LEASES_MAX: usize = 100;
+
 /// What two calls must have in common to share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
@@ -34,6 +47,7 @@ pub(crate) struct Key {
     credential: Option<SecretName>,
     address: SocketAddr,
     generation: u64,
+    speaks: Speaks,
 }
 
 impl Key {
@@ -44,6 +58,7 @@ impl Key {
             credential: journey.credential.cloned(),
             address,
             generation: journey.generation,
+            speaks: journey.speaks,
         }
     }
 
@@ -65,11 +80,39 @@ type Shelf = HashMap<Key, Vec<Kept>>;
 struct Kept {
     sender: Sender,
     until: Instant,
+    leases: Lease,
 }
 
+/// A call's hold on a shared connection, counted by its copies: the connection's own is one of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lease(Arc<()>);
+
 impl Kept {
+    fn new(sender: Sender, now: Instant) -> Self {
+        let until = now + IDLE_MAX;
+        Self {
+            sender,
+            until,
+            leases: Lease::default(),
+        }
+    }
+
     fn is_good(&self, now: Instant) -> bool {
-        self.sender.is_ready() && now < self.until
+        self.sender.is_ready() && (now < self.until || self.calls() > 0)
+    }
+
+    fn calls(&self) -> usize {
+        Arc::strong_count(&self.leases.0) - 1
+    }
+
+    /// Another end of the connection, if it can be shared and is not full.
+    fn lend(&mut self, now: Instant) -> Option<(Sender, Lease)> {
+        let sender = self.sender.shared()?;
+        if self.calls() >= LEASES_MAX {
+            return None;
+        }
+        self.until = now + IDLE_MAX;
+        Some((sender, self.leases.clone()))
     }
 }
 
@@ -83,20 +126,38 @@ impl Pool {
     }
 
     /// A kept connection for this key, if a good one is left.
-    pub(super) fn take(&self, key: Key) -> Option<(Key, Sender)> {
+    pub(super) fn take(self: &Arc<Self>, key: Key) -> Option<(Sender, Home)> {
         let now = self.clock.now();
         let mut idle = self.lock();
         let shelf = idle.get_mut(&key.sandbox)?;
         let kept = shelf.get_mut(&key)?;
-        let found = std::iter::from_fn(|| kept.pop()).find(|kept| kept.is_good(now));
+        kept.retain(|kept| kept.is_good(now));
+        let lent = kept.iter_mut().find_map(|kept| kept.lend(now));
+        let found = lent.map(|(sender, lease)| (sender, Some(lease)));
+        let found = found.or_else(|| {
+            let whole = kept.pop_if(|kept| kept.sender.shared().is_none())?;
+            Some((whole.sender, None))
+        });
         if kept.is_empty() {
             shelf.remove(&key);
         }
-        found.map(|kept| (key, kept.sender))
+        let (sender, lease) = found?;
+        Some((sender, Home::new(self, key, lease)))
+    }
+
+    /// Where a fresh connection belongs; one that calls can share is there for others from now on.
+    pub(super) fn house(self: &Arc<Self>, key: Key, sender: &Sender) -> Home {
+        let lease = sender.shared().and_then(|shared| {
+            let mut kept = Kept::new(shared, self.clock.now());
+            let lease = kept.lend(self.clock.now()).map(|(_, lease)| lease);
+            self.put(&key, kept);
+            lease
+        });
+        Home::new(self, key, lease)
     }
 
     /// Keeps a connection, unless the share is used up.
-    fn put(&self, key: Key, sender: Sender) {
+    fn put(&self, key: &Key, fresh: Kept) {
         let now = self.clock.now();
         let mut idle = self.lock();
         // Looked at under the lock, so that nothing slips in behind a cut-over.
@@ -108,12 +169,9 @@ impl Pool {
             tidy(shelf, now);
         }
         let room = shelf.values().map(Vec::len).sum::<usize>() < IDLE_PER_SANDBOX_MAX;
-        let kept = shelf.entry(key).or_default();
+        let kept = shelf.entry(key.clone()).or_default();
         if room && kept.len() < IDLE_PER_KEY_MAX {
-            kept.push(Kept {
-                sender,
-                until: now + IDLE_MAX,
-            });
+            kept.push(fresh);
         }
     }
 
@@ -158,22 +216,34 @@ fn tidy(shelf: &mut Shelf, now: Instant) {
 pub(crate) struct Home {
     pool: Arc<Pool>,
     key: Key,
+    lease: Option<Lease>,
 }
 
 impl Home {
-    pub(super) fn new(pool: &Arc<Pool>, key: Key) -> Self {
+    fn new(pool: &Arc<Pool>, key: Key, lease: Option<Lease>) -> Self {
         Self {
             pool: Arc::clone(pool),
             key,
+            lease,
         }
     }
 
-    /// Takes the connection back as soon as the answer was read to its end; an answer that was not closes it.
-    pub(crate) fn welcome(self, mut sender: Sender) {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.key.address()
+    }
+
+    /// Takes the connection back as soon as the answer was read to its end; an answer that was not closes it. A shared
+    /// connection never left, and the lease says for how long the call is under way there.
+    pub(crate) fn welcome(self, mut sender: Sender) -> Option<Lease> {
+        if self.lease.is_some() {
+            return self.lease;
+        }
         tokio::spawn(async move {
-            if sender.ready().await.is_ok() {
-                self.pool.put(self.key, sender);
+            if sender.is_free_again().await {
+                let now = self.pool.clock.now();
+                self.pool.put(&self.key, Kept::new(sender, now));
             }
         });
+        None
     }
 }

@@ -8,13 +8,14 @@ use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{net::TcpStream, sync::OnceCell, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Unreached;
+use super::{Speaks, Unreached};
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// What is offered; HTTP/2 towards upstreams comes with a later version.
-const ALPN: &[u8] = b"http/1.1";
+/// What is offered.
+const HTTP_1: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
 
 /// The client side of TLS. The system's roots (and those of `SSL_CERT_FILE`) are read when first needed, since many
 /// gates never need them, and kept here.
@@ -22,30 +23,58 @@ const ALPN: &[u8] = b"http/1.1";
 pub(super) struct Tls(OnceCell<Arc<ClientConfig>>);
 
 impl Tls {
-    /// Secures a connection for a host.
+    /// Secures a connection for a host, and says which version of HTTP it agreed to.
     pub(super) async fn secure(
         &self,
         host: &Host,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Unreached> {
+        speaks: Speaks,
+    ) -> Result<(TlsStream<TcpStream>, Speaks), Unreached> {
         let failed = |error| Unreached::Tls {
             host: host.to_string(),
             error,
         };
-        let config = self.0.get_or_try_init(load).await?;
+        let config = offering(self.0.get_or_try_init(load).await?, speaks);
         let name = match host {
             Host::Ip(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
                 .map_err(|error| failed(io::Error::other(error)))?,
         };
-        let handshake = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+        let handshake = TlsConnector::from(config).connect(name, stream);
         match timeout(HANDSHAKE_MAX, handshake).await {
-            Ok(secured) => secured.map_err(failed),
+            Ok(secured) => agreed(secured.map_err(failed)?, host, speaks),
             Err(_) => Err(Unreached::Timeout {
                 host: host.to_string(),
                 step: "the TLS handshake",
             }),
         }
+    }
+}
+
+/// The config for what a call can be made in.
+fn offering(config: &Arc<ClientConfig>, speaks: Speaks) -> Arc<ClientConfig> {
+    let only = match speaks {
+        Speaks::Either => return Arc::clone(config),
+        Speaks::Http1 => HTTP_1,
+        Speaks::Http2 => HTTP_2,
+    };
+    let mut narrowed = ClientConfig::clone(config);
+    narrowed.alpn_protocols = vec![only.to_vec()];
+    Arc::new(narrowed)
+}
+
+/// What was agreed on. A server that says nothing speaks HTTP/1.1.
+fn agreed(
+    secured: TlsStream<TcpStream>,
+    host: &Host,
+    speaks: Speaks,
+) -> Result<(TlsStream<TcpStream>, Speaks), Unreached> {
+    match (secured.get_ref().1.alpn_protocol(), speaks) {
+        (Some(HTTP_2), _) => Ok((secured, Speaks::Http2)),
+        (_, Speaks::Http2) => Err(Unreached::NoHttp2 {
+            host: host.to_string(),
+        }),
+        _ => Ok((secured, Speaks::Http1)),
     }
 }
 
@@ -68,6 +97,6 @@ async fn load() -> Result<Arc<ClientConfig>, Unreached> {
         .map_err(|_| Unreached::NoRoots)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
     Ok(Arc::new(config))
 }

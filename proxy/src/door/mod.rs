@@ -30,8 +30,10 @@ use crate::{
     gateway,
     headers::{self, Managed},
     identify::Caller,
+    inject::Credential,
     record::Record,
     refuse::Refused,
+    websocket::{Handshake, NoHandshake},
 };
 
 /// Why a request says nothing that could be judged.
@@ -47,6 +49,8 @@ pub(crate) enum Unclear {
     Authority(#[from] postern_policy::BadAuthority),
     #[error("the method is not understood: {0}")]
     Method(#[from] postern_policy::NotAMethod),
+    #[error("the WebSocket is not understood: {0}")]
+    Socket(#[from] NoHandshake),
     #[error("CONNECT cannot be asked for inside HTTP/2 here")]
     TunnelInHttp2,
     #[error("CONNECT cannot be asked for inside a CONNECT")]
@@ -79,7 +83,7 @@ pub(crate) async fn call(
 /// What the two kinds of proxying and the tool addresses share once the URL is canonical.
 fn plain_call(
     book: &Book,
-    (url, parts): (CanonicalUrl, Parts),
+    (url, mut parts): (CanonicalUrl, Parts),
     body: Incoming,
     record: &mut Record,
 ) -> Result<Call, Refused> {
@@ -89,6 +93,7 @@ fn plain_call(
         Some(credential) => credential.vacate(url),
         None => (url, 0),
     };
+    let handshake = Handshake::asked(&mut parts).map_err(Unclear::from)?;
     let mut headers = parts.headers;
     let managed = match subject {
         Subject::Host => Managed::No,
@@ -101,7 +106,17 @@ fn plain_call(
     };
     let dropped = headers::clean_request(&mut headers, managed) + in_query;
     record.destination(&subject, &url, dropped);
-    let freight = Freight::Request(Paced::body(body, record.up.clone(), book.patience.silence));
+    let freight = match handshake {
+        Some(handshake) => {
+            handshake.dress(&mut headers);
+            Freight::Socket(handshake)
+        }
+        None => {
+            let own = target.credential.as_ref().and_then(Credential::header);
+            let (own, count) = (own.map(str::to_owned), record.up.clone());
+            Freight::Request(Paced::body_without(body, own, count, book.patience.silence))
+        }
+    };
     Ok(Call {
         method,
         url,

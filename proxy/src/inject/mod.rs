@@ -30,7 +30,7 @@ mod field;
 mod header;
 mod query;
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 use postern_contract::{Secret, SecretName};
 use postern_policy::CanonicalUrl;
 use serde::Deserialize;
@@ -185,10 +185,16 @@ pub fn apply(
         target.push(if target.contains('?') { '&' } else { '?' });
         target.push_str(&parameter);
     }
-    let host = HeaderValue::try_from(leg.authority().to_string()).map_err(http::Error::from)?;
+    let authority = leg.authority();
+    let host = HeaderValue::try_from(authority.to_string()).map_err(http::Error::from)?;
+    let url = Uri::builder()
+        .scheme(authority.scheme().as_str())
+        .authority(host.as_bytes())
+        .path_and_query(target)
+        .build()?;
     let mut request = Request::builder()
         .method(permit.method().as_str())
-        .uri(target)
+        .uri(url)
         .body(outbound.body)?;
     *request.headers_mut() = outbound.headers;
     request.headers_mut().insert(http::header::HOST, host);

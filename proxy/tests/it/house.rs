@@ -172,6 +172,20 @@ impl House {
         house
     }
 
+    /// The most memory that the program ever held, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let Gate::Program(child) = &self.gate else {
+            panic!("a program has memory of its own")
+        };
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+
     /// The certificate that sandboxes must trust, as the gate told it.
     pub(crate) fn ca(&self) -> PathBuf {
         self.directory.path().join("told.crt")

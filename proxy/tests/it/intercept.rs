@@ -58,7 +58,7 @@ async fn nowhere() -> (House, Sandbox) {
 }
 
 /// A connection after the gate has said 200 to a CONNECT.
-async fn connect(sandbox: &Sandbox, authority: &str) -> TcpStream {
+pub(crate) async fn connect(sandbox: &Sandbox, authority: &str) -> TcpStream {
     let mut stream = TcpStream::connect(sandbox.address).await.unwrap();
     let request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -79,7 +79,7 @@ fn roots(house: &House) -> RootCertStore {
     roots
 }
 
-fn client(house: &House) -> ClientConfig {
+pub(crate) fn client(house: &House) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(provider());
     let mut config = builder
         .with_safe_default_protocol_versions()
@@ -90,7 +90,7 @@ fn client(house: &House) -> ClientConfig {
     config
 }
 
-async fn secure(
+pub(crate) async fn secure(
     config: ClientConfig,
     name: &str,
     stream: TcpStream,
@@ -107,7 +107,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Answer {
 }
 
 /// The lines about calls, as soon as there are so many.
-async fn lines(house: &House, count: usize) -> Vec<Value> {
+pub(crate) async fn lines(house: &House, count: usize) -> Vec<Value> {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
     soon(async {
         loop {

@@ -126,12 +126,18 @@ pub(crate) async fn read_message(stream: &mut TcpStream) -> Option<String> {
         .find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
     let chunked = head.contains("transfer-encoding: chunked");
-    while (chunked && !bytes.ends_with(b"0\r\n\r\n")) || bytes.len() < end + length {
+    while (chunked && !is_last_chunk(&bytes[end..])) || bytes.len() < end + length {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             break;
         }
     }
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether a chunked body ends here, with trailers or without.
+fn is_last_chunk(body: &[u8]) -> bool {
+    let last = body.starts_with(b"0\r\n") || find(body, b"\r\n0\r\n").is_some();
+    last && body.ends_with(b"\r\n\r\n")
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

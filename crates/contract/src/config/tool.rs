@@ -57,6 +57,8 @@ pub enum Protocol {
     /// HTTP/1.1 or HTTP/2.
     #[default]
     Http,
+    /// HTTP/2 alone, with trailers: gRPC. Also where the URL says `http`.
+    Grpc,
 }
 
 /// Who answers model calls.

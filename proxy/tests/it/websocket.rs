@@ -1,0 +1,256 @@
+//! WebSockets through every door, and what only looks like one. Attacks 14 and 15.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Mutex,
+};
+
+use crate::{
+    house::{House, SECRET, Sandbox, config, soon},
+    intercept::{connect, lines},
+    upstream::{Answer, Upstream, read_message},
+};
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+fn accept() -> String {
+    let text = format!("{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
+}
+
+fn switching(more: &str) -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-accept: {}\r\n{more}\r\n",
+        accept()
+    )
+}
+
+/// A server that switches and says everything back in capitals, until the other side is done.
+async fn echo(head: String) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let requests = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let Some(request) = read_message(&mut stream).await else {
+                continue;
+            };
+            requests.lock().await.push(request);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            tokio::spawn(async move {
+                let mut chunk = [0; 64];
+                while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+                    chunk[..length].make_ascii_uppercase();
+                    stream.write_all(&chunk[..length]).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+fn handshake(line: &str, host: &str, more: &str) -> String {
+    format!(
+        "GET {line} HTTP/1.1\r\nhost: {host}\r\nupgrade: websocket\r\nconnection: keep-alive, Upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n{more}\r\n"
+    )
+}
+
+async fn opened(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    soon(read_message(stream)).await.unwrap()
+}
+
+async fn dialled(sandbox: &Sandbox) -> TcpStream {
+    TcpStream::connect(sandbox.address).await.unwrap()
+}
+
+async fn says(stream: &mut TcpStream, text: &str) -> String {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut back = vec![0; text.len()];
+    soon(stream.read_exact(&mut back)).await.unwrap();
+    String::from_utf8(back).unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_passes_every_door_with_the_tools_credential_and_no_extension() {
+    let (address, seen) = echo(switching("")).await;
+    let house = House::start(&config(address)).await;
+    let sandbox = house.busy_sandbox().await;
+    let hostile = "authorization: mine\r\nsec-websocket-extensions: permessage-deflate\r\n";
+    let host = address.to_string();
+    let inside = connect(&sandbox, &host).await;
+    for (mut stream, line, host) in [
+        (
+            dialled(&sandbox).await,
+            "/tools/crm/live".to_owned(),
+            "gate",
+        ),
+        (
+            dialled(&sandbox).await,
+            format!("http://{address}/api/live"),
+            &host,
+        ),
+        (inside, "/api/live".to_owned(), &host),
+    ] {
+        let head = opened(&mut stream, &handshake(&line, host, hostile)).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{line}: {head}");
+        assert!(head.contains(&accept()), "{head}");
+        assert!(!head.to_lowercase().contains("extensions"), "{head}");
+        assert_eq!(says(&mut stream, "hello").await, "HELLO");
+        assert_eq!(says(&mut stream, "again").await, "AGAIN");
+        drop(stream);
+    }
+    // One line says that the CONNECT was looked into.
+    let lines = lines(&house, 4).await;
+    let allowed = lines.iter().filter(|line| line["decision"] == "allowed");
+    let carried = allowed.map(|line| (line["status"].clone(), line["bytes_up"].clone()));
+    assert_eq!(
+        carried.collect::<Vec<_>>(),
+        vec![(101.into(), 10.into()); 3]
+    );
+    for request in seen.lock().await.iter() {
+        assert!(
+            request.starts_with("GET /api/live HTTP/1.1\r\n"),
+            "{request}"
+        );
+        let told = request.to_lowercase();
+        assert!(
+            told.contains(&format!("authorization: bearer {SECRET}")),
+            "{request}"
+        );
+        assert!(
+            !told.contains("mine") && !told.contains("extensions"),
+            "{request}"
+        );
+        assert!(told.contains("upgrade: websocket\r\n"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn connection_cannot_strip_the_handshake() {
+    let (address, seen) = echo(switching("")).await;
+    let house = House::start(&config(address)).await;
+    let sandbox = house.busy_sandbox().await;
+    let more = "connection: sec-websocket-key, authorization\r\nsec_websocket_extensions: permessage-deflate\r\n";
+    let mut stream = dialled(&sandbox).await;
+    let head = opened(&mut stream, &handshake("/tools/crm/live", "gate", more)).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let request = seen.lock().await[0].clone();
+    assert!(
+        request.contains(KEY) && request.contains(SECRET),
+        "{request}"
+    );
+    assert!(!request.contains("deflate"), "{request}");
+}
+
+#[tokio::test]
+async fn what_is_switched_to_is_what_was_asked_for_or_nothing() {
+    let other = "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n";
+    for (head, words) in [
+        (other.to_owned(), "no WebSocket"),
+        (
+            switching("").replace("accept: s3", "accept: x3"),
+            "does not answer the key",
+        ),
+        (
+            switching("sec-websocket-extensions: permessage-deflate\r\n"),
+            "extension",
+        ),
+        (switching("sec-websocket-protocol: mqtt\r\n"), "subprotocol"),
+    ] {
+        let (address, _seen) = echo(head).await;
+        let house = House::start(&config(address)).await;
+        let sandbox = house.busy_sandbox().await;
+        let asked = handshake(
+            "/tools/crm/live",
+            "gate",
+            "sec-websocket-protocol: chat\r\n",
+        );
+        let answer = opened(&mut dialled(&sandbox).await, &asked).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(answer.contains(words), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_switches_who_was_not_asked_to() {
+    let switched = switching("");
+    let upstream = Upstream::start(move |_| Answer::raw(&switched)).await;
+    let house = House::start(&config(upstream.address)).await;
+    let sandbox = house.busy_sandbox().await;
+    for fields in [
+        &[][..],
+        &[
+            "upgrade: h2c",
+            "connection: upgrade, http2-settings",
+            "http2-settings: AAMAAABkAAQ",
+        ],
+        &["upgrade: websocket"],
+    ] {
+        let answer = sandbox.ask("GET /tools/crm/", fields).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (502, &"UPSTREAM_UNREACHABLE".into())
+        );
+    }
+    for request in upstream.requests() {
+        let request = request.to_lowercase();
+        assert!(
+            !request.contains("upgrade") && !request.contains("http2-settings"),
+            "{request}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_says_two_things_is_refused() {
+    let (address, seen) = echo(switching("")).await;
+    let house = House::start(&config(address)).await;
+    let sandbox = house.busy_sandbox().await;
+    let good = handshake("/tools/crm/live", "gate", "");
+    for bad in [
+        handshake("/tools/crm/live", "gate", "upgrade: h2c\r\n"),
+        handshake(
+            "/tools/crm/live",
+            "gate",
+            &format!("sec-websocket-key: {KEY}\r\n"),
+        ),
+        handshake("/tools/crm/live", "gate", "content-length: 5\r\n"),
+        good.replace("version: 13", "version: 8"),
+        good.replace(KEY, "c2hvcnQ="),
+        good.replacen("GET", "POST", 1),
+    ] {
+        let answer = opened(&mut dialled(&sandbox).await, &bad).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{bad}{answer}");
+        assert!(answer.contains("BAD_REQUEST"), "{answer}");
+    }
+    assert!(seen.lock().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_websocket_and_an_answer_instead_are_answers() {
+    let upstream = Upstream::start(|_| Answer::ok("not here")).await;
+    let house = House::start(&config(upstream.address)).await;
+    let sandbox = house.busy_sandbox().await;
+    let answer = opened(
+        &mut dialled(&sandbox).await,
+        &handshake("/tools/crm/live", "gate", ""),
+    )
+    .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("not here"),
+        "{answer}"
+    );
+    let elsewhere = handshake("/tools/elsewhere/live", "gate", "");
+    let refused = opened(&mut dialled(&sandbox).await, &elsewhere).await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert_eq!(upstream.requests().len(), 1);
+}
