@@ -46,6 +46,8 @@ pub(crate) struct Patience {
     pub(crate) body: Duration,
     /// For the next bytes of a body.
     pub(crate) silence: Duration,
+    /// For anything in either direction on a tunnel or a WebSocket.
+    pub(crate) tunnel: Duration,
 }
 
 /// Hosts and ports, whatever is spoken there.

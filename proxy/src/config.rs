@@ -147,6 +147,7 @@ impl Config {
             head: document.patience.head.0,
             body: document.patience.body.0,
             silence: document.patience.silence.0,
+            tunnel: document.patience.tunnel.0,
         };
         Ok(Self {
             own,

@@ -97,7 +97,12 @@ async fn story(
         Freight::Tunnel(agent) => {
             let pipe = gate.dialer.pipe(&journey).await?;
             record.reached(pipe.address, pipe.timings);
-            return Ok(Outcome::Tunnel(Tunnel { agent, pipe }));
+            let silence_max = book.patience.tunnel;
+            return Ok(Outcome::Tunnel(Tunnel {
+                agent,
+                pipe,
+                silence_max,
+            }));
         }
         Freight::Request(body) => (body, None),
         Freight::Socket(handshake) => (body::empty(), Some(handshake)),

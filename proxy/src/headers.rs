@@ -90,6 +90,20 @@ pub(crate) enum Managed<'a> {
     No,
 }
 
+/// Whether a message is framed in the one way that everybody understands alike: with no transfer coding, or with chunked
+/// once and no length beside it.
+pub(crate) fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !headers.contains_key(header::CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Takes out of a request everything that must not pass. Returns how many credentials the agent had tried to show.
 pub(crate) fn clean_request(headers: &mut HeaderMap, managed: Managed<'_>) -> u32 {
     remove_hops(headers);

@@ -119,7 +119,7 @@ impl From<Broken> for Refused {
     fn from(broken: Broken) -> Self {
         let (code, error) = match &broken {
             Broken::Late => (Code::UpstreamTimeout, "upstream timeout"),
-            Broken::Http(_) | Broken::Switched | Broken::Socket(_) => {
+            Broken::Http(_) | Broken::Coding | Broken::Switched | Broken::Socket(_) => {
                 (Code::UpstreamUnreachable, "upstream unreachable")
             }
         };

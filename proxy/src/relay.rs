@@ -27,6 +27,8 @@ pub(crate) enum Broken {
     Http(#[from] hyper::Error),
     #[error("the upstream did not begin its answer within {} seconds", HEAD_MAX.as_secs())]
     Late,
+    #[error("the upstream's answer is framed in two ways, or in a transfer coding besides chunked")]
+    Coding,
     #[error("the upstream wanted to speak another protocol")]
     Switched,
     #[error("the upstream did not take up the WebSocket: {0}")]
@@ -58,6 +60,9 @@ impl Sending<'_> {
     ) -> Result<Relayed, Refused> {
         let (response, lease) = self.send(leg, ready.into_request(), record).await?;
         record.first_byte();
+        if !headers::is_framed_plainly(response.headers()) {
+            return Err(Broken::Coding.into());
+        }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Relayed::Answer(answer(response, lease)));
         }

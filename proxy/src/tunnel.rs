@@ -19,16 +19,16 @@ use crate::{
     scope::Scope,
 };
 
-/// How long a tunnel may carry nothing in either direction.
-const SILENCE_MAX: Duration = Duration::from_secs(3600);
-
-/// What one read takes at most, in bytes.
-const CHUNK_BYTES: usize = 32 * 1024;
+/// What one read takes at first and at most, in bytes: most tunnels are idle most of the time.
+const CHUNK_BYTES_MIN: usize = 2 * 1024;
+const CHUNK_BYTES_MAX: usize = 32 * 1024;
 
 /// A tunnel that stands ready at the far end.
 pub(crate) struct Tunnel {
     pub(crate) agent: OnUpgrade,
     pub(crate) pipe: Pipe,
+    /// How long it may carry nothing in either direction.
+    pub(crate) silence_max: Duration,
 }
 
 impl Tunnel {
@@ -37,9 +37,11 @@ impl Tunnel {
         let response = Response::new(body::empty());
         record.answered(response.status());
         scope.spawn(async move {
-            let Self { agent, pipe } = self;
-            match agent.await {
-                Ok(upgraded) => carry(TokioIo::new(upgraded), pipe.stream, record).await,
+            match self.agent.await {
+                Ok(upgraded) => {
+                    let ends = (TokioIo::new(upgraded), self.pipe.stream);
+                    carry(ends, self.silence_max, record).await;
+                }
                 Err(error) => tracing::debug!(%error, "a tunnel was not taken up"),
             }
         });
@@ -48,7 +50,7 @@ impl Tunnel {
 }
 
 /// Carries until the host has said all, then writes the line, then closes: bytes that an agent sends after that are none.
-pub(crate) async fn carry<A, H>(agent: A, host: H, mut record: Record)
+pub(crate) async fn carry<A, H>((agent, host): (A, H), silence_max: Duration, mut record: Record)
 where
     A: AsyncRead + AsyncWrite + Send,
     H: AsyncRead + AsyncWrite + Send,
@@ -65,7 +67,7 @@ where
     let ended = tokio::select! {
         ended = pass(from_host, &mut to_agent, &down) => ended,
         ended = upward => ended,
-        () = silence(&up, &down) => Err(io::ErrorKind::TimedOut.into()),
+        () = silence(&up, &down, silence_max) => Err(io::ErrorKind::TimedOut.into()),
     };
     let cut = ended.err().map(|error| error.to_string());
     if record.close(cut.as_deref()).is_ok() {
@@ -78,7 +80,7 @@ async fn pass(
     to: &mut (impl AsyncWrite + Unpin),
     count: &Count,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = vec![0; CHUNK_BYTES_MIN];
     loop {
         let length = from.read(&mut buffer).await?;
         if length == 0 {
@@ -86,17 +88,20 @@ async fn pass(
         }
         to.write_all(&buffer[..length]).await?;
         count.add(length);
+        if length == buffer.len() && length < CHUNK_BYTES_MAX {
+            buffer.resize(length * 4, 0);
+        }
     }
 }
 
 /// Returns once nothing was carried for a whole period.
-async fn silence(up: &Count, down: &Count) {
+async fn silence(up: &Count, down: &Count, period: Duration) {
     let mut before = None;
     loop {
         let now = (up.get(), down.get());
         if before.replace(now) == Some(now) {
             return;
         }
-        tokio::time::sleep(SILENCE_MAX).await;
+        tokio::time::sleep(period).await;
     }
 }

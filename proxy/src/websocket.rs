@@ -6,6 +6,8 @@
 //!                                                                             └─ yes, and the right one ─▶ bytes both ways
 //! ```
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -68,6 +70,7 @@ pub(crate) struct Handshake {
     agent: OnUpgrade,
     key: HeaderValue,
     protocols: Vec<String>,
+    silence_max: Duration,
 }
 
 /// A WebSocket that both sides agreed on.
@@ -75,12 +78,16 @@ pub(crate) struct Socket {
     agent: OnUpgrade,
     upstream: OnUpgrade,
     head: HeaderMap,
+    silence_max: Duration,
 }
 
 impl Handshake {
     /// The WebSocket that a request asks for; `None` where it asks for none. What else `Upgrade` may name stays behind
-    /// like every field of a connection.
-    pub(crate) fn asked(parts: &mut http::request::Parts) -> Result<Option<Self>, NoHandshake> {
+    /// like every field of a connection. It may carry nothing for `silence_max`.
+    pub(crate) fn asked(
+        parts: &mut http::request::Parts,
+        silence_max: Duration,
+    ) -> Result<Option<Self>, NoHandshake> {
         let fields = &parts.headers;
         let wanted = tokens(fields, &header::UPGRADE);
         if !wanted.iter().any(|token| token == "websocket")
@@ -111,6 +118,7 @@ impl Handshake {
             agent: agent.ok_or(NoHandshake::NotGet)?,
             key,
             protocols,
+            silence_max,
         }))
     }
 
@@ -149,6 +157,7 @@ impl Handshake {
             agent: self.agent,
             upstream: hyper::upgrade::on(response),
             head,
+            silence_max: self.silence_max,
         })
     }
 
@@ -178,6 +187,7 @@ impl Socket {
             agent,
             upstream,
             head,
+            silence_max,
         } = self;
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -185,7 +195,9 @@ impl Socket {
         record.answered(response.status());
         scope.spawn(async move {
             match tokio::try_join!(agent, upstream) {
-                Ok((agent, upstream)) => tunnel::carry(io(agent), io(upstream), record).await,
+                Ok((agent, upstream)) => {
+                    tunnel::carry((io(agent), io(upstream)), silence_max, record).await;
+                }
                 Err(error) => tracing::debug!(%error, "a WebSocket was not taken up"),
             }
         });
@@ -244,7 +256,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
-        match Handshake::asked(&mut request.into_parts().0) {
+        match Handshake::asked(&mut request.into_parts().0, Duration::ZERO) {
             // There is no connection here that could be switched.
             Err(NoHandshake::NotGet) => Ok(true),
             other => other.map(|handshake| handshake.is_some()),

@@ -49,6 +49,8 @@ pub(crate) enum Unclear {
     Authority(#[from] postern_policy::BadAuthority),
     #[error("the method is not understood: {0}")]
     Method(#[from] postern_policy::NotAMethod),
+    #[error("the body is in a transfer coding besides chunked")]
+    Coding,
     #[error("the WebSocket is not understood: {0}")]
     Socket(#[from] NoHandshake),
     #[error("CONNECT cannot be asked for inside HTTP/2 here")]
@@ -71,6 +73,9 @@ pub(crate) async fn call(
     record: &mut Record,
 ) -> Result<Call, Refused> {
     record.line.door = Some(form.door());
+    if !headers::is_framed_plainly(request.headers()) {
+        return Err(Unclear::Coding.into());
+    }
     match form {
         Form::Connect => proxying::connect(book, request, record),
         Form::Inside(inside) => inside::call(book, &inside, request, record),
@@ -93,7 +98,7 @@ fn plain_call(
         Some(credential) => credential.vacate(url),
         None => (url, 0),
     };
-    let handshake = Handshake::asked(&mut parts).map_err(Unclear::from)?;
+    let handshake = Handshake::asked(&mut parts, book.patience.tunnel).map_err(Unclear::from)?;
     let mut headers = parts.headers;
     let managed = match subject {
         Subject::Host => Managed::No,

@@ -182,6 +182,25 @@ async fn grpc_inside_a_connect_is_http2_on_both_sides() {
 }
 
 #[tokio::test]
+async fn an_ordinary_tool_is_called_in_the_version_that_tls_agreed_on() {
+    let ca = tls::ca();
+    let two = Two::start(Some(ca.leaf("localhost"))).await;
+    let house = House::program(&tls::config(two.address), &[("SSL_CERT_FILE", &ca.file)]).await;
+    let sandbox = house.busy_sandbox().await;
+    for count in 1..=3 {
+        let answer = sandbox.post("/tools/crm/a?b=c", "{}").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.contains("{}"), "{answer:?}");
+        assert_eq!((two.seen().len(), two.connections()), (count, 1));
+    }
+    let seen = two.seen()[0].head.clone();
+    assert_eq!(seen.version(), http::Version::HTTP_2);
+    let authority = format!("localhost:{}", two.address.port());
+    assert_eq!(seen.uri().to_string(), format!("https://{authority}/a?b=c"));
+    assert_eq!(seen.headers()["authorization"], format!("Bearer {SECRET}"));
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_speak_http2_is_no_grpc_tool() {
     let upstream = Upstream::start(|_| Answer::ok("hello")).await;
     let text = format!(

@@ -6,10 +6,12 @@
 mod audit;
 mod bodies;
 mod calls;
+mod flood;
 mod framing;
 mod grpc;
 mod house;
 mod intercept;
+mod lies;
 mod link;
 mod models;
 mod program;

@@ -254,3 +254,19 @@ async fn a_refused_websocket_and_an_answer_instead_are_answers() {
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     assert_eq!(upstream.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn a_websocket_that_carries_nothing_is_closed() {
+    let (address, _seen) = echo(switching("")).await;
+    let text = format!("[patience]\ntunnel = \"200ms\"\n{}", config(address));
+    let house = House::start(&text).await;
+    let sandbox = house.busy_sandbox().await;
+    let mut stream = dialled(&sandbox).await;
+    opened(&mut stream, &handshake("/tools/crm/live", "gate", "")).await;
+    assert_eq!(says(&mut stream, "hello").await, "HELLO");
+    let mut rest = Vec::new();
+    drop(soon(stream.read_to_end(&mut rest)).await);
+    assert!(rest.is_empty());
+    let line = &lines(&house, 1).await[0];
+    assert!(line["cut"].is_string(), "{line}");
+}

@@ -87,6 +87,8 @@ pub struct Patience {
     pub body: Period,
     /// For the next bytes of a body that is passed on; default 5 min.
     pub silence: Period,
+    /// For anything at all, in either direction, on a tunnel or a WebSocket; default 1 h.
+    pub tunnel: Period,
 }
 
 impl Default for Patience {
@@ -96,6 +98,7 @@ impl Default for Patience {
             head: seconds(60),
             body: seconds(60),
             silence: seconds(300),
+            tunnel: seconds(3600),
         }
     }
 }
