@@ -13,6 +13,7 @@ use postern_policy::{CanonicalUrl, Rulebook};
 use serde::Deserialize;
 
 use crate::{
+    audit,
     book::{Book, Grants, Homes, Model, Patience, Target},
     dial::Speaks,
     inject::Credential,
@@ -54,6 +55,8 @@ impl AgentGrants for AgentAtGate {
 pub struct Config {
     /// Where this host's own daemons listen: never dialled for an agent.
     pub(crate) own: Vec<SocketAddr>,
+    /// What becomes of the audit log.
+    pub(crate) audit: audit::Settings,
     rulebook: Rulebook,
     tools: BTreeMap<ToolName, Arc<Target>>,
     models: BTreeMap<ModelName, Arc<Model>>,
@@ -149,8 +152,10 @@ impl Config {
             silence: document.patience.silence.0,
             tunnel: document.patience.tunnel.0,
         };
+        let audit = audit_settings(document.audit, &source);
         Ok(Self {
             own,
+            audit,
             rulebook,
             tools,
             models,
@@ -219,6 +224,15 @@ impl Config {
             patience: self.patience,
         };
         (book, missing)
+    }
+}
+
+fn audit_settings(written: postern_contract::config::Audit, source: &Source) -> audit::Settings {
+    audit::Settings {
+        heads: written.heads.map(|path| source.directory().join(path)),
+        rotate: written.rotate.0,
+        keep: written.keep.map(|keep| keep.0),
+        delete_unexported: written.delete_unexported,
     }
 }
 

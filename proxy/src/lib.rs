@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod audit;
+pub mod audit;
 mod body;
 mod book;
 mod call;

@@ -17,7 +17,7 @@ use postern_policy::CanonicalUrl;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    audit::{Audit, Decision, Line, Timings, Unrecorded},
+    audit::{Audit, Decision, Kept, Line, Timings, Unrecorded},
     body::Body,
     call::Subject,
     identify::Caller,
@@ -218,11 +218,17 @@ impl Record {
         self.line.timings.total_us = Some(self.elapsed_us());
         self.line.cut = cut.map(str::to_owned);
         self.share = None;
-        let written = self.audit.append(&self.line);
-        if let Some(refusal) = self.refusal() {
+        let kept = if self.begun {
+            self.audit.append(&self.line)
+        } else {
+            self.audit.append_or_count(&self.line)
+        };
+        // What is only counted fills no database either.
+        let counted = matches!(kept, Ok(Kept::Counted));
+        if let Some(refusal) = self.refusal().filter(|_| !counted) {
             self.ledger.keep(refusal);
         }
-        written
+        kept.map(drop)
     }
 
     fn elapsed_us(&self) -> u64 {

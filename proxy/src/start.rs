@@ -100,10 +100,10 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     }
     let clock = Clock::system();
     let hangup = Hangup::watch().map_err(RunError::Signals)?;
-    let own = config.own.clone();
+    let (own, recorded) = (config.own.clone(), config.audit.clone());
     let (good, seen) = (Good::of(&config), config.seen());
     let book = config.into_book(1)?;
-    let audit = Audit::open(place.state, clock.clone())?;
+    let (audit, keeper) = Audit::open(place.state, recorded, clock.clone())?;
     let ca = Ca::open(place.state, clock.unix_ms() / 1000)?;
     let leaves = Leaves::new(ca, clock.clone())?;
     let store = postern_store::gate::Gate::open(&place.state.join(DATABASE)).await?;
@@ -115,14 +115,9 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
 
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
-    let mut tasks = vec![tokio::spawn(audit.clone().keep_synced())];
+    let mut tasks = vec![tokio::spawn(keeper.clone().keep())];
     let dialer = Dialer::new(own, clock.clone());
-    let gate = Arc::new(Gate::new(
-        book,
-        (dialer, leaves),
-        (audit.clone(), ledger),
-        clock,
-    ));
+    let gate = Arc::new(Gate::new(book, (dialer, leaves), (audit, ledger), clock));
     let sweeping = Arc::clone(&gate);
     tasks.push(tokio::spawn(async move {
         sweeping.dialer.keep_swept().await;
@@ -147,7 +142,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     if timeout(LEDGER_DRAIN_MAX, writing).await.is_err() {
         tracing::warn!("the last refusals did not reach the database");
     }
-    audit.sync().await;
+    keeper.finish().await;
     drop(std::fs::remove_file(place.link));
     Ok(())
 }

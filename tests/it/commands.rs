@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_helps_with_an_example_and_the_hidden_ones_stay_hidden() {
-    for command in ["tour", "up", "check", "policy", "doctor"] {
+    for command in ["tour", "up", "check", "policy", "audit", "doctor"] {
         let output = postern(&[command, "--help"]);
         assert!(output.status.success(), "{command}");
         let help = text(&output.stdout);

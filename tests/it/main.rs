@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod audit_command;
 mod bad_input;
 mod commands;
 mod examples;

@@ -6,12 +6,14 @@
 //! postern up CONFIG         supervises posternd, the gate and a launcher for each sandbox     up/
 //! postern check CONFIG      both daemons' checks and the compiled rules                       check.rs
 //! postern policy ...        what the rules say of a call, or of a table of calls                policy/
+//! postern audit ...         the audit log checked and exported                                audit/
 //! postern doctor            what this machine can enforce                                     doctor.rs
 //! postern runtime|proxy|launcher|unpack|sweep    what `up` starts; hidden                     below
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod check;
 mod doctor;
 mod failure;
@@ -48,6 +50,7 @@ enum Command {
     Up(up::Args),
     Check(check::Args),
     Policy(policy::Args),
+    Audit(audit::Args),
     Doctor(doctor::Args),
 }
 
@@ -100,6 +103,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     done.map_or_else(Failure::told, |()| ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ pub enum NotAnAmount {
     #[error("write a size as a whole number with B, KiB, MiB or GiB, such as `512MiB`")]
     Size,
     /// No period.
-    #[error("write a period as a whole number with ms, s, m or h, such as `30s`")]
+    #[error("write a period as a whole number with ms, s, m, h or d, such as `30s`")]
     Period,
 }
 
@@ -71,6 +71,7 @@ impl FromStr for Period {
             "s" => number.checked_mul(1_000),
             "m" => number.checked_mul(60_000),
             "h" => number.checked_mul(3_600_000),
+            "d" => number.checked_mul(86_400_000),
             _ => None,
         };
         millis
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn periods() {
         assert_eq!("2m".parse(), Ok(Period(Duration::from_secs(120))));
-        for bad in ["5", "s", "1d", "1.5s"] {
+        assert_eq!("30d".parse(), Ok(Period(Duration::from_secs(2_592_000))));
+        for bad in ["5", "s", "1w", "1.5s"] {
             assert!(bad.parse::<Period>().is_err(), "{bad}");
         }
     }

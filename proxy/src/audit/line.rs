@@ -92,7 +92,58 @@ pub(crate) struct Begun<'a> {
     policy_generation: u64,
 }
 
+/// Refusals that were counted instead of written, and what they had in common.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename = "repeated")]
+pub(crate) struct Repeated<'a> {
+    time: &'a str,
+    until: &'a str,
+    times: u64,
+    request: Option<&'a RequestId>,
+    sandbox: Option<&'a SandboxId>,
+    agent: Option<&'a AgentName>,
+    run: Option<&'a RunId>,
+    user: Option<&'a str>,
+    tool: Option<&'a ToolName>,
+    model: Option<&'a ModelName>,
+    decision: Decision,
+    rule: Option<&'a str>,
+    reason: Option<Code>,
+    authority: Option<&'a str>,
+    method: Option<&'a str>,
+    path: Option<&'a str>,
+    policy_generation: u64,
+}
+
 impl Line {
+    /// What stands for refusals like this one: `whole` where they were the same in all, else only the code was.
+    pub(super) fn repeated<'a>(
+        &'a self,
+        (times, until): (u64, &'a str),
+        whole: bool,
+    ) -> Repeated<'a> {
+        let alike = if whole { Some(self) } else { None };
+        Repeated {
+            time: &self.time,
+            until,
+            times,
+            request: alike.and_then(|line| line.request.as_ref()),
+            sandbox: self.sandbox.as_ref(),
+            agent: self.agent.as_ref(),
+            run: alike.and_then(|line| line.run.as_ref()),
+            user: alike.and_then(|line| line.user.as_deref()),
+            tool: alike.and_then(|line| line.tool.as_ref()),
+            model: alike.and_then(|line| line.model.as_ref()),
+            decision: self.decision,
+            rule: alike.and_then(|line| line.rule.as_deref()),
+            reason: self.reason,
+            authority: alike.and_then(|line| line.authority.as_deref()),
+            method: alike.and_then(|line| line.method.as_deref()),
+            path: alike.and_then(|line| line.path.as_deref()),
+            policy_generation: self.policy_generation,
+        }
+    }
+
     /// Whether the call may change something at its destination, as far as its method tells.
     pub(crate) fn is_effectful(&self) -> bool {
         !matches!(
@@ -205,6 +256,8 @@ mod tests {
         };
         assert_eq!(documented("## A call"), whole(written(&line)));
         assert_eq!(documented("## An intent"), whole(written(&line.begun())));
+        let repeated = line.repeated((1, ""), true);
+        assert_eq!(documented("## A count"), whole(written(&repeated)));
     }
 
     #[test]

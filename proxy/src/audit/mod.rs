@@ -2,38 +2,51 @@
 //! agent. Never holds a secret, a body or a query string; never goes on silently when it cannot be written.
 //!
 //! ```text
-//! decided ─▶ Line ─▶ seal.rs waits for the answer's last frame ─▶ append: write(2) returned ─▶ last frame passes
-//!                                                                  every second: fdatasync
+//! decided ─▶ begun? (effects leave their intent) ─▶ Line ─▶ seal.rs waits for the answer's last frame
+//!                                                     └─▶ append: write(2) returned, or counted (fold.rs) ─▶ frame passes
+//! keeper.rs, every second: counts that are due ─▶ fdatasync ─▶ the head, MACed (head.rs), to its witnesses (witness.rs)
 //! healthy ── a write fails ─▶ in trouble (calls are refused) ── a later write passes ─▶ healthy
 //!         ── a sync fails ──▶ lost: refused until the gate is started again, since the kernel may have dropped lines
 //! ```
 
+mod age;
 mod chain;
+mod fold;
+mod head;
+mod keeper;
 mod line;
+mod pieces;
 mod seal;
+mod witness;
 
 use std::{
     fs::File,
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use postern_daemon::Clock;
 use serde::Serialize;
+use tokio::sync::Notify;
 
-use self::chain::Chain;
+pub use self::{
+    age::Mark,
+    chain::{NOTHING_BEFORE, line_hash},
+    head::{Head, HeadKey, NoKey},
+    pieces::{HEADS_FILE, KEY_FILE, LOG_FILE, MARK_FILE, Piece, pieces},
+    witness::older,
+};
+use self::{
+    chain::Chain,
+    fold::{Folds, may_fold},
+};
 pub(crate) use self::{
+    fold::Kept,
+    keeper::{Keeper, Settings},
     line::{Decision, Door, Line, Timings, cut},
     seal::Sealed,
 };
-
-/// The file in the gate's state directory.
-pub(crate) const FILE_NAME: &str = "audit.jsonl";
-
-/// How often lines are forced onto the disk.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a call cannot be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +57,16 @@ pub(crate) struct Unrecorded(#[from] io::Error);
 #[derive(Clone)]
 pub(crate) struct Audit {
     state: Arc<Mutex<State>>,
+    rotated: Arc<Notify>,
     clock: Clock,
 }
 
 struct State {
     chain: Chain,
     standing: Standing,
+    folds: Folds,
     unsynced: bool,
+    heads_trouble: Option<String>,
 }
 
 /// Whether lines can be written.
@@ -70,29 +86,40 @@ enum Event<'a> {
     Started { time: String, version: &'a str },
     /// Writing works again after it did not.
     Recovered { time: String, trouble: &'a str },
+    /// Lines that were old enough are about to be removed.
+    Deleted { time: String, first: u64, last: u64 },
 }
 
 impl Audit {
-    /// Opens the log, checks that nobody else writes it, and proves that it can be written.
-    pub(crate) fn open(state_directory: &Path, clock: Clock) -> Result<Self, Unrecorded> {
-        let mut chain = Chain::open(&state_directory.join(FILE_NAME))?;
+    /// Opens the log of a state directory, checks that nobody else writes it, and proves that it can be written.
+    pub(crate) fn open(
+        directory: &Path,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<(Self, Keeper), Unrecorded> {
+        let mut chain = Chain::open(directory, settings.rotate)?;
         let version = env!("CARGO_PKG_VERSION");
         chain.append(&Event::Started {
             time: clock.rfc3339(),
             version,
         })?;
         chain.file().sync_data()?;
-        Ok(Self::over(chain, clock))
+        let audit = Self::over(chain, clock);
+        let keeper = Keeper::open(&audit, directory, settings)?;
+        Ok((audit, keeper))
     }
 
     fn over(chain: Chain, clock: Clock) -> Self {
         let state = State {
             chain,
             standing: Standing::Healthy,
+            folds: Folds::default(),
             unsynced: false,
+            heads_trouble: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
+            rotated: Arc::default(),
             clock,
         }
     }
@@ -127,43 +154,77 @@ impl Audit {
     }
 
     /// Writes a call's line; it is with the kernel when this returns.
-    pub(crate) fn append(&self, line: &Line) -> Result<(), Unrecorded> {
-        self.lock().append(line)
+    pub(crate) fn append(&self, line: &Line) -> Result<Kept, Unrecorded> {
+        let mut state = self.lock();
+        state.append(line)?;
+        if state.chain.has_retired() {
+            self.rotated.notify_one();
+        }
+        Ok(Kept::Written)
+    }
+
+    /// Writes the line of a call that was never begun, or counts it where it is a refusal like others before it.
+    pub(crate) fn append_or_count(&self, line: &Line) -> Result<Kept, Unrecorded> {
+        if may_fold(line) && self.lock().folds.take(line, self.clock.now()) == Kept::Counted {
+            return Ok(Kept::Counted);
+        }
+        self.append(line)
     }
 
     /// What is wrong, in words.
     pub(crate) fn trouble(&self) -> Option<String> {
-        match &self.lock().standing {
-            Standing::Healthy => None,
+        let state = self.lock();
+        match &state.standing {
+            Standing::Healthy => state.heads_trouble.as_ref().map(|trouble| {
+                format!("the audit's head cannot be kept outside of the log: {trouble}")
+            }),
             Standing::Troubled(trouble) | Standing::Lost(trouble) => {
                 Some(format!("the audit log cannot be written: {trouble}"))
             }
         }
     }
 
-    /// Forces lines onto the disk every second, for as long as the gate lives.
-    pub(crate) async fn keep_synced(self) {
-        let mut tick = tokio::time::interval(SYNC_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            self.sync().await;
-        }
+    /// The number and the hash of the last line.
+    pub(crate) fn head(&self) -> (u64, String) {
+        let state = self.lock();
+        let (seq, hash) = state.chain.head();
+        (seq, hash.to_owned())
     }
 
-    /// Forces what was written onto the disk.
-    pub(crate) async fn sync(&self) {
-        let Some(file) = self.lock().unsynced_file() else {
-            return;
+    /// Forces what was written onto the disk, and says whether all of it is there.
+    async fn sync(&self) -> bool {
+        let Some(files) = self.lock().unsynced_files() else {
+            return true;
         };
-        let synced = tokio::task::spawn_blocking(move || file?.sync_data()).await;
-        let error = match synced {
-            Ok(Ok(())) => return,
+        let sync = move || files?.iter().try_for_each(File::sync_data);
+        let error = match tokio::task::spawn_blocking(sync).await {
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         tracing::error!(error, "the audit log could not be synced");
         self.lock().standing = Standing::Lost(error);
+        false
+    }
+
+    /// Writes what was counted and is due, or all of it.
+    fn write_counts(&self, all: bool) {
+        let mut state = self.lock();
+        let due = state.folds.due(self.clock.now(), all);
+        let until = self.clock.rfc3339();
+        for counted in due {
+            // The log's own trouble refuses the calls to come.
+            drop(state.append(&counted.line(&until)));
+        }
+    }
+
+    fn heads_trouble(&self, trouble: Option<String>) {
+        self.lock().heads_trouble = trouble;
+    }
+
+    /// Returns after a file was put aside.
+    async fn rotated(&self) {
+        self.rotated.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -192,37 +253,10 @@ impl State {
         }
     }
 
-    fn unsynced_file(&mut self) -> Option<io::Result<File>> {
-        std::mem::take(&mut self.unsynced).then(|| self.chain.file().try_clone())
+    fn unsynced_files(&mut self) -> Option<io::Result<Vec<File>>> {
+        std::mem::take(&mut self.unsynced).then(|| self.chain.unsynced())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_trouble_until_a_write_passes() {
-        let full = File::options().append(true).open("/dev/full").unwrap();
-        let audit = Audit::over_file(full, Clock::manual(0));
-        assert!(audit.ready().is_ok());
-        assert!(audit.append(&Line::default()).is_err());
-        assert!(audit.ready().is_err());
-        assert!(audit.trouble().unwrap().contains("No space left"));
-
-        let directory = tempfile::tempdir().unwrap();
-        audit.lock().chain = Chain::open(&directory.path().join(FILE_NAME)).unwrap();
-        assert!(audit.ready().is_ok());
-        assert!(audit.trouble().is_none());
-    }
-
-    #[tokio::test]
-    async fn a_failed_sync_is_not_forgiven() {
-        let (pipe, _writer) = io::pipe().unwrap();
-        let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
-        let audit = Audit::over_file(pipe, Clock::manual(0));
-        audit.lock().unsynced = true;
-        audit.sync().await;
-        assert!(audit.ready().is_err());
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Model, Policy, Provider, Tool};
+use super::{Audit, Model, Policy, Provider, Tool};
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
@@ -23,6 +23,9 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// How long the gate waits for agents.
     #[serde(default)]
     pub patience: Patience,
+    /// What becomes of the gate's audit log.
+    #[serde(default)]
+    pub audit: Audit,
     /// Which agent the root routes serve; required as soon as there are two.
     pub default_agent: Option<AgentName>,
     /// Where local sources of agents may lie, beside the config's own directory.

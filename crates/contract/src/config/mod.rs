@@ -1,10 +1,12 @@
 //! `postern.toml` as written: the shape that both daemons read, each filling in the parts that are its own. Never reads
 //! a file (that is `postern_daemon::config`) and never holds a secret's value.
 
+mod audit;
 mod document;
 mod policy;
 mod tool;
 
+pub use audit::Audit;
 pub use document::{AgentGrants, Document, Ignored, Listen, Patience, Problem};
 pub use policy::{GraphQl, Mcp, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tool};
