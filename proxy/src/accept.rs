@@ -41,8 +41,8 @@ const CONNECTIONS_MAX: usize = 512;
 /// The largest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The most header fields of a request.
-const HEADERS_MAX: usize = 128;
+/// The most header fields of a request; for as many hyper keeps room without asking for memory.
+const HEADERS_MAX: usize = 100;
 
 /// The most requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;

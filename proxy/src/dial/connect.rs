@@ -33,8 +33,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PING_MAX: Duration = Duration::from_secs(20);
 
-/// The most header fields of a response.
-const HEADERS_MAX: usize = 256;
+/// The most header fields of a response; for as many hyper keeps room without asking for memory.
+const HEADERS_MAX: usize = 100;
 
 /// Where this host's own daemons listen.
 pub(super) struct Ports(Vec<SocketAddr>);
