@@ -11,7 +11,9 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration}
 
 use postern_contract::{
     AgentName, SandboxId, Secret,
-    link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate, Welcome},
+    link::{
+        FromGate, LINK_VERSION, LISTENING_MAX, ListenerKind, News, Origin, Reply, ToGate, Welcome,
+    },
 };
 use postern_daemon::channel::{Channel, ChannelError, Listener as LinkListener};
 use tokio::{sync::watch, time::timeout};
@@ -153,6 +155,12 @@ impl Rooms {
                 started.map_err(|error| error.to_string())?;
             }
             News::RunEnded { sandbox, run } => self.room(&sandbox)?.run_ended(&run),
+            News::Listening { addresses } => {
+                if addresses.len() > LISTENING_MAX {
+                    return Err(format!("a runtime has at most {LISTENING_MAX} listeners"));
+                }
+                self.gate.dialer.own(addresses);
+            }
             News::Status => return Ok(Reply::Status(self.gate.status(self.open.len()))),
         }
         Ok(Reply::Done)

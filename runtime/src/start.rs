@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use postern_contract::{AgentName, Secret, launch::Layer};
+use postern_contract::{AgentName, Secret, launch::Layer, link::News};
 use postern_daemon::{
     Clock, Hangup, Shutdown, lifeline, logs, notify, process, serve, shutdown::SUPERVISOR_GONE,
 };
@@ -169,6 +169,11 @@ async fn start(
         .await
         .map_err(Failure::run)?;
     let operator = serve::Listener::tcp(config.listen.operator)
+        .await
+        .map_err(Failure::run)?;
+    let addresses = [api.address(), operator.address()];
+    let addresses = addresses.into_iter().flatten().collect();
+    link.tell(News::Listening { addresses }, Vec::new())
         .await
         .map_err(Failure::run)?;
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.

@@ -4,6 +4,7 @@
 //! ```text
 //! posternd ── Hello ─────────────────────▶ gate     SOCK_SEQPACKET, peer checked by uid (and token)
 //!          ── SandboxStarted + listeners ─▶         the gate accepts on them from now on
+//!          ── Listening ──────────────────▶         none of these addresses is a destination for an agent
 //!          ── RunStarted … RunEnded ──────▶
 //!          ── SandboxEnded ───────────────▶         the gate has closed the listeners when it answers
 //!          ◀─ Reply{re} ──────────────────          one for each, in order; Welcome for Hello
@@ -11,7 +12,7 @@
 //!
 //! When the link ends, the gate closes every listener it was given: without a runtime nobody runs.
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -20,6 +21,9 @@ use crate::{AgentName, RunId, SandboxId, Secret};
 
 /// The version of this dialect; a gate refuses any other.
 pub const LINK_VERSION: u32 = 3;
+
+/// The most listeners that a runtime may tell of.
+pub const LISTENING_MAX: usize = 16;
 
 /// What posternd shows the gate where uids cannot tell daemons and agents apart. Crosses the link and is printed nowhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +108,11 @@ pub enum News {
         sandbox: SandboxId,
         /// Which.
         run: RunId,
+    },
+    /// The runtime listens now; no agent's call goes to any of these, whatever the config left to the system.
+    Listening {
+        /// Where, ports as the system gave them; at most [`LISTENING_MAX`].
+        addresses: Vec<SocketAddr>,
     },
     /// Asks how the gate is; the reply is [`Reply::Status`].
     Status,

@@ -1,19 +1,16 @@
 //! Connects to one of the checked addresses and to nothing else, and speaks HTTP there. Never resolves.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
-use super::{Sender, Speaks, Unreached};
+use super::{Sender, Speaks, Unreached, ports::Ports};
 use crate::body::Body;
 
 /// How long one address may take to accept.
@@ -36,31 +33,11 @@ const PING_MAX: Duration = Duration::from_secs(20);
 /// The most header fields of a response; for as many hyper keeps room without asking for memory.
 const HEADERS_MAX: usize = 100;
 
-/// Where this host's own daemons listen.
-pub(super) struct Ports(Vec<SocketAddr>);
+/// How long one address is tried before the next is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
 
-impl Ports {
-    pub(super) fn new(own: Vec<SocketAddr>) -> Self {
-        Self(own)
-    }
-
-    /// Whether an address and port are one of ours, as far as can be told before connecting.
-    pub(super) fn are_ours(&self, address: IpAddr, port: u16) -> bool {
-        self.0.iter().any(|own| {
-            own.port() == port
-                && (address.is_loopback() || own.ip() == address || address.is_unspecified())
-        })
-    }
-
-    /// Whether a connection came out on this very host at one of our ports: its two ends have the same address then.
-    fn were_reached(&self, stream: &TcpStream) -> io::Result<bool> {
-        let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
-        let same_host = here.ip().to_canonical() == there.ip().to_canonical();
-        Ok(same_host && self.0.iter().any(|own| own.port() == there.port()))
-    }
-}
-
-/// Connects to the first address that accepts.
+/// Connects to the address that accepts first. They are tried in order: the next as soon as one fails, or beside it when
+/// it takes long.
 pub(super) async fn first(
     host: &str,
     addresses: &[SocketAddr],
@@ -69,31 +46,43 @@ pub(super) async fn first(
     let mut last = Unreached::NoAddress {
         host: host.to_owned(),
     };
-    for address in addresses {
-        match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                let checked = check(&stream, *address, ports);
-                checked.map_err(|error| Unreached::Connect {
-                    host: host.to_owned(),
-                    error,
-                })?;
-                return Ok((stream, *address));
-            }
-            Ok(Err(error)) => {
-                last = Unreached::Connect {
-                    host: host.to_owned(),
-                    error,
+    let mut waiting = addresses.iter();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        match waiting.next() {
+            Some(address) => under_way.push(attempt(host, *address)),
+            None if under_way.is_empty() => return Err(last),
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            Some(ended) = under_way.next() => match ended {
+                Ok((stream, address)) => {
+                    let checked = check(&stream, address, ports);
+                    return checked.map(|()| (stream, address)).map_err(|error| {
+                        Unreached::Connect { host: host.to_owned(), error }
+                    });
                 }
-            }
-            Err(_) => {
-                last = Unreached::Timeout {
-                    host: host.to_owned(),
-                    step: "connecting",
-                }
-            }
+                Err(unreached) => last = unreached,
+            },
+            () = sleep(STAGGER), if more => {}
         }
     }
-    Err(last)
+}
+
+async fn attempt(host: &str, address: SocketAddr) -> Result<(TcpStream, SocketAddr), Unreached> {
+    let host = || host.to_owned();
+    match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok((stream, address)),
+        Ok(Err(error)) => Err(Unreached::Connect {
+            host: host(),
+            error,
+        }),
+        Err(_) => Err(Unreached::Timeout {
+            host: host(),
+            step: "connecting",
+        }),
+    }
 }
 
 /// The kernel has the last word on where a connection went.

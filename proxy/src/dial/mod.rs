@@ -9,7 +9,9 @@
 
 mod address;
 mod connect;
+mod names;
 mod pool;
+mod ports;
 mod resolve;
 mod sender;
 mod tls;
@@ -21,8 +23,9 @@ use postern_daemon::Clock;
 use postern_policy::{Authority, Scheme};
 
 use self::{
-    connect::Ports,
+    names::Names,
     pool::{Key, Pool},
+    ports::Ports,
     tls::Tls,
 };
 pub(crate) use self::{
@@ -93,6 +96,7 @@ pub(crate) enum Unreached {
 
 /// Opens and keeps connections.
 pub(crate) struct Dialer {
+    names: Names,
     ports: Ports,
     tls: Tls,
     pool: Arc<Pool>,
@@ -104,6 +108,7 @@ impl Dialer {
     pub(crate) fn new(own: Vec<SocketAddr>, clock: Clock) -> Self {
         let pool = Arc::new(Pool::new(clock.clone()));
         Self {
+            names: Names,
             ports: Ports::new(own),
             tls: Tls::default(),
             pool,
@@ -174,6 +179,11 @@ impl Dialer {
         })
     }
 
+    /// The runtime says where it listens: no destination for an agent.
+    pub(crate) fn own(&self, listening: Vec<SocketAddr>) {
+        self.ports.tell(listening);
+    }
+
     /// Forgets the kept connections of a sandbox that is gone.
     pub(crate) fn forget(&self, sandbox: &SandboxId) {
         self.pool.forget(sandbox);
@@ -200,7 +210,8 @@ impl Dialer {
     ) -> Result<Vec<SocketAddr>, Unreached> {
         let started = self.clock.now();
         let authority = journey.permit.url().authority();
-        let addresses = resolve::addresses(authority, journey.private, &self.ports).await?;
+        let around = (&self.names, &self.ports);
+        let addresses = resolve::addresses(authority, journey.private, around).await?;
         timings.dns_us = Some(micros(self.clock.now() - started));
         Ok(addresses)
     }

@@ -1,36 +1,31 @@
 //! From a host to addresses that may be dialled. Every answer is judged, and one bad answer spoils the lot: who mixes
 //! private and public addresses is up to something. Never connects.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use postern_policy::{Authority, Host};
-use tokio::time::timeout;
 
 use super::{
     Unreached,
     address::{Class, judge},
-    connect::Ports,
+    names::Names,
+    ports::Ports,
 };
 
-/// How long the system's resolver may take.
-const RESOLVE_MAX: Duration = Duration::from_secs(10);
-
-/// The most addresses of one name that are judged and tried.
+/// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The addresses of an authority, all of them good to dial.
+/// The addresses of an authority, all of them good to dial, in the order in which they are tried. They are judged each
+/// time they are used: what the resolver remembers is what was said, not that it may be dialled.
 pub(super) async fn addresses(
     authority: &Authority,
     private: bool,
-    ports: &Ports,
+    (names, ports): (&Names, &Ports),
 ) -> Result<Vec<SocketAddr>, Unreached> {
     let host = authority.host().to_string();
     let found = match authority.host() {
         Host::Ip(address) => vec![*address],
-        Host::Name(name) => look_up(name.as_str(), authority.port()).await?,
+        Host::Name(name) => names.look_up(name.as_str()).await?,
     };
     if found.is_empty() {
         return Err(Unreached::NoAddress { host });
@@ -41,31 +36,24 @@ pub(super) async fn addresses(
             return Err(Unreached::Ourselves);
         }
     }
-    Ok(found
-        .into_iter()
+    let ordered = interleaved(&found).into_iter().take(ADDRESSES_MAX);
+    Ok(ordered
         .map(|address| SocketAddr::new(address, authority.port()))
         .collect())
 }
 
-async fn look_up(name: &str, port: u16) -> Result<Vec<IpAddr>, Unreached> {
-    let step = "looking up its name";
-    let timed_out = |_| Unreached::Timeout {
-        host: name.to_owned(),
-        step,
-    };
-    let answer = timeout(RESOLVE_MAX, tokio::net::lookup_host((name, port)));
-    match answer.await.map_err(timed_out)? {
-        Ok(found) => Ok(found
-            .take(ADDRESSES_MAX)
-            .map(|at| at.ip().to_canonical())
-            .collect()),
-        Err(error) => {
-            tracing::debug!(name, %error, "a name could not be resolved");
-            Err(Unreached::NoAddress {
-                host: name.to_owned(),
-            })
-        }
+/// One of each family in turn, IPv6 first: whichever of them this machine cannot use costs one try, not all of them.
+fn interleaved(found: &[IpAddr]) -> Vec<IpAddr> {
+    let (mut sixes, mut fours) = (
+        found.iter().copied().filter(IpAddr::is_ipv6),
+        found.iter().copied().filter(IpAddr::is_ipv4),
+    );
+    let mut ordered = Vec::with_capacity(found.len());
+    while ordered.len() < found.len() {
+        ordered.extend(sixes.next());
+        ordered.extend(fours.next());
     }
+    ordered
 }
 
 fn check(host: &str, address: IpAddr, private: bool) -> Result<(), Unreached> {
@@ -88,7 +76,7 @@ mod tests {
     async fn found(text: &str, private: bool) -> Result<Vec<SocketAddr>, Unreached> {
         let authority = Authority::parse(Scheme::Http, text).unwrap();
         let ports = Ports::new(vec!["127.0.0.1:8092".parse().unwrap()]);
-        addresses(&authority, private, &ports).await
+        addresses(&authority, private, (&Names, &ports)).await
     }
 
     #[tokio::test]
@@ -130,5 +118,18 @@ mod tests {
             Err(Unreached::Ourselves)
         ));
         assert!(found("127.0.0.1:8093", true).await.is_ok());
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let addresses = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let found = addresses(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"]);
+        let wanted = addresses(&["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(interleaved(&found), wanted);
+        let found = addresses(&["2001:db8::1", "2001:db8::2", "192.0.2.1"]);
+        let wanted = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2"]);
+        assert_eq!(interleaved(&found), wanted);
     }
 }

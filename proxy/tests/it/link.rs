@@ -4,7 +4,7 @@ use std::net::TcpListener as StdListener;
 
 use postern_contract::{
     SandboxId,
-    link::{FromGate, LINK_VERSION, ListenerKind, News, Origin, Reply, ToGate},
+    link::{FromGate, LINK_VERSION, LISTENING_MAX, ListenerKind, News, Origin, Reply, ToGate},
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
@@ -121,4 +121,20 @@ async fn a_socket_that_does_not_listen_is_of_no_use() {
     let fd = std::os::fd::OwnedFd::from(connected);
     let pretended = StdListener::from(fd);
     assert!(why(house.tell(started("desk", 1), Some(&pretended)).await).contains("no use"));
+}
+
+#[tokio::test]
+async fn where_the_runtime_listens_is_no_destination_whatever_port_it_was_given() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&config(upstream.address)).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/", &[]).await.status, 200);
+    // The config said port 0; only the runtime knows which port it was given.
+    let addresses = vec![upstream.address];
+    house.done(News::Listening { addresses }).await;
+    let answer = sandbox.ask("GET /tools/crm/", &[]).await;
+    assert_eq!(answer.json()["code"], "DESTINATION_BLOCKED", "{answer:?}");
+    assert_eq!(upstream.requests().len(), 1);
+    let addresses = vec![upstream.address; LISTENING_MAX + 1];
+    assert!(why(house.tell(News::Listening { addresses }, None).await).contains("at most"));
 }
