@@ -21,9 +21,6 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Any body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The longest silence in the middle of an upstream's body. Model providers think for minutes between two events.
-pub(crate) const BODY_IDLE_MAX: Duration = Duration::from_secs(300);
-
 /// A body that is known whole.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
@@ -221,7 +218,7 @@ mod tests {
         ];
         let stream = StreamBody::new(futures_util::stream::iter(frames));
         let count = Count::default();
-        let paced = Paced::body(stream, count.clone(), BODY_IDLE_MAX);
+        let paced = Paced::body(stream, count.clone(), Duration::from_secs(300));
         let collected = paced.collect().await.unwrap();
         assert!(collected.trailers().is_none());
         assert_eq!((collected.to_bytes(), count.get()), (Bytes::from("abc"), 3));

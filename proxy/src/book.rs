@@ -12,7 +12,7 @@ use postern_llm::Format;
 use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
 
 use crate::{
-    dial::Speaks,
+    dial::{Manner, Proxy, Speaks},
     inject::{Addition, Credential, Misdirected},
     secret::Secrets,
 };
@@ -35,6 +35,10 @@ pub(crate) struct Book {
     pub(crate) secrets: Secrets,
     /// How long agents are waited for.
     pub(crate) patience: Patience,
+    /// The proxy of the operator's network, if there is one.
+    pub(crate) proxy: Option<Proxy>,
+    /// What is weaker than it could be, in words.
+    pub(crate) weakened: Vec<String>,
 }
 
 /// How long the gate waits for the agent's side of a connection.
@@ -127,6 +131,8 @@ pub(crate) struct Target {
     pub(crate) speaks: Speaks,
     /// Whether it is told which run and user a call is for.
     pub(crate) forward_identity: bool,
+    /// How it wants to be reached.
+    pub(crate) manner: Manner,
 }
 
 /// A model.

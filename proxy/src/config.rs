@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use postern_contract::{
     ModelName, PolicyName, ProviderName, SecretName, ToolName,
-    config::{AgentGrants, Document, Problem, Protocol, Provider},
+    config::{AgentGrants, Document, Egress, Problem, Protocol, Provider},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
 use postern_llm::Format;
@@ -15,12 +15,13 @@ use serde::Deserialize;
 use crate::{
     audit,
     book::{Book, Grants, Homes, Model, Patience, Target},
-    dial::Speaks,
+    dial::{Proxy, Speaks},
     inject::Credential,
     reload::{Files, Seen},
     secret::{self, Secrets},
 };
 
+mod manner;
 mod reach;
 
 /// The file as the gate reads it.
@@ -57,6 +58,10 @@ pub struct Config {
     pub(crate) own: Vec<SocketAddr>,
     /// What becomes of the audit log.
     pub(crate) audit: audit::Settings,
+    /// What is weaker than it could be, in words.
+    weakened: Vec<String>,
+    egress: Egress,
+    proxy: Option<Proxy>,
     rulebook: Rulebook,
     tools: BTreeMap<ToolName, Arc<Target>>,
     models: BTreeMap<ModelName, Arc<Model>>,
@@ -74,6 +79,8 @@ pub struct Config {
 pub struct Checked {
     /// The compiled rules, in lines for people.
     pub rules: Vec<String>,
+    /// What is weaker than it could be, in lines for people.
+    pub weakened: Vec<String>,
 }
 
 /// Checks a config without starting anything. Secrets must be there and private; their values are not read.
@@ -88,6 +95,7 @@ pub fn check(path: &Path) -> Result<Checked, ConfigError> {
     }
     Ok(Checked {
         rules: config.rulebook.describe(),
+        weakened: config.weakened,
     })
 }
 
@@ -111,7 +119,10 @@ impl Config {
 
     fn of(document: Written, source: Source) -> Result<Self, ConfigError> {
         let mut problems = credentials_without_secret(&document);
-        let models = models(&document, &mut problems);
+        let directory = source.directory();
+        let models = models(&document, directory, &mut problems);
+        let mut manners = manner::tools(&document, directory, &mut problems);
+        let proxy = manner::proxy(&document, &mut problems);
         let rulebook = match Rulebook::compile(&document) {
             Ok(rulebook) if problems.is_empty() => rulebook,
             Ok(_) => return Err(source.errors(&problems)),
@@ -121,15 +132,8 @@ impl Config {
             }
         };
         let homes = reach::homes(&document);
-        let agents = document.agents.iter().map(|(name, agent)| {
-            let grants = Grants {
-                tools: agent.tools.clone(),
-                models: agent.models.clone(),
-                has_policy: !agent.policies.is_empty(),
-                named: reach::named(&document.policies, &agent.policies),
-            };
-            (name.clone(), grants)
-        });
+        let agents = document.agents.iter();
+        let agents = agents.map(|(name, agent)| (name.clone(), grants(&document, agent)));
         let agents = agents.collect();
         let tools = document.tools.into_iter().map(|(name, tool)| {
             let forward_identity = tool.forward_identity;
@@ -141,6 +145,7 @@ impl Config {
                     Protocol::Grpc => Speaks::Http2,
                 },
                 forward_identity,
+                manner: manners.remove(&name).unwrap_or_default(),
             };
             (name, Arc::new(target))
         });
@@ -156,6 +161,9 @@ impl Config {
         Ok(Self {
             own,
             audit,
+            weakened: manner::weakened(proxy.as_ref()),
+            egress: document.egress,
+            proxy,
             rulebook,
             tools,
             models,
@@ -213,8 +221,11 @@ impl Config {
         let (secrets, problems) = Secrets::load(&self.secrets, self.source.directory());
         let secrets = secrets.for_generation(generation, before);
         let missing = (!problems.is_empty()).then(|| self.source.errors(&problems));
+        let proxy = manner::with_password(self.proxy, &self.egress, &secrets);
         let book = Book {
             generation,
+            proxy,
+            weakened: self.weakened,
             rulebook: self.rulebook,
             tools: self.tools,
             models: self.models,
@@ -233,6 +244,15 @@ fn audit_settings(written: postern_contract::config::Audit, source: &Source) -> 
         rotate: written.rotate.0,
         keep: written.keep.map(|keep| keep.0),
         delete_unexported: written.delete_unexported,
+    }
+}
+
+fn grants(document: &Written, agent: &AgentAtGate) -> Grants {
+    Grants {
+        tools: agent.tools.clone(),
+        models: agent.models.clone(),
+        has_policy: !agent.policies.is_empty(),
+        named: reach::named(&document.policies, &agent.policies),
     }
 }
 
@@ -261,10 +281,14 @@ fn credentials_without_secret(document: &Written) -> Vec<Problem> {
 /// Where the chats of one provider go.
 type Endpoint = (Format, Option<(CanonicalUrl, Arc<Target>)>);
 
-fn models(document: &Written, problems: &mut Vec<Problem>) -> BTreeMap<ModelName, Arc<Model>> {
+fn models(
+    document: &Written,
+    directory: &Path,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<ModelName, Arc<Model>> {
     let mut providers: BTreeMap<&ProviderName, Endpoint> = BTreeMap::new();
     for (name, provider) in &document.providers {
-        match endpoint(name, provider) {
+        match endpoint(name, provider, directory) {
             Ok(endpoint) => drop(providers.insert(name, endpoint)),
             Err(problem) => problems.push(problem),
         }
@@ -284,7 +308,11 @@ fn models(document: &Written, problems: &mut Vec<Problem>) -> BTreeMap<ModelName
     models.collect()
 }
 
-fn endpoint(name: &ProviderName, provider: &Provider<Credential>) -> Result<Endpoint, Problem> {
+fn endpoint(
+    name: &ProviderName,
+    provider: &Provider<Credential>,
+    directory: &Path,
+) -> Result<Endpoint, Problem> {
     let at = |key, words: String| Problem::at(["providers", name.as_str(), key], words);
     let known = || {
         Format::ALL
@@ -326,6 +354,7 @@ fn endpoint(name: &ProviderName, provider: &Provider<Credential>) -> Result<Endp
                 private: provider.private,
                 speaks: Speaks::Either,
                 forward_identity: false,
+                manner: manner::provider(name, provider, directory)?,
             };
             Ok((format, Some((url, Arc::new(target)))))
         }

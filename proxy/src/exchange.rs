@@ -82,6 +82,10 @@ async fn story(
     // Replay: a call that the journal already holds is answered here. There is no journal yet.
     // Approve: what a rule wants a human asked about was refused by `decide`. There are no approvals yet.
     // Reserve: budget, grant and intent in one transaction. There are no budgets yet.
+    record.turn(
+        gate.turnstiles
+            .admit(&caller.sandbox, &call.target.manner)?,
+    );
     record.begun()?;
 
     let journey = Journey {
@@ -91,6 +95,8 @@ async fn story(
         credential: call.target.credential.as_ref().map(Credential::secret),
         generation: book.generation,
         speaks: call.speaks(),
+        manner: &call.target.manner,
+        proxy: book.proxy.as_ref(),
     };
     let (body, handshake) = match call.freight {
         Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),

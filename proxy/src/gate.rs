@@ -10,7 +10,7 @@ use postern_llm::Chat;
 
 use crate::{
     audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, intercept::Leaves,
-    ledger::Ledger, reload::Standing,
+    ledger::Ledger, limit::Turnstiles, reload::Standing,
 };
 
 /// Everything that a call needs.
@@ -22,6 +22,7 @@ pub(crate) struct Gate {
     pub(crate) leaves: Leaves,
     pub(crate) audit: Audit,
     pub(crate) ledger: Ledger,
+    pub(crate) turnstiles: Turnstiles,
     pub(crate) clock: Clock,
 }
 
@@ -39,6 +40,7 @@ impl Gate {
             leaves,
             audit,
             ledger,
+            turnstiles: Turnstiles::new(clock.clone()),
             clock,
         }
     }
@@ -64,12 +66,14 @@ impl Gate {
     pub(crate) fn forget(&self, sandbox: &SandboxId) {
         self.dialer.forget(sandbox);
         self.leaves.forget(sandbox);
+        self.turnstiles.forget(sandbox);
     }
 
     /// How the gate is.
     pub(crate) fn status(&self, sandboxes: usize) -> GateStatus {
+        let book = self.book.load();
         GateStatus {
-            policy_generation: self.book.load().generation,
+            policy_generation: book.generation,
             troubles: self
                 .audit
                 .trouble()
@@ -78,6 +82,7 @@ impl Gate {
                 .collect(),
             config_troubles: self.config.troubles(),
             config_failures: self.config.failures(),
+            weakened: book.weakened.clone(),
             sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     call::Subject,
     identify::Caller,
     ledger::Ledger,
+    limit::Turn,
     refuse::Refused,
 };
 
@@ -57,6 +58,7 @@ pub(crate) struct Record {
     ledger: Ledger,
     share: Option<OwnedSemaphorePermit>,
     held: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
     begun: bool,
     closed: bool,
 }
@@ -82,6 +84,7 @@ impl Record {
             ledger: ledger.clone(),
             share: None,
             held: None,
+            turn: None,
             begun: false,
             closed: false,
         }
@@ -110,6 +113,11 @@ impl Record {
     /// Holds the call's place among those of its sandbox until the record is closed.
     pub(crate) fn share(&mut self, share: OwnedSemaphorePermit) {
         self.share = Some(share);
+    }
+
+    /// Holds the call's place among those of its sandbox to the same tool until the record is closed.
+    pub(crate) fn turn(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
     }
 
     /// Holds more of its sandbox's memory until the record is closed.
@@ -218,6 +226,7 @@ impl Record {
         self.line.timings.total_us = Some(self.elapsed_us());
         self.line.cut = cut.map(str::to_owned);
         self.share = None;
+        self.turn = None;
         let kept = if self.begun {
             self.audit.append(&self.line)
         } else {

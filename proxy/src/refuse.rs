@@ -1,5 +1,7 @@
 //! The one place where errors become answers. Never says more than an agent may know, and never says no without a code.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use postern_contract::{Code, Refusal};
 use postern_policy::Pending;
@@ -12,15 +14,16 @@ use crate::{
     headers::DECISION,
     inject::Misdirected,
     intercept::Uninvited,
+    limit::Throttled,
     relay::Broken,
 };
 
-/// How long a client should wait when the gate has too much to do, in seconds.
-const RETRY_AFTER_S: &str = "1";
+/// How long a client should wait when the gate has too much to do.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A call that will not be made, or not be answered.
 #[derive(Debug)]
-pub(crate) struct Refused(Box<Refusal>);
+pub(crate) struct Refused(Box<Refusal>, Option<Duration>);
 
 impl Refused {
     /// A rule wants a human asked.
@@ -39,6 +42,12 @@ impl Refused {
         &self.0
     }
 
+    /// Says when it may be worth another try.
+    fn after(mut self, wait: Duration) -> Self {
+        self.1 = Some(wait);
+        self
+    }
+
     /// Fills in what the error itself did not know.
     #[must_use]
     pub(crate) fn about(mut self, tool: Option<&str>) -> Self {
@@ -54,9 +63,12 @@ impl Refused {
         response
             .headers_mut()
             .insert(DECISION, HeaderValue::from_static(code.word()));
-        if matches!(code, Code::RateLimited | Code::GateUnavailable) {
-            let wait = HeaderValue::from_static(RETRY_AFTER_S);
-            response.headers_mut().insert(header::RETRY_AFTER, wait);
+        let too_much = matches!(code, Code::RateLimited | Code::GateUnavailable);
+        if let Some(wait) = self.1.or(too_much.then_some(RETRY_AFTER)) {
+            // Whole seconds, and never too early.
+            let seconds = wait.as_millis().div_ceil(1000).to_string();
+            let fields = response.headers_mut();
+            fields.extend(HeaderValue::try_from(seconds).map(|wait| (header::RETRY_AFTER, wait)));
         }
         response
     }
@@ -64,7 +76,7 @@ impl Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self(Box::new(refusal))
+        Self(Box::new(refusal), None)
     }
 }
 
@@ -103,11 +115,16 @@ impl From<Unreached> for Refused {
             Unreached::Blocked { .. } | Unreached::Ourselves => {
                 (Code::DestinationBlocked, "destination blocked")
             }
+            Unreached::Resting { wait, .. } => {
+                let refusal = Refusal::new(Code::CircuitOpen, "circuit open", sentence(&unreached));
+                return Self::from(refusal).after(*wait);
+            }
             Unreached::Timeout { .. } => (Code::UpstreamTimeout, "upstream timeout"),
             Unreached::NoAddress { .. }
             | Unreached::Connect { .. }
             | Unreached::Tls { .. }
             | Unreached::NoRoots
+            | Unreached::Barred(_)
             | Unreached::Handshake { .. }
             | Unreached::NoHttp2 { .. } => (Code::UpstreamUnreachable, "upstream unreachable"),
         };
@@ -115,10 +132,17 @@ impl From<Unreached> for Refused {
     }
 }
 
+impl From<Throttled> for Refused {
+    fn from(throttled: Throttled) -> Self {
+        let refusal = Refusal::new(Code::RateLimited, "too many calls", sentence(&throttled));
+        Self::from(refusal).after(throttled.wait())
+    }
+}
+
 impl From<Broken> for Refused {
     fn from(broken: Broken) -> Self {
         let (code, error) = match &broken {
-            Broken::Late => (Code::UpstreamTimeout, "upstream timeout"),
+            Broken::Late(_) => (Code::UpstreamTimeout, "upstream timeout"),
             Broken::Http(_) | Broken::Coding | Broken::Switched | Broken::Socket(_) => {
                 (Code::UpstreamUnreachable, "upstream unreachable")
             }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    body::{self, BODY_IDLE_MAX, Body, Paced},
+    body::{self, Body, Paced},
+    deadline,
     dial::{Dialer, Journey, Lease, Unsent, VerifiedLeg},
     headers,
     inject::Ready,
@@ -17,16 +18,13 @@ use crate::{
     websocket::{Handshake, NotAccepted, Socket},
 };
 
-/// How long an upstream may take to begin its answer, counted from the start of the request. Models think for minutes.
-const HEAD_MAX: Duration = Duration::from_secs(600);
-
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("the upstream broke off: {0}")]
     Http(#[from] hyper::Error),
-    #[error("the upstream did not begin its answer within {} seconds", HEAD_MAX.as_secs())]
-    Late,
+    #[error("the upstream did not begin its answer within {0:?}")]
+    Late(Duration),
     #[error("the upstream's answer is framed in two ways, or in a transfer coding besides chunked")]
     Coding,
     #[error("the upstream wanted to speak another protocol")]
@@ -58,13 +56,14 @@ impl Sending<'_> {
         ready: Ready,
         record: &mut Record,
     ) -> Result<Relayed, Refused> {
+        let (idle, overdue) = (self.journey.manner.timeouts.idle, leg.overdue());
         let (response, lease) = self.send(leg, ready.into_request(), record).await?;
         record.first_byte();
         if !headers::is_framed_plainly(response.headers()) {
             return Err(Broken::Coding.into());
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Relayed::Answer(answer(response, lease)));
+            return Ok(Relayed::Answer(answer(response, lease, (idle, overdue))));
         }
         let handshake = self.handshake.ok_or(Broken::Switched)?;
         let socket = handshake.agree(response).map_err(Broken::from)?;
@@ -79,7 +78,8 @@ impl Sending<'_> {
         record: &mut Record,
     ) -> Result<(Response<Incoming>, Option<Lease>), Refused> {
         let kept = leg.is_kept();
-        let unsent = match once(leg, request).await? {
+        let late = self.journey.manner.timeouts.head();
+        let unsent = match once(leg, request, late).await? {
             Ok(answered) => return Ok(answered),
             Err(unsent) => unsent,
         };
@@ -88,7 +88,7 @@ impl Sending<'_> {
         };
         let leg = self.dialer.reach_afresh(self.journey).await?;
         record.reached(leg.address(), leg.timings());
-        let answered = once(leg, *request).await?;
+        let answered = once(leg, *request, late).await?;
         answered.map_err(|unsent| Broken::Http(unsent.error).into())
     }
 }
@@ -98,10 +98,11 @@ type Answered = (Response<Incoming>, Option<Lease>);
 async fn once(
     leg: VerifiedLeg,
     request: Request<Body>,
+    late: Duration,
 ) -> Result<Result<Answered, Unsent>, Broken> {
     let (mut sender, home) = leg.into_parts();
-    let sent = timeout(HEAD_MAX, sender.send(request)).await;
-    Ok(match sent.map_err(|_| Broken::Late)? {
+    let sent = timeout(late, sender.send(request)).await;
+    Ok(match sent.map_err(|_| Broken::Late(late))? {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Ok((response, None))
         }
@@ -110,16 +111,20 @@ async fn once(
     })
 }
 
-fn answer(response: Response<Incoming>, lease: Option<Lease>) -> Response<Body> {
+fn answer(
+    response: Response<Incoming>,
+    lease: Option<Lease>,
+    (idle, overdue): (Duration, Option<Instant>),
+) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     headers::clean_response(&mut parts.headers);
     // The sealed body counts what the agent gets.
-    let paced = Paced::body(body, Count::default(), BODY_IDLE_MAX);
+    let paced = Paced::body(body, Count::default(), idle);
     let paced = match lease {
         Some(lease) => body::holding(paced, lease),
         None => paced,
     };
-    let mut response = Response::new(paced);
+    let mut response = Response::new(deadline::until(paced, overdue));
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response

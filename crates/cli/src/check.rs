@@ -19,13 +19,19 @@ pub(crate) struct Args {
 /// Runs the check.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = &args.config;
-    match (up::rules_of(config), args.json) {
-        (Ok(rules), true) => {
-            say(&serde_json::json!({ "config": config, "ok": true, "rules": rules }).to_string());
+    match (up::checked(config), args.json) {
+        (Ok((rules, weakened)), true) => {
+            let told = serde_json::json!({
+                "config": config, "ok": true, "rules": rules, "weakened": weakened,
+            });
+            say(&told.to_string());
             Ok(())
         }
-        (Ok(rules), false) => {
+        (Ok((rules, weakened)), false) => {
             say(&format!("{}: good\n", config.display()));
+            for line in &weakened {
+                say(&format!("weakened: {line}\n"));
+            }
             rules.iter().for_each(|line| say(line));
             Ok(())
         }

@@ -185,6 +185,8 @@ pub struct GateStatus {
     pub config_troubles: Vec<String>,
     /// How often the config was read anew and not all of it could be put in force, since the start.
     pub config_failures: u64,
+    /// What the config made weaker than it could be, in words.
+    pub weakened: Vec<String>,
     /// Sandboxes it accepts for.
     pub sandboxes: u32,
 }
@@ -226,6 +228,7 @@ mod tests {
             troubles: vec![],
             config_troubles: vec!["postern.toml:3:1: no".to_owned()],
             config_failures: 1,
+            weakened: vec![],
             sandboxes: 2,
         };
         let message = FromGate {

@@ -37,6 +37,8 @@ pub enum Code {
     UpstreamUnreachable,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// The upstream could not be reached several times in a row, and is not tried for a while.
+    CircuitOpen,
     /// An effect may or may not have happened.
     OutcomeUnknown,
     /// The gate itself cannot do its work now: the audit, the store or a secret is not to be had.
@@ -66,7 +68,7 @@ impl Code {
             Self::UpstreamUnreachable => 502,
             Self::UpstreamTimeout => 504,
             Self::OutcomeUnknown => 409,
-            Self::GateUnavailable => 503,
+            Self::CircuitOpen | Self::GateUnavailable => 503,
         }
     }
 
@@ -89,6 +91,7 @@ impl Code {
             Self::ModelNotFound => "MODEL_NOT_FOUND",
             Self::UpstreamUnreachable => "UPSTREAM_UNREACHABLE",
             Self::UpstreamTimeout => "UPSTREAM_TIMEOUT",
+            Self::CircuitOpen => "CIRCUIT_OPEN",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::GateUnavailable => "GATE_UNAVAILABLE",
             Self::NoActiveRun => "NO_ACTIVE_RUN",

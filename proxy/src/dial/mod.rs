@@ -8,12 +8,19 @@
 //! ```
 
 mod address;
+mod backoff;
+mod breaker;
 mod connect;
+mod manner;
 mod names;
+mod open;
+mod passage;
 mod pool;
 mod ports;
+mod proxy;
 mod resolve;
 mod sender;
+mod share;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -21,16 +28,22 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use postern_contract::{SandboxId, SecretName};
 use postern_daemon::Clock;
 use postern_policy::{Authority, Scheme};
+use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::{
+    manner::{Manner, Written},
+    pool::Lease,
+    proxy::Proxy,
+    sender::{Sender, Speaks, Unsent},
+};
 use self::{
     names::Names,
+    passage::Passages,
     pool::{Key, Pool},
     ports::Ports,
+    proxy::Barred,
+    share::Shares,
     tls::Tls,
-};
-pub(crate) use self::{
-    pool::Lease,
-    sender::{Sender, Speaks, Unsent},
 };
 use crate::{audit::Timings, decide::Permit, record::micros};
 
@@ -51,6 +64,10 @@ pub(crate) struct Journey<'a> {
     pub(crate) generation: u64,
     /// Which versions of HTTP will do.
     pub(crate) speaks: Speaks,
+    /// How this tool or provider wants to be reached.
+    pub(crate) manner: &'a Manner,
+    /// The proxy of the operator's network, if there is one.
+    pub(crate) proxy: Option<&'a Proxy>,
 }
 
 /// A connection to the authority that was decided on, and the only thing that a credential is added for: TLS was
@@ -60,6 +77,7 @@ pub struct VerifiedLeg {
     sender: Sender,
     address: SocketAddr,
     timings: Timings,
+    overdue: Option<Instant>,
     home: pool::Home,
     kept: bool,
 }
@@ -92,12 +110,40 @@ pub(crate) enum Unreached {
     NoHttp2 { host: String },
     #[error("{host} did not answer in time ({step})")]
     Timeout { host: String, step: &'static str },
+    #[error("the proxy of this network led to nothing: {0}")]
+    Barred(Barred),
+    #[error("{host} could not be reached again and again, and is left alone for now")]
+    Resting { host: String, wait: Duration },
+}
+
+impl Unreached {
+    /// Whether the fault is the upstream's, or the way's to it: nothing that the gate decided.
+    fn is_the_upstreams(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::Tls { .. }
+                | Self::Handshake { .. }
+                | Self::Timeout { .. }
+                | Self::Barred(_)
+        )
+    }
+
+    /// Whether another try may come out better.
+    fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Barred(Barred::Broken(_))
+        )
+    }
 }
 
 /// Opens and keeps connections.
 pub(crate) struct Dialer {
     names: Names,
     ports: Ports,
+    passages: Passages,
+    shares: Shares,
     tls: Tls,
     pool: Arc<Pool>,
     clock: Clock,
@@ -110,6 +156,8 @@ impl Dialer {
         Self {
             names: Names,
             ports: Ports::new(own),
+            passages: Passages::new(clock.clone()),
+            shares: Shares::default(),
             tls: Tls::default(),
             pool,
             clock,
@@ -118,8 +166,9 @@ impl Dialer {
 
     /// A leg to the authority of the permit: a kept one, or a fresh one.
     pub(crate) async fn reach(&self, journey: &Journey<'_>) -> Result<VerifiedLeg, Unreached> {
+        let deadline = self.after(journey.manner.timeouts.connect);
         let mut timings = Timings::default();
-        let addresses = self.addresses(journey, &mut timings).await?;
+        let addresses = self.addresses(journey, (deadline, &mut timings)).await?;
         let take = |at: &SocketAddr| self.pool.take(Key::new(journey, *at));
         // A WebSocket takes its connection along, so it gets one of its own.
         let may_share = journey.speaks != Speaks::Http1;
@@ -129,10 +178,11 @@ impl Dialer {
                 address: home.address(),
                 sender,
                 timings,
+                overdue: self.overdue(journey),
                 home,
                 kept: true,
             }),
-            None => self.fresh(journey, &addresses, timings).await,
+            None => self.fresh(journey, &addresses, (deadline, timings)).await,
         }
     }
 
@@ -141,26 +191,27 @@ impl Dialer {
         &self,
         journey: &Journey<'_>,
     ) -> Result<VerifiedLeg, Unreached> {
+        let deadline = self.after(journey.manner.timeouts.connect);
         let mut timings = Timings::default();
-        let addresses = self.addresses(journey, &mut timings).await?;
-        self.fresh(journey, &addresses, timings).await
+        let addresses = self.addresses(journey, (deadline, &mut timings)).await?;
+        self.fresh(journey, &addresses, (deadline, timings)).await
     }
 
     async fn fresh(
         &self,
         journey: &Journey<'_>,
         addresses: &[SocketAddr],
-        mut timings: Timings,
+        (deadline, mut timings): (Instant, Timings),
     ) -> Result<VerifiedLeg, Unreached> {
-        let authority = journey.permit.url().authority();
-        let (stream, address) = self.connect(authority, addresses, &mut timings).await?;
-        let sender = self.speak_http(journey, stream, &mut timings).await?;
+        let opening = self.open(journey, addresses, (deadline, &mut timings));
+        let (sender, address) = opening.await?;
         let home = self.pool.house(Key::new(journey, address), &sender);
         Ok(VerifiedLeg {
-            authority: authority.clone(),
+            authority: journey.permit.url().authority().clone(),
             sender,
             address,
             timings,
+            overdue: self.overdue(journey),
             home,
             kept: false,
         })
@@ -168,15 +219,28 @@ impl Dialer {
 
     /// A bare connection to the authority of the permit, never kept.
     pub(crate) async fn pipe(&self, journey: &Journey<'_>) -> Result<Pipe, Unreached> {
+        let deadline = self.after(journey.manner.timeouts.connect);
         let mut timings = Timings::default();
-        let addresses = self.addresses(journey, &mut timings).await?;
-        let authority = journey.permit.url().authority();
-        let (stream, address) = self.connect(authority, &addresses, &mut timings).await?;
+        let addresses = self.addresses(journey, (deadline, &mut timings)).await?;
+        let connecting = async {
+            let _turn = self.shares.turn(journey.sandbox).await;
+            self.connect(journey, &addresses, &mut timings).await
+        };
+        let (stream, address) = within(journey, deadline, "connecting", connecting).await?;
         Ok(Pipe {
             stream,
             address,
             timings,
         })
+    }
+
+    fn overdue(&self, journey: &Journey<'_>) -> Option<Instant> {
+        let total = journey.manner.timeouts.total;
+        total.map(|total| self.after(total))
+    }
+
+    fn after(&self, span: Duration) -> Instant {
+        Instant::from_std(self.clock.now() + span)
     }
 
     /// The runtime says where it listens: no destination for an agent.
@@ -187,6 +251,7 @@ impl Dialer {
     /// Forgets the kept connections of a sandbox that is gone.
     pub(crate) fn forget(&self, sandbox: &SandboxId) {
         self.pool.forget(sandbox);
+        self.shares.forget(sandbox);
     }
 
     /// Closes what was kept under an older policy, and keeps nothing of it any more.
@@ -206,27 +271,13 @@ impl Dialer {
     async fn addresses(
         &self,
         journey: &Journey<'_>,
-        timings: &mut Timings,
+        (deadline, timings): (Instant, &mut Timings),
     ) -> Result<Vec<SocketAddr>, Unreached> {
         let started = self.clock.now();
-        let authority = journey.permit.url().authority();
-        let around = (&self.names, &self.ports);
-        let addresses = resolve::addresses(authority, journey.private, around).await?;
+        let looking = resolve::addresses(self, journey);
+        let addresses = within(journey, deadline, "looking up its name", looking).await?;
         timings.dns_us = Some(micros(self.clock.now() - started));
         Ok(addresses)
-    }
-
-    async fn connect(
-        &self,
-        authority: &Authority,
-        addresses: &[SocketAddr],
-        timings: &mut Timings,
-    ) -> Result<(tokio::net::TcpStream, SocketAddr), Unreached> {
-        let started = self.clock.now();
-        let connected =
-            connect::first(&authority.host().to_string(), addresses, &self.ports).await?;
-        timings.connect_us = Some(micros(self.clock.now() - started));
-        Ok(connected)
     }
 
     async fn speak_http(
@@ -241,13 +292,28 @@ impl Dialer {
             Scheme::Http => connect::handshake(host, stream, journey.speaks).await,
             Scheme::Https => {
                 let started = self.clock.now();
-                let secured = self.tls.secure(authority.host(), stream, journey.speaks);
+                let with = (journey.manner.roots.as_ref(), journey.speaks);
+                let secured = self.tls.secure(authority.host(), stream, with);
                 let (secured, agreed) = secured.await?;
                 timings.tls_us = Some(micros(self.clock.now() - started));
                 connect::handshake(host, secured, agreed).await
             }
         }
     }
+}
+
+/// Waits for a step, but no longer than until the deadline.
+async fn within<T>(
+    journey: &Journey<'_>,
+    deadline: Instant,
+    step: &'static str,
+    taking: impl Future<Output = Result<T, Unreached>>,
+) -> Result<T, Unreached> {
+    let taken = timeout_at(deadline, taking).await;
+    taken.unwrap_or_else(|_| {
+        let host = journey.permit.url().authority().host().to_string();
+        Err(Unreached::Timeout { host, step })
+    })
 }
 
 impl VerifiedLeg {
@@ -260,6 +326,11 @@ impl VerifiedLeg {
     /// The address that was dialled.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// When the exchange must be over, if it must.
+    pub(crate) fn overdue(&self) -> Option<Instant> {
+        self.overdue
     }
 
     /// How long reaching it took.

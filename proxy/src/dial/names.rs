@@ -39,7 +39,7 @@ impl Names {
 }
 
 /// `localhost` and what stands beneath it is this machine, whatever any server says (RFC 6761).
-fn is_local(name: &str) -> bool {
+pub(super) fn is_local(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 

@@ -24,6 +24,7 @@ use postern_policy::Authority;
 use super::{
     Journey,
     sender::{Sender, Speaks},
+    tls::{self, Roots},
 };
 
 /// How long a connection waits for its next call.
@@ -38,6 +39,8 @@ const IDLE_PER_SANDBOX_MAX: usize = 256;
 /// The most calls at once on one shared connection; servers are asked to allow at least as many (RFC 9113 section
 /// 6.5.2).
 const LEASES_MAX: usize = 100;
+/// The most connections kept for all sandboxes together.
+const IDLE_MAX_OVERALL: usize = 4096;
 
 /// What two calls must have in common to share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,6 +49,7 @@ pub(crate) struct Key {
     authority: Authority,
     credential: Option<SecretName>,
     address: SocketAddr,
+    roots: Option<tls::Digest>,
     generation: u64,
     speaks: Speaks,
 }
@@ -57,6 +61,7 @@ impl Key {
             authority: journey.permit.url().authority().clone(),
             credential: journey.credential.cloned(),
             address,
+            roots: journey.manner.roots.as_ref().map(Roots::digest),
             generation: journey.generation,
             speaks: journey.speaks,
         }
@@ -164,6 +169,12 @@ impl Pool {
         if key.generation < self.since.load(Ordering::Relaxed) {
             return;
         }
+        if count(&idle) >= IDLE_MAX_OVERALL {
+            idle.values_mut().for_each(|shelf| tidy(shelf, now));
+            if count(&idle) >= IDLE_MAX_OVERALL {
+                return;
+            }
+        }
         let shelf = idle.entry(key.sandbox.clone()).or_default();
         if shelf.values().map(Vec::len).sum::<usize>() >= IDLE_PER_SANDBOX_MAX {
             tidy(shelf, now);
@@ -203,6 +214,11 @@ impl Pool {
         // Nothing in here can panic half-way through a change that matters.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn count(idle: &HashMap<SandboxId, Shelf>) -> usize {
+    let shelves = idle.values().flat_map(HashMap::values);
+    shelves.map(Vec::len).sum()
 }
 
 fn tidy(shelf: &mut Shelf, now: Instant) {

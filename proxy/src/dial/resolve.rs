@@ -6,37 +6,80 @@ use std::net::{IpAddr, SocketAddr};
 use postern_policy::{Authority, Host};
 
 use super::{
-    Unreached,
+    Dialer, Journey, Unreached,
     address::{Class, judge},
-    names::Names,
+    names::is_local,
     ports::Ports,
+    proxy::Proxy,
 };
 
 /// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The addresses of an authority, all of them good to dial, in the order in which they are tried. They are judged each
-/// time they are used: what the resolver remembers is what was said, not that it may be dialled.
+/// The addresses of a permit's authority, all of them good to dial, in the order in which they are tried. They are judged
+/// each time they are used: what the resolver remembers is what was said, not that it may be dialled. None at all where the
+/// config leaves names to a proxy.
 pub(super) async fn addresses(
-    authority: &Authority,
-    private: bool,
-    (names, ports): (&Names, &Ports),
+    dialer: &Dialer,
+    journey: &Journey<'_>,
 ) -> Result<Vec<SocketAddr>, Unreached> {
-    let host = authority.host().to_string();
+    let authority = journey.permit.url().authority();
     let found = match authority.host() {
         Host::Ip(address) => vec![*address],
-        Host::Name(name) => names.look_up(name.as_str()).await?,
+        Host::Name(name) if is_left_to_a_proxy(journey, name.as_str()) => return Ok(Vec::new()),
+        Host::Name(name) => dialer.names.look_up(name.as_str()).await?,
     };
+    let addresses = judged(authority, &found, (journey.private, &dialer.ports))?;
+    not_the_proxy(dialer, journey, &addresses).await?;
+    Ok(addresses)
+}
+
+/// A name of this machine is never left to anybody.
+fn is_left_to_a_proxy(journey: &Journey<'_>, name: &str) -> bool {
+    let host = journey.permit.url().authority().host();
+    let proxy = journey.proxy.filter(|proxy| proxy.leads_to(host));
+    proxy.is_some_and(Proxy::takes_names) && !is_local(name)
+}
+
+/// The operator's proxy is a way, not a destination: whoever spoke to it could ask it for anything.
+async fn not_the_proxy(
+    dialer: &Dialer,
+    journey: &Journey<'_>,
+    addresses: &[SocketAddr],
+) -> Result<(), Unreached> {
+    let port = journey.permit.url().authority().port();
+    let Some(proxy) = journey
+        .proxy
+        .filter(|proxy| proxy.authority().port() == port)
+    else {
+        return Ok(());
+    };
+    let its_own = dialer.proxy_addresses(proxy).await?;
+    if addresses.iter().any(|address| its_own.contains(address)) {
+        return Err(Unreached::Blocked {
+            host: journey.permit.url().authority().host().to_string(),
+            class: "upstream proxy",
+        });
+    }
+    Ok(())
+}
+
+fn judged(
+    authority: &Authority,
+    found: &[IpAddr],
+    (private, ports): (bool, &Ports),
+) -> Result<Vec<SocketAddr>, Unreached> {
+    let host = authority.host().to_string();
     if found.is_empty() {
         return Err(Unreached::NoAddress { host });
     }
-    for address in &found {
+    for address in found {
         check(&host, *address, private)?;
         if ports.are_ours(*address, authority.port()) {
             return Err(Unreached::Ourselves);
         }
     }
-    let ordered = interleaved(&found).into_iter().take(ADDRESSES_MAX);
+    let ordered = interleaved(found).into_iter().take(ADDRESSES_MAX);
     Ok(ordered
         .map(|address| SocketAddr::new(address, authority.port()))
         .collect())
@@ -72,11 +115,16 @@ mod tests {
     use postern_policy::Scheme;
 
     use super::*;
+    use crate::dial::names::Names;
 
     async fn found(text: &str, private: bool) -> Result<Vec<SocketAddr>, Unreached> {
         let authority = Authority::parse(Scheme::Http, text).unwrap();
         let ports = Ports::new(vec!["127.0.0.1:8092".parse().unwrap()]);
-        addresses(&authority, private, (&Names, &ports)).await
+        let found = match authority.host() {
+            Host::Ip(address) => vec![*address],
+            Host::Name(name) => Names.look_up(name.as_str()).await?,
+        };
+        judged(&authority, &found, (private, &ports))
     }
 
     #[tokio::test]

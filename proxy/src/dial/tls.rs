@@ -1,10 +1,14 @@
 //! TLS towards upstreams: always verified, for the host that was decided on. Never skips a check and never offers a
 //! protocol that the gate does not speak there.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 
 use postern_policy::Host;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpStream, sync::OnceCell, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -17,24 +21,75 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
 
+/// The only authorities that are believed about a tool or provider.
+#[derive(Clone)]
+pub(crate) struct Roots {
+    client: Arc<ClientConfig>,
+    digest: Digest,
+}
+
+/// What tells one set of authorities from another.
+pub(super) type Digest = [u8; 32];
+
+/// Why a file names no authorities.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnreadableRoots {
+    #[error("{path}: {error}")]
+    Unreadable { path: String, error: io::Error },
+    #[error("{0} holds no certificate in PEM that could be an authority's")]
+    None(String),
+}
+
+impl Roots {
+    /// Reads a file of certificates in PEM.
+    pub(crate) fn read(file: &Path) -> Result<Self, UnreadableRoots> {
+        let path = || file.display().to_string();
+        let bytes = fs::read(file).map_err(|error| UnreadableRoots::Unreadable {
+            path: path(),
+            error,
+        })?;
+        let found = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok);
+        let client = client(found.collect()).map_err(|_| UnreadableRoots::None(path()))?;
+        Ok(Self {
+            client,
+            digest: Sha256::digest(&bytes).into(),
+        })
+    }
+
+    /// What tells them from others.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots(..)")
+    }
+}
+
 /// The client side of TLS. The system's roots (and those of `SSL_CERT_FILE`) are read when first needed, since many
 /// gates never need them, and kept here.
 #[derive(Default)]
 pub(super) struct Tls(OnceCell<Arc<ClientConfig>>);
 
 impl Tls {
-    /// Secures a connection for a host, and says which version of HTTP it agreed to.
+    /// Secures a connection for a host, which these authorities must vouch for (absent: the system's), and says which
+    /// version of HTTP it agreed to.
     pub(super) async fn secure(
         &self,
         host: &Host,
         stream: TcpStream,
-        speaks: Speaks,
+        (roots, speaks): (Option<&Roots>, Speaks),
     ) -> Result<(TlsStream<TcpStream>, Speaks), Unreached> {
         let failed = |error| Unreached::Tls {
             host: host.to_string(),
             error,
         };
-        let config = offering(self.0.get_or_try_init(load).await?, speaks);
+        let config = match roots {
+            Some(roots) => offering(&roots.client, speaks),
+            None => offering(self.0.get_or_try_init(load).await?, speaks),
+        };
         let name = match host {
             Host::Ip(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
@@ -84,8 +139,13 @@ async fn load() -> Result<Arc<ClientConfig>, Unreached> {
     for error in &found.errors {
         tracing::warn!(%error, "some root certificates could not be read");
     }
+    client(found.certs)
+}
+
+/// A client that believes these authorities alone.
+fn client(authorities: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, Unreached> {
     let mut roots = RootCertStore::empty();
-    let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    let (added, ignored) = roots.add_parsable_certificates(authorities);
     tracing::debug!(added, ignored, "root certificates loaded");
     if roots.is_empty() {
         return Err(Unreached::NoRoots);

@@ -6,6 +6,7 @@
 mod audit;
 mod bodies;
 mod calls;
+mod corporate;
 mod flood;
 mod framing;
 mod grpc;
@@ -16,6 +17,7 @@ mod link;
 mod models;
 mod program;
 mod proxying;
+mod reach;
 mod reload;
 mod streams;
 mod tls;

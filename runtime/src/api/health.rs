@@ -108,6 +108,7 @@ fn gate_part(gate: &GateView) -> Value {
             "policy_generation": status.policy_generation,
             "troubles": status.troubles,
             "config": config_part(status),
+            "weakened": status.weakened,
         }),
         GateView::Unreachable(why) => json!({ "status": "not ready", "why": why }),
     }

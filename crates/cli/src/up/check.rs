@@ -17,6 +17,8 @@ pub(super) struct Checked {
     pub(super) shown: Vec<PathBuf>,
     /// The compiled rules, for people.
     pub(super) rules: Vec<String>,
+    /// What is weaker than it could be, for people.
+    pub(super) weakened: Vec<String>,
 }
 
 /// Checks the config as both daemons will.
@@ -32,5 +34,6 @@ pub(super) fn both(config: &Path) -> Result<Checked, Failure> {
         listen: runtime.listen,
         shown,
         rules: gate.rules,
+        weakened: gate.weakened,
     })
 }

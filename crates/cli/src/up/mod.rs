@@ -27,9 +27,9 @@ use crate::{Failure, identity::Mode};
 
 pub(crate) use place::is_run_directory;
 
-/// Checks a config as both daemons would; the compiled rules, for people.
-pub(crate) fn rules_of(config: &Path) -> Result<Vec<String>, Failure> {
-    check::both(config).map(|checked| checked.rules)
+/// Checks a config as both daemons would; the compiled rules and what is weaker than it could be, for people.
+pub(crate) fn checked(config: &Path) -> Result<(Vec<String>, Vec<String>), Failure> {
+    check::both(config).map(|checked| (checked.rules, checked.weakened))
 }
 
 /// Starts both daemons from this executable, for development, and stops them with it

@@ -3,10 +3,14 @@
 
 mod audit;
 mod document;
+mod egress;
 mod policy;
+mod reach;
 mod tool;
 
 pub use audit::Audit;
 pub use document::{AgentGrants, Document, Ignored, Listen, Patience, Problem};
+pub use egress::{Egress, ProxyCredential, Resolve};
 pub use policy::{GraphQl, Mcp, Operation, Permission, Policy, Presence, Rule, Wanted};
+pub use reach::{Limits, Timeouts};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tool};

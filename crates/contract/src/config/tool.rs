@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Ignored;
+use super::{Ignored, Limits, Timeouts};
 use crate::ProviderName;
 
 /// A service that agents may call under `/tools/NAME/…` or by its own URL.
@@ -28,6 +28,16 @@ pub struct Tool<Credential = Ignored> {
     /// Whether it is told which run and user a call is for.
     #[serde(default)]
     pub forward_identity: bool,
+    /// A file of authorities in PEM that alone are believed about it, from the config's directory on.
+    pub ca: Option<std::path::PathBuf>,
+    /// How long things may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// What each sandbox may have of it.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How often a call that cannot have had an effect is tried again; at most 5, 1 by default.
+    pub retries: Option<u8>,
     /// If there are any, a call must match one of them besides the policy.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
@@ -74,6 +84,16 @@ pub struct Provider<Credential = Ignored> {
     /// Whether its address may be a private or loopback one.
     #[serde(default)]
     pub private: bool,
+    /// A file of authorities in PEM that alone are believed about it, from the config's directory on.
+    pub ca: Option<std::path::PathBuf>,
+    /// How long things may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// What each sandbox may have of it.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How often a call that cannot have had an effect is tried again; at most 5, 1 by default.
+    pub retries: Option<u8>,
 }
 
 /// A model as agents call it.
