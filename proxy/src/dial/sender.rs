@@ -2,6 +2,7 @@
 //! written at all comes back to the caller.
 
 use http::{HeaderValue, Request, Response, Uri, header};
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
@@ -89,7 +90,23 @@ fn in_one(mut request: Request<Body>) -> Request<Body> {
         // RFC 9110 section 10.1.4: who says TE says that it belongs to this connection.
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
+    if has_length_to_come(&request) {
+        // hyper would send no body at all then where the method is GET; what was decided on is what is sent.
+        let fields = request.headers_mut();
+        fields.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
     request
+}
+
+/// Whether there is a body that nobody knows the length of.
+fn has_length_to_come(request: &Request<Body>) -> bool {
+    let body = request.body();
+    !body.is_end_stream()
+        && body.size_hint().exact().is_none()
+        && !request.headers().contains_key(header::CONTENT_LENGTH)
 }
 
 /// `:scheme`, `:authority` and `:path` come from the URL, so `Host` has nothing to add.
@@ -104,6 +121,7 @@ fn unsent(mut error: TrySendError<Request<Body>>, uri: Uri, host: Option<HeaderV
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_11;
         request.headers_mut().remove(header::CONNECTION);
+        request.headers_mut().remove(header::TRANSFER_ENCODING);
         if let Some(host) = host {
             request.headers_mut().insert(header::HOST, host);
         }

@@ -54,6 +54,22 @@ async fn two_lengths_never_make_two_requests() {
 }
 
 #[tokio::test]
+async fn a_body_is_sent_whatever_the_method() {
+    let (upstream, house) = stage().await;
+    let sandbox = house.busy_sandbox().await;
+    let head = "GET /tools/crm/a HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n";
+    let chunked = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for body in [chunked, "content-length: 5\r\n\r\nhello"] {
+        assert_eq!(sandbox.send(&format!("{head}{body}")).await.status, 200);
+    }
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert!(request.contains("hello"), "{request}");
+    }
+}
+
+#[tokio::test]
 async fn malformed_framing_is_refused_before_anything_is_dialled() {
     let (upstream, house) = stage().await;
     let sandbox = house.busy_sandbox().await;

@@ -135,11 +135,16 @@ impl House {
 
     /// The same with the program, and with this in its environment.
     pub(crate) async fn program(config: &str, environment: &[(&str, &Path)]) -> Self {
-        let (directory, path) = written(config);
+        let (directory, _) = written(config);
+        Self::program_in(directory, environment).await
+    }
+
+    /// The program over a directory that has its config, and perhaps what an earlier one left.
+    pub(crate) async fn program_in(directory: TempDir, environment: &[(&str, &Path)]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_postern-proxy"));
         program
             .arg("--config")
-            .arg(path)
+            .arg(directory.path().join("postern.toml"))
             .arg("--state")
             .arg(directory.path());
         program

@@ -6,7 +6,9 @@
 mod audit;
 mod bodies;
 mod calls;
+mod chaos;
 mod corporate;
+mod differential;
 mod flood;
 mod framing;
 mod grpc;

@@ -9,10 +9,11 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     sync::Notify,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// What it answers: bytes at once, then perhaps more when told.
 pub(crate) struct Answer {
@@ -71,6 +72,30 @@ impl Upstream {
         Self { address, seen }
     }
 
+    /// The same behind TLS.
+    pub(crate) async fn start_tls(
+        acceptor: TlsAcceptor,
+        answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        let (shared, answer) = (Arc::clone(&seen), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let (seen, answer) = (Arc::clone(&shared), Arc::clone(&answer));
+                let accepting = acceptor.accept(stream);
+                tokio::spawn(async move {
+                    if let Ok(stream) = accepting.await {
+                        attend(stream, &seen, &*answer).await;
+                    }
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
     /// Every request so far, head and body as they came.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.requests.lock().unwrap().clone()
@@ -89,8 +114,8 @@ impl Upstream {
     }
 }
 
-async fn attend(
-    mut stream: TcpStream,
+async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
     seen: &Seen,
     answer: &(dyn Fn(&str) -> Answer + Send + Sync),
 ) {
@@ -110,7 +135,7 @@ async fn attend(
 }
 
 /// One HTTP/1 message: its head, and its body if the head tells its length or that it is chunked.
-pub(crate) async fn read_message(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn read_message<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = find(&bytes, b"\r\n\r\n") {
@@ -126,7 +151,7 @@ pub(crate) async fn read_message(stream: &mut TcpStream) -> Option<String> {
         .find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
     let chunked = head.contains("transfer-encoding: chunked");
-    while (chunked && !is_last_chunk(&bytes[end..])) || bytes.len() < end + length {
+    while (chunked && !has_last_chunk(&bytes[end..])) || bytes.len() < end + length {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             break;
         }
@@ -134,10 +159,19 @@ pub(crate) async fn read_message(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether a chunked body ends here, with trailers or without.
-fn is_last_chunk(body: &[u8]) -> bool {
-    let last = body.starts_with(b"0\r\n") || find(body, b"\r\n0\r\n").is_some();
-    last && body.ends_with(b"\r\n\r\n")
+/// Whether a chunked body is there to its end, trailers included. Counts lengths: a body may look like an end.
+fn has_last_chunk(mut bytes: &[u8]) -> bool {
+    while let Some(at) = find(bytes, b"\r\n") {
+        let length = std::str::from_utf8(&bytes[..at]).unwrap();
+        match usize::from_str_radix(length, 16).unwrap() {
+            0 => return find(&bytes[at..], b"\r\n\r\n").is_some(),
+            length => match bytes.get(at + 2 + length + 2..) {
+                Some(rest) => bytes = rest,
+                None => return false,
+            },
+        }
+    }
+    false
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
