@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use tokio::time::Sleep;
 
-use crate::{headers, record::Count};
+use crate::{dial::Stay, headers, record::Count};
 
 /// What can go wrong with a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -67,36 +67,6 @@ impl http_body::Body for Resumed {
     }
 }
 
-/// A body that holds on to something for as long as it lasts.
-pub(crate) fn holding<T: Send + Unpin + 'static>(inner: Body, held: T) -> Body {
-    Holding { inner, _held: held }.boxed_unsync()
-}
-
-struct Holding<T> {
-    inner: Body,
-    _held: T,
-}
-
-impl<T: Unpin> http_body::Body for Holding<T> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 /// Nothing came for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("nothing came for too long in the middle of a body")]
@@ -109,6 +79,7 @@ pub(crate) struct Paced<B> {
     own: Option<String>,
     silence: Option<Pin<Box<Sleep>>>,
     silence_max: Duration,
+    _stay: Option<Stay>,
 }
 
 impl<B> Paced<B>
@@ -134,6 +105,20 @@ where
             own,
             silence: None,
             silence_max,
+            _stay: None,
+        }
+        .boxed_unsync()
+    }
+
+    /// An answer's body, which holds on to its connection. Whoever seals it counts.
+    pub(crate) fn answer(inner: B, stay: Option<Stay>, silence_max: Duration) -> Body {
+        Self {
+            inner,
+            count: Count::default(),
+            own: None,
+            silence: None,
+            silence_max,
+            _stay: stay,
         }
         .boxed_unsync()
     }
@@ -205,6 +190,7 @@ mod tests {
             own: None,
             silence: None,
             silence_max,
+            _stay: None,
         };
         let error = paced.collect().await.unwrap_err();
         assert!(error.is::<Stalled>());

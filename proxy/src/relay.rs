@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    body::{self, Body, Paced},
+    body::{Body, Paced},
     deadline,
-    dial::{Dialer, Journey, Lease, Unsent, VerifiedLeg},
+    dial::{Dialer, Journey, Stay, Unsent, VerifiedLeg},
     headers,
     inject::Ready,
-    record::{Count, Record},
+    record::Record,
     refuse::Refused,
     websocket::{Handshake, NotAccepted, Socket},
 };
@@ -57,13 +57,13 @@ impl Sending<'_> {
         record: &mut Record,
     ) -> Result<Relayed, Refused> {
         let (idle, overdue) = (self.journey.manner.timeouts.idle, leg.overdue());
-        let (response, lease) = self.send(leg, ready.into_request(), record).await?;
+        let (response, stay) = self.send(leg, ready.into_request(), record).await?;
         record.first_byte();
         if !headers::is_framed_plainly(response.headers()) {
             return Err(Broken::Coding.into());
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Relayed::Answer(answer(response, lease, (idle, overdue))));
+            return Ok(Relayed::Answer(answer(response, stay, (idle, overdue))));
         }
         let handshake = self.handshake.ok_or(Broken::Switched)?;
         let socket = handshake.agree(response).map_err(Broken::from)?;
@@ -76,7 +76,7 @@ impl Sending<'_> {
         leg: VerifiedLeg,
         request: Request<Body>,
         record: &mut Record,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Refused> {
+    ) -> Result<(Response<Incoming>, Option<Stay>), Refused> {
         let kept = leg.is_kept();
         let late = self.journey.manner.timeouts.head();
         let unsent = match once(leg, request, late).await? {
@@ -93,7 +93,7 @@ impl Sending<'_> {
     }
 }
 
-type Answered = (Response<Incoming>, Option<Lease>);
+type Answered = (Response<Incoming>, Option<Stay>);
 
 async fn once(
     leg: VerifiedLeg,
@@ -106,24 +106,20 @@ async fn once(
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Ok((response, None))
         }
-        Ok(response) => Ok((response, home.welcome(sender))),
+        Ok(response) => Ok((response, Some(home.stay(sender)))),
         Err(unsent) => Err(unsent),
     })
 }
 
 fn answer(
     response: Response<Incoming>,
-    lease: Option<Lease>,
+    stay: Option<Stay>,
     (idle, overdue): (Duration, Option<Instant>),
 ) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     headers::clean_response(&mut parts.headers);
     // The sealed body counts what the agent gets.
-    let paced = Paced::body(body, Count::default(), idle);
-    let paced = match lease {
-        Some(lease) => body::holding(paced, lease),
-        None => paced,
-    };
+    let paced = Paced::answer(body, stay, idle);
     let mut response = Response::new(deadline::until(paced, overdue));
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;

@@ -32,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::{
     manner::{Manner, Written},
-    pool::Lease,
+    pool::Stay,
     proxy::Proxy,
     sender::{Sender, Speaks, Unsent},
 };

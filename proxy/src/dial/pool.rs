@@ -155,14 +155,14 @@ impl Pool {
         let lease = sender.shared().and_then(|shared| {
             let mut kept = Kept::new(shared, self.clock.now());
             let lease = kept.lend(self.clock.now()).map(|(_, lease)| lease);
-            self.put(&key, kept);
+            self.put(key.clone(), kept);
             lease
         });
         Home::new(self, key, lease)
     }
 
     /// Keeps a connection, unless the share is used up.
-    fn put(&self, key: &Key, fresh: Kept) {
+    fn put(&self, key: Key, fresh: Kept) {
         let now = self.clock.now();
         let mut idle = self.lock();
         // Looked at under the lock, so that nothing slips in behind a cut-over.
@@ -175,12 +175,15 @@ impl Pool {
                 return;
             }
         }
-        let shelf = idle.entry(key.sandbox.clone()).or_default();
+        let shelf = match idle.get_mut(&key.sandbox) {
+            Some(shelf) => shelf,
+            None => idle.entry(key.sandbox.clone()).or_default(),
+        };
         if shelf.values().map(Vec::len).sum::<usize>() >= IDLE_PER_SANDBOX_MAX {
             tidy(shelf, now);
         }
         let room = shelf.values().map(Vec::len).sum::<usize>() < IDLE_PER_SANDBOX_MAX;
-        let kept = shelf.entry(key.clone()).or_default();
+        let kept = shelf.entry(key).or_default();
         if room && kept.len() < IDLE_PER_KEY_MAX {
             kept.push(fresh);
         }
@@ -248,18 +251,48 @@ impl Home {
         self.key.address()
     }
 
-    /// Takes the connection back as soon as the answer was read to its end; an answer that was not closes it. A shared
-    /// connection never left, and the lease says for how long the call is under way there.
-    pub(crate) fn welcome(self, mut sender: Sender) -> Option<Lease> {
-        if self.lease.is_some() {
-            return self.lease;
+    /// What an answer holds from now on: the connection, which comes back when the answer was read to its end (one that
+    /// was not closes it), or a lease of a shared one, which never left.
+    pub(crate) fn stay(mut self, sender: Sender) -> Stay {
+        match self.lease.take() {
+            Some(lease) => Stay {
+                _lease: Some(lease),
+                alone: None,
+            },
+            None => Stay {
+                _lease: None,
+                alone: Some((self, sender)),
+            },
         }
-        tokio::spawn(async move {
-            if sender.is_free_again().await {
-                let now = self.pool.clock.now();
-                self.pool.put(&self.key, Kept::new(sender, now));
-            }
-        });
-        None
+    }
+
+    fn take_back(self, sender: Sender) {
+        let now = self.pool.clock.now();
+        self.pool.put(self.key, Kept::new(sender, now));
+    }
+}
+
+/// An answer's hold on its connection; dropped with the answer.
+pub(crate) struct Stay {
+    _lease: Option<Lease>,
+    alone: Option<(Home, Sender)>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let Some((home, mut sender)) = self.alone.take() else {
+            return;
+        };
+        if sender.is_ready() {
+            return home.take_back(sender);
+        }
+        // The answer was not read to its end, or the connection has not noticed yet. Without a runtime all of it ends.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if sender.is_free_again().await {
+                    home.take_back(sender);
+                }
+            });
+        }
     }
 }
