@@ -8,7 +8,7 @@ use std::{
 };
 
 use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
-use postern_llm::Format;
+use postern_llm::{Act, Api, Format};
 use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
 
 use crate::{
@@ -146,6 +146,17 @@ pub(crate) struct Model {
     pub(crate) provider: ProviderName,
     /// What that provider speaks.
     pub(crate) format: Format,
-    /// Where its chats go, and how; `None` for one that the gate answers itself.
-    pub(crate) endpoint: Option<(CanonicalUrl, Arc<Target>)>,
+    /// What that provider may do on its own for this model.
+    pub(crate) allow: Vec<Act>,
+    /// Where its questions go, and how; `None` for one that the gate answers itself.
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+}
+
+/// Where a provider is asked.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// The URL of each route that it answers.
+    pub(crate) urls: BTreeMap<Api, CanonicalUrl>,
+    /// What a call needs.
+    pub(crate) target: Arc<Target>,
 }

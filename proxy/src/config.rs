@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use postern_contract::{
-    ModelName, PolicyName, ProviderName, SecretName, ToolName,
-    config::{AgentGrants, Document, Egress, Problem, Protocol, Provider},
+    ModelName, PolicyName, SecretName, ToolName,
+    config::{AgentGrants, Document, Egress, Problem, Protocol},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
-use postern_llm::Format;
-use postern_policy::{CanonicalUrl, Rulebook};
+use postern_policy::Rulebook;
 use serde::Deserialize;
 
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
 };
 
 mod manner;
+mod models;
 mod reach;
 
 /// The file as the gate reads it.
@@ -120,7 +120,7 @@ impl Config {
     fn of(document: Written, source: Source) -> Result<Self, ConfigError> {
         let mut problems = credentials_without_secret(&document);
         let directory = source.directory();
-        let models = models(&document, directory, &mut problems);
+        let models = models::of(&document, directory, &mut problems);
         let mut manners = manner::tools(&document, directory, &mut problems);
         let proxy = manner::proxy(&document, &mut problems);
         let rulebook = match Rulebook::compile(&document) {
@@ -278,91 +278,10 @@ fn credentials_without_secret(document: &Written) -> Vec<Problem> {
     faults.collect()
 }
 
-/// Where the chats of one provider go.
-type Endpoint = (Format, Option<(CanonicalUrl, Arc<Target>)>);
-
-fn models(
-    document: &Written,
-    directory: &Path,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<ModelName, Arc<Model>> {
-    let mut providers: BTreeMap<&ProviderName, Endpoint> = BTreeMap::new();
-    for (name, provider) in &document.providers {
-        match endpoint(name, provider, directory) {
-            Ok(endpoint) => drop(providers.insert(name, endpoint)),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    // A provider that is missing is told by the check of references.
-    let models = document.models.iter().filter_map(|(name, model)| {
-        let (format, endpoint) = providers.get(&model.provider)?;
-        let model = Model {
-            name: name.clone(),
-            upstream: model.upstream.clone(),
-            provider: model.provider.clone(),
-            format: *format,
-            endpoint: endpoint.clone(),
-        };
-        Some((name.clone(), Arc::new(model)))
-    });
-    models.collect()
-}
-
-fn endpoint(
-    name: &ProviderName,
-    provider: &Provider<Credential>,
-    directory: &Path,
-) -> Result<Endpoint, Problem> {
-    let at = |key, words: String| Problem::at(["providers", name.as_str(), key], words);
-    let known = || {
-        Format::ALL
-            .map(|format| format!("`{}`", format.name()))
-            .join(", ")
-    };
-    let format = Format::from_name(&provider.format).ok_or_else(|| {
-        at(
-            "format",
-            format!(
-                "there is no format `{}`: known are {}",
-                provider.format,
-                known()
-            ),
-        )
-    })?;
-    match (&provider.url, format.is_embedded()) {
-        (None, true) if provider.credential.is_none() => Ok((format, None)),
-        (None, true) => Err(at(
-            "credential",
-            "the gate answers itself here: leave it out".to_owned(),
-        )),
-        (Some(_), true) => Err(at(
-            "url",
-            "the gate answers itself here: leave it out".to_owned(),
-        )),
-        (None, false) => Err(at(
-            "format",
-            "a provider of this format needs a `url`".to_owned(),
-        )),
-        (Some(base), false) => {
-            let whole = format!("{}{}", base.trim_end_matches('/'), format.chat_path());
-            let url = whole
-                .parse()
-                .map_err(|error| at("url", format!("`{base}`: {error}")))?;
-            let credential = provider.credential.clone();
-            let target = Target {
-                credential,
-                private: provider.private,
-                speaks: Speaks::Either,
-                forward_identity: false,
-                manner: manner::provider(name, provider, directory)?,
-            };
-            Ok((format, Some((url, Arc::new(target)))))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use postern_llm::{Act, Api};
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -381,9 +300,19 @@ format = "openai"
 url = "https://api.openai.com/v1/"
 credential = { kind = "header", name = "X-Key", secret = "stripe", prefix = "Token " }
 
+[providers.anthropic]
+format = "anthropic"
+url = "https://api.anthropic.com"
+credential = { kind = "header", name = "x-api-key", secret = "stripe" }
+
 [models.fast]
 provider = "openai"
 upstream = "gpt-4o-mini"
+allow = ["web_search"]
+
+[models.claude]
+provider = "anthropic"
+upstream = "claude-sonnet-4-5"
 
 [models.toy]
 provider = "play"
@@ -421,12 +350,18 @@ policies = ["support"]
     fn what_is_written_becomes_what_is_meant() {
         let config = read(GOOD).unwrap();
         let fast = &config.models[&"fast".parse::<ModelName>().unwrap()];
-        let (url, target) = fast.endpoint.as_ref().unwrap();
+        let endpoint = fast.endpoint.as_ref().unwrap();
         assert_eq!(
-            url.to_string(),
+            endpoint.urls[&Api::Chat].to_string(),
             "https://api.openai.com/v1/chat/completions"
         );
-        assert!(target.credential.is_some());
+        assert_eq!(fast.allow, [Act::WebSearch]);
+        assert!(endpoint.target.credential.is_some());
+        let claude = &config.models[&"claude".parse::<ModelName>().unwrap()];
+        assert_eq!(
+            claude.endpoint.as_ref().unwrap().urls[&Api::CountTokens].to_string(),
+            "https://api.anthropic.com/v1/messages/count_tokens"
+        );
         assert!(
             config.models[&"toy".parse::<ModelName>().unwrap()]
                 .endpoint
@@ -463,6 +398,18 @@ policies = ["support"]
             r#"provider = "ply""#,
             "no provider `ply`",
         );
+        let double = r#"url = "https://api.anthropic.com/v1""#;
+        refused(
+            r#"url = "https://api.anthropic.com""#,
+            double,
+            "leave out the `/v1`",
+        );
+        refused(
+            r#"["web_search"]"#,
+            r#"["websearch"]"#,
+            "known are `web_search`",
+        );
+        refused(r#"["web_search"]"#, r#"["state_ids"]"#, "cannot be allowed");
         let with_url = "format = \"playground\"\nurl = \"http://a.b\"";
         refused(r#"format = "playground""#, with_url, "leave it out");
     }

@@ -60,7 +60,7 @@ async fn story(
     (form, request): Asked,
     record: &mut Record,
 ) -> Result<Outcome, Refused> {
-    record.asked(&request);
+    record.asked(form.as_ref().ok(), &request);
     let book = gate.book();
     let room = &arrival.room;
     let caller = room.caller(request.headers(), arrival.hint(), record.number());

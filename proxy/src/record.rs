@@ -13,6 +13,7 @@ use std::{
 use http::{Request, Response, StatusCode};
 use postern_contract::{Code, RequestId, SecretName};
 use postern_daemon::Clock;
+use postern_llm::{Family, Meter};
 use postern_policy::CanonicalUrl;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -20,6 +21,8 @@ use crate::{
     audit::{Audit, Decision, Kept, Line, Timings, Unrecorded},
     body::Body,
     call::Subject,
+    door::Form,
+    gateway,
     identify::Caller,
     ledger::Ledger,
     limit::Turn,
@@ -60,6 +63,8 @@ pub(crate) struct Record {
     held: Option<OwnedSemaphorePermit>,
     turn: Option<Turn>,
     begun: bool,
+    family: Option<Family>,
+    meter: Option<Meter>,
     closed: bool,
 }
 
@@ -86,6 +91,8 @@ impl Record {
             held: None,
             turn: None,
             begun: false,
+            family: None,
+            meter: None,
             closed: false,
         }
     }
@@ -96,7 +103,8 @@ impl Record {
     }
 
     /// What was asked for, in the agent's own words until the canonical ones are known.
-    pub(crate) fn asked<B>(&mut self, request: &Request<B>) {
+    pub(crate) fn asked<B>(&mut self, form: Option<&Form>, request: &Request<B>) {
+        self.family = form.and_then(Form::family);
         self.line.method = Some(crate::audit::cut(request.method().as_str()));
         self.line.path = Some(crate::audit::cut(request.uri().path()));
     }
@@ -176,9 +184,20 @@ impl Record {
         self.line.status = Some(status.as_u16());
     }
 
+    /// This is the head of the answer. A model's says how its usage is read.
+    pub(crate) fn headed(&mut self, response: &Response<Body>) {
+        self.answered(response.status());
+        if self.family.is_some() {
+            self.meter = gateway::meter(response.headers());
+        }
+    }
+
     /// Bytes are on their way to the agent.
-    pub(crate) fn sent(&mut self, bytes: usize) {
-        self.down.add(bytes);
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
+        self.down.add(bytes.len());
+        if let Some(meter) = &mut self.meter {
+            meter.push(bytes);
+        }
     }
 
     /// The gate looks into what came: from here on each request has a line of its own.
@@ -201,14 +220,14 @@ impl Record {
         self.answered(answer.status());
         match self.close(None) {
             Ok(()) => answer,
-            Err(unrecorded) => Refused::from(unrecorded).answer(),
+            Err(unrecorded) => Refused::from(unrecorded).told_to(self.family).answer(),
         }
     }
 
     fn refused(&mut self, refused: Refused) -> Refused {
         let named = self.line.tool.as_ref().map(ToString::to_string);
         let named = named.or_else(|| self.line.model.as_ref().map(ToString::to_string));
-        let refused = refused.about(named.as_deref());
+        let refused = refused.about(named.as_deref()).told_to(self.family);
         let refusal = refused.refusal();
         self.line.decision = Decision::Refused;
         self.line.reason = Some(refusal.code);
@@ -225,6 +244,7 @@ impl Record {
         self.line.bytes_down = self.down.get();
         self.line.timings.total_us = Some(self.elapsed_us());
         self.line.cut = cut.map(str::to_owned);
+        self.line.usage = self.meter.as_ref().and_then(Meter::tokens);
         self.share = None;
         self.turn = None;
         let kept = if self.begun {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use postern_contract::{Code, Refusal};
+use postern_llm::Family;
 use postern_policy::Pending;
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     body::{self, Body},
     dial::Unreached,
     door::Unclear,
+    gateway,
     headers::DECISION,
     inject::Misdirected,
     intercept::Uninvited,
@@ -23,7 +25,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A call that will not be made, or not be answered.
 #[derive(Debug)]
-pub(crate) struct Refused(Box<Refusal>, Option<Duration>);
+pub(crate) struct Refused {
+    refusal: Box<Refusal>,
+    wait: Option<Duration>,
+    family: Option<Family>,
+}
 
 impl Refused {
     /// A rule wants a human asked.
@@ -39,32 +45,41 @@ impl Refused {
 
     /// What the agent is told.
     pub(crate) fn refusal(&self) -> &Refusal {
-        &self.0
+        &self.refusal
     }
 
     /// Says when it may be worth another try.
     fn after(mut self, wait: Duration) -> Self {
-        self.1 = Some(wait);
+        self.wait = Some(wait);
         self
     }
 
     /// Fills in what the error itself did not know.
     #[must_use]
     pub(crate) fn about(mut self, tool: Option<&str>) -> Self {
-        self.0.tool = self.0.tool.or_else(|| tool.map(str::to_owned));
+        self.refusal.tool = self.refusal.tool.or_else(|| tool.map(str::to_owned));
         self
+    }
+
+    /// In whose words it is told, besides our own; nobody's where it is about no model.
+    #[must_use]
+    pub(crate) fn told_to(self, family: Option<Family>) -> Self {
+        Self { family, ..self }
     }
 
     /// The answer itself.
     pub(crate) fn answer(&self) -> Response<Body> {
-        let code = self.0.code;
+        let code = self.refusal.code;
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        let mut response = json(status, &self.0);
+        let mut response = match self.family {
+            Some(family) => json(status, &gateway::error::told(&self.refusal, family)),
+            None => json(status, &self.refusal),
+        };
         response
             .headers_mut()
             .insert(DECISION, HeaderValue::from_static(code.word()));
         let too_much = matches!(code, Code::RateLimited | Code::GateUnavailable);
-        if let Some(wait) = self.1.or(too_much.then_some(RETRY_AFTER)) {
+        if let Some(wait) = self.wait.or(too_much.then_some(RETRY_AFTER)) {
             // Whole seconds, and never too early.
             let seconds = wait.as_millis().div_ceil(1000).to_string();
             let fields = response.headers_mut();
@@ -76,7 +91,11 @@ impl Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self(Box::new(refusal), None)
+        Self {
+            refusal: Box::new(refusal),
+            wait: None,
+            family: None,
+        }
     }
 }
 

@@ -15,6 +15,9 @@ pub enum RequestError {
     /// A key stands twice, so that two readers could read two things.
     #[error("duplicate key `{0}`")]
     DuplicateKey(String),
+    /// More values than anybody needs.
+    #[error("the body has more values than this gateway reads")]
+    TooManyValues,
     /// No model is named.
     #[error("model is required")]
     ModelRequired,

@@ -4,6 +4,7 @@
 use postern_contract::{
     AgentName, Code, ModelName, RequestId, RunId, SandboxId, SecretName, ToolName,
 };
+use postern_llm::Tokens;
 use serde::Serialize;
 
 /// The longest text from an agent that a line repeats, in bytes; the rest is cut off.
@@ -57,6 +58,8 @@ pub(crate) struct Line {
     pub(crate) bytes_up: u64,
     /// Body bytes to the agent.
     pub(crate) bytes_down: u64,
+    /// Tokens of a model call, as the provider counts them.
+    pub(crate) usage: Option<Tokens>,
     /// Credentials of the agent's own that stayed behind.
     pub(crate) dropped_credentials: u32,
     /// The name of the credential that was added.

@@ -34,7 +34,7 @@ impl Sealed {
         response: Response<Body>,
         mut record: Record,
     ) -> Result<Response<Body>, Unrecorded> {
-        record.answered(response.status());
+        record.headed(&response);
         if response.body().is_end_stream() {
             record.close(None)?;
             return Ok(response);
@@ -73,7 +73,7 @@ impl http_body::Body for Sealed {
         let sealed = match &next {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
-                    record.sent(data.len());
+                    record.sent(data);
                 }
                 if frame.is_trailers() || self.is_over() {
                     self.close(None)

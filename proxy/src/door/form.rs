@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{Method, Version, header, request::Parts, uri::Authority};
 use postern_contract::{GATE_ADDRESS, GATE_PORT};
+use postern_llm::{Api, Family};
 
 use super::{Unclear, is_tunnel};
 use crate::intercept::Inside;
@@ -24,17 +25,26 @@ pub(crate) enum Form {
         /// Empty, or from the next slash on, as written.
         rest: String,
     },
-    /// A chat with a model.
-    Chat,
+    /// A question to a model.
+    Model(Route),
+}
+
+/// Which way of asking models a path is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// What is asked for.
+    pub(crate) api: Api,
+    /// The provider whose models alone are meant, as written.
+    pub(crate) provider: Option<String>,
 }
 
 /// A request that the gate answers by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Local {
     /// Is the gate there?
     Health,
     /// Which models may be asked?
-    Models,
+    Models(Catalogue),
     /// What an agent reports of a run; comes with a later version.
     Governance,
     /// Known, but not with this method.
@@ -45,6 +55,20 @@ pub(crate) enum Local {
     /// Nothing.
     Nowhere,
 }
+
+/// A look at the models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Catalogue {
+    /// In whose words.
+    pub(crate) family: Family,
+    /// The provider whose models alone are meant, as written.
+    pub(crate) provider: Option<String>,
+    /// The one model that is meant, as written.
+    pub(crate) model: Option<String>,
+}
+
+/// By this header field Anthropic's clients are known.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// Sorts a request that arrived on a listener with this address of its own.
 pub(crate) fn sort(parts: &Parts, own: Option<SocketAddr>) -> Result<Result<Form, Local>, Unclear> {
@@ -94,16 +118,11 @@ fn by_path(parts: &Parts) -> Result<Form, Local> {
     if path == "/governance" || path.starts_with("/governance/") {
         return Err(Local::Governance);
     }
-    // Clients append `/v1/…` to a base that ends in `/v1` already.
-    let path = path
-        .strip_prefix("/v1")
-        .filter(|rest| rest.starts_with("/v1"))
-        .unwrap_or(path);
-    let (allow, found) = match path {
-        "/v1" | "/v1/" | "/v1/chat/completions" => ("POST", Ok(Form::Chat)),
-        "/v1/models" => ("GET", Err(Local::Models)),
-        "/healthz" | "/v1/healthz" => ("GET", Err(Local::Health)),
-        _ => return Err(Local::Nowhere),
+    let (allow, found) = match gateway(path) {
+        _ if path == "/healthz" => ("GET", Err(Local::Health)),
+        Some((_, "/healthz")) => ("GET", Err(Local::Health)),
+        Some((provider, rest)) => of_gateway(parts, provider, rest).ok_or(Local::Nowhere)?,
+        None => return Err(Local::Nowhere),
     };
     let fits = parts.method == allow || (allow == "GET" && parts.method == Method::HEAD);
     if fits {
@@ -111,6 +130,57 @@ fn by_path(parts: &Parts) -> Result<Form, Local> {
     } else {
         Err(Local::WrongMethod { allow })
     }
+}
+
+/// A path of the model gateway: the provider that it names, and what follows. Clients append `/v1/…` to a base that ends
+/// in `/v1` or `/v1/p/NAME` already.
+fn gateway(path: &str) -> Option<(Option<String>, &str)> {
+    let rest = after(path, "/v1")?;
+    let rest = after(rest, "/v1").unwrap_or(rest);
+    let Some(named) = rest.strip_prefix("/p/") else {
+        return Some((None, rest));
+    };
+    let end = named.find('/').unwrap_or(named.len());
+    let (provider, rest) = named.split_at(end);
+    let rest = after(rest, "/v1").unwrap_or(rest);
+    Some((Some(provider.to_owned()), rest))
+}
+
+/// What follows whole segments.
+fn after<'a>(path: &'a str, segments: &str) -> Option<&'a str> {
+    path.strip_prefix(segments)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a path of the gateway means, and its method.
+fn of_gateway(
+    parts: &Parts,
+    provider: Option<String>,
+    rest: &str,
+) -> Option<(&'static str, Result<Form, Local>)> {
+    let rest = if matches!(rest, "" | "/") {
+        Api::Chat.path()
+    } else {
+        rest
+    };
+    if let Some(api) = Api::of_path(rest) {
+        return Some(("POST", Ok(Form::Model(Route { api, provider }))));
+    }
+    let model = match after(rest, "/models")? {
+        "" | "/" => None,
+        model => Some(model[1..].to_owned()),
+    };
+    let family = if parts.headers.contains_key(ANTHROPIC_VERSION) {
+        Family::Anthropic
+    } else {
+        Family::OpenAi
+    };
+    let catalogue = Catalogue {
+        family,
+        provider,
+        model,
+    };
+    Some(("GET", Err(Local::Models(catalogue))))
 }
 
 #[cfg(test)]
@@ -144,6 +214,10 @@ mod tests {
         };
         assert_eq!(at("GET", "/tools/crm"), tool(""));
         assert_eq!(at("GET", "/tools/crm/a%2Fb/../c"), tool("/a%2Fb/../c"));
+        let asks = |api, provider: Option<&str>| {
+            let provider = provider.map(str::to_owned);
+            Ok(Form::Model(Route { api, provider }))
+        };
         for path in [
             "/v1",
             "/v1/",
@@ -151,10 +225,26 @@ mod tests {
             "/v1/v1/chat/completions",
             "/v1/v1",
         ] {
-            assert_eq!(at("POST", path), Ok(Form::Chat), "{path}");
+            assert_eq!(at("POST", path), asks(Api::Chat, None), "{path}");
         }
-        assert_eq!(at("GET", "/v1/models"), Err(Local::Models));
-        assert_eq!(at("GET", "/v1/v1/models"), Err(Local::Models));
+        for path in ["/v1/messages", "/v1/v1/messages"] {
+            assert_eq!(at("POST", path), asks(Api::Messages, None), "{path}");
+        }
+        assert_eq!(at("POST", "/v1/responses"), asks(Api::Responses, None));
+        assert_eq!(at("POST", "/v1/p/x"), asks(Api::Chat, Some("x")));
+        for path in ["/v1/p/x/v1/messages", "/v1/v1/p/x/messages"] {
+            assert_eq!(at("POST", path), asks(Api::Messages, Some("x")), "{path}");
+        }
+        let list = |provider: Option<&str>, model: Option<&str>| {
+            Err(Local::Models(Catalogue {
+                family: Family::OpenAi,
+                provider: provider.map(str::to_owned),
+                model: model.map(str::to_owned),
+            }))
+        };
+        assert_eq!(at("GET", "/v1/models"), list(None, None));
+        assert_eq!(at("GET", "/v1/v1/models"), list(None, None));
+        assert_eq!(at("GET", "/v1/p/x/models/y"), list(Some("x"), Some("y")));
         assert_eq!(at("GET", "/healthz"), Err(Local::Health));
         assert_eq!(at("HEAD", "/v1/healthz"), Err(Local::Health));
         assert_eq!(

@@ -5,15 +5,19 @@ use postern_contract::AgentName;
 use serde_json::json;
 
 use super::Local;
-use crate::{body::Body, book::Book, refuse};
+use crate::{body::Body, book::Book, gateway, refuse};
 
 /// What this address serves, for whoever asked for something else.
-const SERVED: [&str; 7] = [
+const SERVED: [&str; 11] = [
     "CONNECT host:port",
     "a request line with a whole URL (proxying)",
     "/tools/{name}/…",
     "POST /v1/chat/completions",
+    "POST /v1/responses",
+    "POST /v1/embeddings",
+    "POST /v1/messages",
     "GET /v1/models",
+    "/v1/p/{provider}/… for the models of one provider",
     "GET /v1/healthz",
     "GET /healthz",
 ];
@@ -22,7 +26,7 @@ const SERVED: [&str; 7] = [
 pub(crate) fn answer(local: Local, book: &Book, agent: &AgentName) -> Response<Body> {
     match local {
         Local::Health => refuse::json(StatusCode::OK, &json!({ "status": "ok" })),
-        Local::Models => models(book, agent),
+        Local::Models(catalogue) => gateway::models::catalogue(book, agent, &catalogue),
         Local::Governance => {
             let error = "reports about runs come with a later version of this gate";
             refuse::json(
@@ -43,18 +47,4 @@ pub(crate) fn answer(local: Local, book: &Book, agent: &AgentName) -> Response<B
             refuse::json(StatusCode::NOT_FOUND, &body)
         }
     }
-}
-
-/// The models that this agent may ask, as OpenAI lists them.
-fn models(book: &Book, agent: &AgentName) -> Response<Body> {
-    let own = book
-        .agents
-        .get(agent)
-        .map(|grants| grants.models.as_slice())
-        .unwrap_or_default();
-    let list = own.iter().filter_map(|name| book.models.get(name)).map(|model| {
-        json!({ "id": model.name, "object": "model", "created": 0, "owned_by": model.provider })
-    });
-    let list: Vec<_> = list.collect();
-    refuse::json(StatusCode::OK, &json!({ "object": "list", "data": list }))
 }

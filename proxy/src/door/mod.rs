@@ -5,7 +5,7 @@
 //! CONNECT host:port ────────┐  and each request inside one (inside.rs)
 //! GET http://host/path ─────┤
 //! /tools/NAME/… ────────────┼─▶ canonical URL ─▶ route ─▶ headers cleaned ─▶ Call
-//! POST /v1/chat/completions ┘
+//! POST /v1/messages, … ─────┘
 //! /healthz, /v1/healthz, /v1/models: answered here      anything else: 404 with this list
 //! ```
 
@@ -19,9 +19,10 @@ use std::sync::Arc;
 
 use http::{Method, Request, request::Parts};
 use hyper::body::Incoming;
+use postern_llm::Family;
 use postern_policy::CanonicalUrl;
 
-pub(crate) use self::form::{Form, Local, sort};
+pub(crate) use self::form::{Catalogue, Form, Local, Route, sort};
 use crate::{
     audit::Door,
     body::Paced,
@@ -81,7 +82,7 @@ pub(crate) async fn call(
         Form::Inside(inside) => inside::call(book, &inside, request, record),
         Form::Proxy => proxying::absolute(book, request, record),
         Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
-        Form::Chat => gateway::call(book, caller, request, record).await,
+        Form::Model(route) => gateway::call(book, caller, (&route, request), record).await,
     }
 }
 
@@ -147,12 +148,20 @@ fn is_tunnel(method: &Method) -> bool {
 }
 
 impl Form {
+    /// Whose clients ask so, where it is a question to a model.
+    pub(crate) fn family(&self) -> Option<Family> {
+        match self {
+            Self::Model(route) => Some(route.api.family()),
+            _ => None,
+        }
+    }
+
     fn door(&self) -> Door {
         match self {
             Self::Connect | Self::Inside(_) => Door::Connect,
             Self::Proxy => Door::Proxy,
             Self::Tool { .. } => Door::Tool,
-            Self::Chat => Door::Gateway,
+            Self::Model(_) => Door::Gateway,
         }
     }
 }

@@ -1,42 +1,45 @@
-//! The model gateway: chats in OpenAI's dialect, sent on to the provider of the model or answered here. Never passes on a
-//! field that would make a provider act, and never a header field that a provider does not need.
+//! The model gateway: a question goes to the provider of its model as it came, but for the model's name and the key; or it is
+//! answered here. Never passes on what would make a provider act on its own unless the model's config names it.
+//!
+//! ```text
+//! body ─▶ read strictly ─▶ model (the agent's own, by its name) ─▶ speaks the route's format? ─▶ acts allowed? ─▶ Call
+//!                                                                                                   └ embedded: Question
+//! ```
 
+mod body;
+pub(crate) mod error;
+mod fields;
+pub(crate) mod models;
 pub(crate) mod playground;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
-use http_body_util::BodyExt as _;
+use http::{HeaderMap, Request, header};
 use hyper::body::Incoming;
-use postern_contract::{Code, ModelName, Refusal};
-use postern_llm::{Chat, GatewayError, openai};
-use postern_policy::Method;
-use tokio::time::timeout;
+use postern_contract::{Code, Refusal};
+use postern_llm::{Act, Family, Found, Question, openai};
+use postern_policy::{CanonicalUrl, Method};
 
+pub(crate) use self::fields::meter;
 use crate::{
-    body::{self, Paced},
-    book::{Book, Model},
+    body::full,
+    book::{Book, Endpoint, Model},
     call::{Call, Freight, Subject},
+    door::{Route, Unclear},
     headers::{self, Managed},
-    identify::{Caller, HELD_KIB_PER_SANDBOX_MAX},
+    identify::Caller,
     record::Record,
     refuse::Refused,
 };
 
-/// The largest question, in bytes.
-const QUESTION_BYTES_MAX: usize = 4 << 20;
+/// The one query that a provider is asked with: Anthropic's SDKs mark features in trial by it.
+const BETA: &str = "beta=true";
 
-/// How long the body of a question may take.
-const QUESTION_MAX: Duration = Duration::from_secs(60);
-
-/// What a provider is told of the agent's client.
-const PASSED_ON: [HeaderName; 2] = [header::ACCEPT, header::USER_AGENT];
-
-/// The call that a chat stands for.
+/// The call that a question stands for.
 pub(crate) async fn call(
     book: &Book,
     caller: &Caller,
-    request: Request<Incoming>,
+    (route, request): (&Route, Request<Incoming>),
     record: &mut Record,
 ) -> Result<Call, Refused> {
     let (parts, body) = request.into_parts();
@@ -47,114 +50,106 @@ pub(crate) async fn call(
             "Send the question as plain JSON.",
         ));
     }
-    let question = timeout(QUESTION_MAX, read(body, caller, record))
-        .await
-        .map_err(|_| bad("the body came too slowly", "Send the question again."))??;
-    let mut chat = openai::read_request(&question).map_err(|error| {
+    let bytes = body::read(body, caller, record).await?;
+    let question = Question::read(route.api, &bytes).map_err(|error| {
+        let path = route.api.path();
         bad(
             &error.to_string(),
-            "The body must be a chat completion request that this gateway knows.",
+            &format!("The body must be a question for POST /v1{path}."),
         )
     })?;
-    let model = find(book, caller, &chat)?;
-    chat.model.clone_from(&model.upstream);
+    let model = models::find(book, &caller.agent, route, question.model())?;
+    record.line.model = Some(model.name.clone());
+    may_act(&model, question.acts())?;
     let dropped = headers::clean_request(&mut headers, Managed::Yes(None));
-    headers::keep_only(&mut headers, &PASSED_ON);
+    let family = route.api.family();
     let call = match &model.endpoint {
-        Some((url, target)) => {
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
-            let body = body::full(model.format.write_request(&chat));
-            let freight = Freight::Request(body);
-            let subject = Subject::Model(model.name.clone());
-            let (url, target) = (url.clone(), Arc::clone(target));
-            Call {
-                method: post()?,
-                url,
-                subject,
-                target,
-                headers,
-                freight,
-            }
-        }
-        None => question_for_us(&model.name, chat)?,
+        Some(endpoint) => Call {
+            method: post()?,
+            url: url(endpoint, route, parts.uri.query())?,
+            subject: Subject::Model(model.name.clone()),
+            target: Arc::clone(&endpoint.target),
+            headers: fields::towards_provider(&headers, family, &model.allow),
+            freight: Freight::Request(full(question.addressed_to(&model.upstream, &model.allow))),
+        },
+        None => question_for_us(&model, &bytes)?,
     };
     record.destination(&call.subject, &call.url, dropped);
     Ok(call)
 }
 
-fn question_for_us(model: &ModelName, chat: Chat) -> Result<Call, Refused> {
-    let url = playground::URL
-        .parse()
-        .map_err(crate::door::Unclear::from)?;
+fn url(endpoint: &Endpoint, route: &Route, query: Option<&str>) -> Result<CanonicalUrl, Refused> {
+    let Some(url) = endpoint.urls.get(&route.api) else {
+        return Err(bad(
+            "the model does not speak this format",
+            "Ask another model.",
+        ));
+    };
+    match query {
+        None | Some("") => Ok(url.clone()),
+        Some(BETA) if route.api.family() == Family::Anthropic => {
+            let query = BETA
+                .parse()
+                .map_err(|_| bad("bad query", "Leave it out."))?;
+            Ok(CanonicalUrl::new(
+                url.authority().clone(),
+                url.path().clone(),
+                Some(query),
+            ))
+        }
+        Some(_) => Err(bad(
+            "no query is passed on",
+            "Leave out what follows the `?`.",
+        )),
+    }
+}
+
+/// Whether a provider may do all that it is asked to do besides answering.
+fn may_act(model: &Model, acts: &[Found]) -> Result<(), Refused> {
+    let Some(Found { act, at }) = acts.iter().find(|found| !model.allow.contains(&found.act))
+    else {
+        return Ok(());
+    };
+    let (word, name) = (act.word(), &model.name);
+    let message = match act {
+        Act::StateIds => format!(
+            "`{at}` names something that the provider keeps, and the gate does not know whose it is. Send what it stands for."
+        ),
+        Act::FileSearch => format!(
+            "`{at}` would let the provider read what it keeps, and the gate does not know whose that is. Send the texts."
+        ),
+        _ => format!(
+            "`{at}` would make the provider act on its own ({word}), which this model may not. Leave it out, or have \
+             `allow = [\"{word}\"]` written into `[models.{name}]`."
+        ),
+    };
+    let refusal = Refusal::new(Code::CapabilityDenied, "operation not permitted", message);
+    Err(refusal
+        .by_rule(format!("models: {name}"))
+        .for_tool(name.as_str())
+        .into())
+}
+
+fn question_for_us(model: &Model, bytes: &[u8]) -> Result<Call, Refused> {
+    let mut chat = openai::read_request(bytes).map_err(|error| {
+        bad(
+            &error.to_string(),
+            "The body must be a chat completion request that this gateway knows.",
+        )
+    })?;
+    chat.model.clone_from(&model.upstream);
     Ok(Call {
         method: post()?,
-        url,
-        subject: Subject::Model(model.clone()),
+        url: playground::URL.parse().map_err(Unclear::from)?,
+        subject: Subject::Model(model.name.clone()),
         target: Arc::default(),
         headers: HeaderMap::new(),
         freight: Freight::Question(chat),
     })
 }
 
-fn post() -> Result<Method, crate::door::Unclear> {
+fn post() -> Result<Method, Unclear> {
     Ok("POST".parse()?)
-}
-
-/// The whole body; every KiB of it is taken out of the sandbox's share before it is kept.
-async fn read(body: Incoming, caller: &Caller, record: &mut Record) -> Result<Vec<u8>, Refused> {
-    let mut body = Paced::body(body, record.up.clone(), QUESTION_MAX);
-    let mut question = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| bad("the body broke off", "Send the question again."))?;
-        let data = frame.into_data().unwrap_or_default();
-        if question.len() + data.len() > QUESTION_BYTES_MAX {
-            let message = format!("A question has at most {QUESTION_BYTES_MAX} bytes.");
-            return Err(Refusal::new(Code::TooLarge, "body too large", message).into());
-        }
-        let wanted = (question.len() + data.len()).div_ceil(1024) - question.len().div_ceil(1024);
-        let share = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let share = Arc::clone(&caller.held).try_acquire_many_owned(share);
-        record.hold(share.map_err(|_| too_much())?);
-        question.extend_from_slice(&data);
-    }
-    Ok(question)
-}
-
-fn too_much() -> Refused {
-    let message = format!(
-        "The questions of a sandbox have at most {HELD_KIB_PER_SANDBOX_MAX} KiB at once. Wait for an answer first."
-    );
-    Refusal::new(Code::RateLimited, "too many large questions", message).into()
-}
-
-/// The model, if this agent may ask it. Whether it exists otherwise is not told.
-fn find(book: &Book, caller: &Caller, chat: &Chat) -> Result<Arc<Model>, Refused> {
-    let own = book
-        .agents
-        .get(&caller.agent)
-        .map(|grants| grants.models.as_slice());
-    let own = own.unwrap_or_default();
-    let wanted = own.iter().find(|name| name.as_str() == chat.model);
-    if let Some(model) = wanted.and_then(|name| book.models.get(name)) {
-        return Ok(Arc::clone(model));
-    }
-    let shown: String = chat
-        .model
-        .chars()
-        .take(80)
-        .flat_map(char::escape_default)
-        .collect();
-    let error = GatewayError::NoProvider(shown).to_string();
-    let names: Vec<&str> = own.iter().map(ModelName::as_str).collect();
-    let message = if names.is_empty() {
-        "This agent may ask no model; the config lists an agent's models.".to_owned()
-    } else {
-        format!("This agent may ask: {}.", names.join(", "))
-    };
-    Err(Refusal::new(Code::ModelNotFound, error, message).into())
 }
 
 fn bad(error: &str, message: &str) -> Refused {

@@ -148,13 +148,12 @@ async fn what_would_make_the_provider_act_is_refused() {
         r#""store":true"#,
         r#""previous_response_id":"r1""#,
         r#""tools":[{"type":"web_search"}]"#,
-        r#""model":"toy""#,
     ] {
         let body = HELLO.replacen('{', &format!("{{{field},"), 1);
         let answer = sandbox.post("/v1/chat/completions", &body).await;
         assert_eq!(
             (answer.status, &answer.json()["code"]),
-            (400, &"BAD_REQUEST".into()),
+            (403, &"CAPABILITY_DENIED".into()),
             "{field}"
         );
     }
@@ -165,9 +164,29 @@ async fn what_would_make_the_provider_act_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_twice_in_a_question_is_refused() {
+    let (upstream, house) = stage().await;
+    let sandbox = house.busy_sandbox().await;
+    for (from, to) in [
+        ("{", r#"{"model":"toy","#),
+        ("{", r#"{"\u006dodel":"toy","#),
+        ("{", r#"{"Model":"gpt-9","#),
+        (r#""role""#, r#""role":"system","role""#),
+    ] {
+        let answer = sandbox.post("/v1", &HELLO.replacen(from, to, 1)).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (400, &"BAD_REQUEST".into()),
+            "{to}"
+        );
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_question_without_bounds_is_refused() {
     let (upstream, house) = stage().await;
-    let body = HELLO.replace("hello", &"a".repeat(5 << 20));
+    let body = HELLO.replace("hello", &"a".repeat(17 << 20));
     let answer = house.busy_sandbox().await.post("/v1", &body).await;
     assert_eq!(
         (answer.status, &answer.json()["code"]),

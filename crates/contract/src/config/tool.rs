@@ -75,7 +75,7 @@ pub enum Protocol {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, bound = "Credential: DeserializeOwned")]
 pub struct Provider<Credential = Ignored> {
-    /// The dialect, by the name that `postern_llm` gives it: `openai`, `playground`.
+    /// The dialect, by the name that `postern_llm` gives it: `openai`, `anthropic`, `playground`.
     pub format: String,
     /// Base URL; the embedded `playground` has none.
     pub url: Option<String>,
@@ -104,6 +104,9 @@ pub struct Model {
     pub provider: ProviderName,
     /// What the provider calls it.
     pub upstream: String,
+    /// What the provider may do on its own when it is asked, by the words of `postern_llm`: `web_search`, `url_inputs`.
+    #[serde(default)]
+    pub allow: Vec<String>,
     /// What it is for.
     #[serde(default)]
     pub role: Role,

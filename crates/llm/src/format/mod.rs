@@ -1,15 +1,21 @@
 //! The dialects that providers speak, one file each. This file owns the tag and the only `match`. Never does I/O.
+//!
+//! What a provider speaks itself passes unchanged ([`Format::path`]). Everything else goes by the hub, for formats that can be
+//! translated to and from it.
 
+pub mod anthropic;
 pub mod openai;
 pub mod playground;
 
-use crate::{Chat, Completion, Delta, ResponseError};
+use crate::{Api, Chat, Completion, Delta, ResponseError};
 
 /// A provider's dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// OpenAI chat completions, and the many that speak it.
+    /// OpenAI's chat completions, responses and embeddings, and the many that speak them.
     OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
     /// The embedded playground: no provider at all, a rule-based stand-in.
     Playground,
 }
@@ -19,24 +25,45 @@ trait Dialect {
     /// Its name in config.
     fn name(&self) -> &'static str;
     /// Whether the gate answers by itself, without a URL.
-    fn embedded(&self) -> bool;
-    /// Where chats go, beneath the provider's URL.
-    fn chat_path(&self) -> &'static str;
-    /// The question in its words.
+    fn embedded(&self) -> bool {
+        false
+    }
+    /// Where it answers what clients ask by a route, beneath the provider's URL; nothing where it does not.
+    fn path(&self, api: Api) -> Option<&'static str>;
+    /// What a provider's URL may not end in, since [`Self::path`] begins with it.
+    fn begins(&self) -> &'static str {
+        ""
+    }
+    /// How it is translated, if it is.
+    fn hub(&self) -> Option<&'static dyn Hub> {
+        None
+    }
+}
+
+/// To the hub and from it.
+pub trait Hub {
+    /// The question in the provider's words; `chat.model` is the provider's name of the model by now.
     fn write_request(&self, chat: &Chat) -> Vec<u8>;
-    /// Its whole answer, understood.
+    /// The provider's whole answer, understood.
+    ///
+    /// # Errors
+    /// It is not in the dialect.
     fn read_completion(&self, body: &[u8]) -> Result<Completion, ResponseError>;
-    /// One event of its stream, understood.
+    /// One event of the provider's stream, understood; `[DONE]` gives nothing.
+    ///
+    /// # Errors
+    /// It is not in the dialect, or reports an error.
     fn read_chunk(&self, data: &str) -> Result<Vec<Delta>, ResponseError>;
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::OpenAi, Self::Playground];
+    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Playground];
 
     fn dialect(self) -> &'static dyn Dialect {
         match self {
             Self::OpenAi => &openai::OpenAi,
+            Self::Anthropic => &anthropic::Anthropic,
             Self::Playground => &playground::Playground,
         }
     }
@@ -59,31 +86,22 @@ impl Format {
         self.dialect().embedded()
     }
 
-    /// Where chats go, beneath the provider's URL: `/chat/completions`.
+    /// Where it answers what clients ask by a route, beneath the provider's URL (`/chat/completions`); nothing where it does
+    /// not.
     #[must_use]
-    pub fn chat_path(self) -> &'static str {
-        self.dialect().chat_path()
+    pub fn path(self, api: Api) -> Option<&'static str> {
+        self.dialect().path(api)
     }
 
-    /// The question in the provider's words; `chat.model` is the provider's name of the model by now.
+    /// What a provider's URL may not end in, since [`Self::path`] begins with it; empty where there is no such thing.
     #[must_use]
-    pub fn write_request(self, chat: &Chat) -> Vec<u8> {
-        self.dialect().write_request(chat)
+    pub fn begins(self) -> &'static str {
+        self.dialect().begins()
     }
 
-    /// The provider's whole answer, understood.
-    ///
-    /// # Errors
-    /// It is not in the dialect.
-    pub fn read_completion(self, body: &[u8]) -> Result<Completion, ResponseError> {
-        self.dialect().read_completion(body)
-    }
-
-    /// One event of the provider's stream, understood; `[DONE]` gives nothing.
-    ///
-    /// # Errors
-    /// It is not in the dialect, or reports an error.
-    pub fn read_chunk(self, data: &str) -> Result<Vec<Delta>, ResponseError> {
-        self.dialect().read_chunk(data)
+    /// How questions in other dialects reach it, if they can.
+    #[must_use]
+    pub fn hub(self) -> Option<&'static dyn Hub> {
+        self.dialect().hub()
     }
 }

@@ -9,8 +9,8 @@ pub use chunk::{ChunkWriter, read_chunk};
 pub use request::{read_request, write_request};
 pub use response::{read_completion, write_completion};
 
-use super::Dialect;
-use crate::{Chat, Completion, Delta, FinishReason, ResponseError, Usage};
+use super::{Dialect, Hub};
+use crate::{Api, Chat, Completion, Delta, FinishReason, ResponseError, Usage};
 
 pub(super) struct OpenAi;
 
@@ -19,14 +19,19 @@ impl Dialect for OpenAi {
         "openai"
     }
 
-    fn embedded(&self) -> bool {
-        false
+    fn path(&self, api: Api) -> Option<&'static str> {
+        match api {
+            Api::Chat | Api::Responses | Api::Embeddings => Some(api.path()),
+            Api::Messages | Api::CountTokens => None,
+        }
     }
 
-    fn chat_path(&self) -> &'static str {
-        "/chat/completions"
+    fn hub(&self) -> Option<&'static dyn Hub> {
+        Some(&Self)
     }
+}
 
+impl Hub for OpenAi {
     fn write_request(&self, chat: &Chat) -> Vec<u8> {
         write_request(chat)
     }

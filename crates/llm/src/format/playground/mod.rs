@@ -14,10 +14,9 @@ mod retell;
 
 use serde_json::Value;
 
-use super::{Dialect, openai};
+use super::{Dialect, Hub, openai};
 use crate::{
-    Assembly, Chat, Completion, Delta, FinishReason, Message, ResponseError, Role, ToolChoice,
-    Usage,
+    Api, Assembly, Chat, Completion, Delta, FinishReason, Message, Role, ToolChoice, Usage,
 };
 use choose::Wish;
 
@@ -226,20 +225,12 @@ impl Dialect for Playground {
         true
     }
 
-    fn chat_path(&self) -> &'static str {
-        openai::OpenAi.chat_path()
+    fn path(&self, api: Api) -> Option<&'static str> {
+        (api == Api::Chat).then(|| api.path())
     }
 
-    fn write_request(&self, chat: &Chat) -> Vec<u8> {
-        openai::write_request(chat)
-    }
-
-    fn read_completion(&self, body: &[u8]) -> Result<Completion, ResponseError> {
-        openai::read_completion(body)
-    }
-
-    fn read_chunk(&self, data: &str) -> Result<Vec<Delta>, ResponseError> {
-        openai::read_chunk(data)
+    fn hub(&self) -> Option<&'static dyn Hub> {
+        openai::OpenAi.hub()
     }
 }
 

@@ -1,0 +1,441 @@
+//! What a question would make a provider do, route by route, and which bytes of it change on the way.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn acts(api: Api, body: &Value) -> Vec<(Act, String)> {
+    let text = body.to_string();
+    let question =
+        Question::read(api, text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
+    question
+        .acts()
+        .iter()
+        .map(|found| (found.act, found.at.clone()))
+        .collect()
+}
+
+fn base(api: Api) -> Value {
+    match api {
+        Api::Chat | Api::Messages | Api::CountTokens => {
+            json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] })
+        }
+        Api::Responses | Api::Embeddings => json!({ "model": "m", "input": "hi" }),
+    }
+}
+
+#[track_caller]
+fn with(api: Api, field: &str, value: Value, wanted: Option<Act>) {
+    let mut body = base(api);
+    body[field] = value;
+    let found: Vec<_> = acts(api, &body).into_iter().map(|(act, _)| act).collect();
+    assert_eq!(found.first().copied(), wanted, "{api:?} {body}");
+}
+
+#[test]
+fn tools_that_a_provider_runs() {
+    for (kind, act) in [
+        ("web_search", Act::WebSearch),
+        ("web_search_preview_2025_03_11", Act::WebSearch),
+        ("code_interpreter", Act::CodeExecution),
+        ("shell", Act::CodeExecution),
+        ("file_search", Act::FileSearch),
+        ("computer_use_preview", Act::ComputerUse),
+        ("mcp", Act::Mcp),
+        ("image_generation", Act::ImageGeneration),
+        ("something_new", Act::UnknownKinds),
+    ] {
+        with(
+            Api::Responses,
+            "tools",
+            json!([{ "type": "function", "name": "f" }, { "type": kind }]),
+            Some(act),
+        );
+        with(Api::Chat, "tools", json!([{ "type": kind }]), Some(act));
+    }
+    for (kind, act) in [
+        ("web_search_20250305", Act::WebSearch),
+        ("web_fetch_20250910", Act::WebFetch),
+        ("code_execution_20250825", Act::CodeExecution),
+        ("computer_20250124", Act::ComputerUse),
+        ("mcp_toolset", Act::Mcp),
+        ("advisor_20260301", Act::UnknownKinds),
+    ] {
+        with(
+            Api::Messages,
+            "tools",
+            json!([{ "name": "mine", "input_schema": {} }, { "type": kind, "name": "x" }]),
+            Some(act),
+        );
+        with(
+            Api::CountTokens,
+            "tools",
+            json!([{ "type": kind, "name": "x" }]),
+            Some(act),
+        );
+    }
+}
+
+#[test]
+fn tools_that_the_client_runs() {
+    let schema =
+        json!({ "type": "object", "properties": { "file_id": { "type": "string" }, "URL": {} } });
+    with(
+        Api::Chat,
+        "tools",
+        json!([{ "type": "function", "function": { "name": "f", "parameters": schema } }]),
+        None,
+    );
+    with(
+        Api::Responses,
+        "tools",
+        json!([{ "type": "function", "name": "f", "parameters": schema }, { "type": "apply_patch" },
+        { "type": "custom", "name": "g" }, { "type": "shell", "environment": { "type": "local" } },
+        { "type": "namespace", "name": "n", "tools": [{ "type": "function", "name": "h" }] }]),
+        None,
+    );
+    with(
+        Api::Messages,
+        "tools",
+        json!([{ "name": "f", "input_schema": schema }, { "type": "custom", "name": "g" },
+        { "type": "bash_20250124", "name": "bash" }, { "type": "text_editor_20250728", "name": "edit" }]),
+        None,
+    );
+    with(
+        Api::Responses,
+        "tools",
+        json!([{ "type": "namespace", "name": "n", "tools": [{ "type": "web_search" }] }]),
+        Some(Act::WebSearch),
+    );
+}
+
+#[test]
+fn what_would_be_fetched() {
+    for url in [
+        "https://a.example/x.png",
+        "http://169.254.169.254/",
+        " data:image/png",
+        "DATA:image/png",
+        "file:///etc",
+        "",
+    ] {
+        with(
+            Api::Chat,
+            "messages",
+            json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": url } }] }]),
+            Some(Act::UrlInputs),
+        );
+        with(
+            Api::Responses,
+            "input",
+            json!([{ "role": "user", "content": [{ "type": "input_image", "image_url": url }] }]),
+            Some(Act::UrlInputs),
+        );
+        with(
+            Api::Responses,
+            "input",
+            json!([{ "role": "user", "content": [{ "type": "input_file", "file_url": url }] }]),
+            Some(Act::UrlInputs),
+        );
+    }
+}
+
+#[test]
+fn what_would_be_fetched_for_messages_and_embeddings() {
+    let source = json!({ "type": "url", "url": "https://a.example/x.pdf" });
+    let document = json!({ "type": "document", "source": source });
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [document] }]),
+        Some(Act::UrlInputs),
+    );
+    let nested = json!({ "type": "tool_result", "tool_use_id": "t", "content": [{ "type": "image", "source": source }] });
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [nested] }]),
+        Some(Act::UrlInputs),
+    );
+    let inside = json!({ "type": "document", "source": { "type": "content", "content": [{ "type": "image", "source": source }] } });
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [inside] }]),
+        Some(Act::UrlInputs),
+    );
+    with(
+        Api::Chat,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "file", "file": { "file_data": "https://a.example" } }] }]),
+        Some(Act::UrlInputs),
+    );
+    with(
+        Api::Embeddings,
+        "input",
+        json!([{ "image": "https://a.example" }]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Embeddings,
+        "input",
+        json!({ "image_url": "https://a.example" }),
+        Some(Act::UnknownKinds),
+    );
+    let inline = json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "data:image/png;base64,AA==" } }] }]);
+    with(Api::Chat, "messages", inline, None);
+    let inline = json!([{ "role": "user", "content": [{ "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "AA==" } }] }]);
+    with(Api::Messages, "messages", inline, None);
+}
+
+#[test]
+fn what_a_provider_keeps() {
+    for api in [Api::Chat, Api::Responses] {
+        with(api, "store", json!(true), Some(Act::StoredState));
+        with(api, "store", json!(false), None);
+        with(api, "background", json!(true), Some(Act::StoredState));
+        for field in ["previous_response_id", "conversation", "prompt"] {
+            with(api, field, json!("x_1"), Some(Act::StateIds));
+            with(api, field, Value::Null, None);
+        }
+        with(
+            api,
+            "conversation",
+            json!({ "id": "conv_1" }),
+            Some(Act::StateIds),
+        );
+    }
+    for item in [
+        json!({ "type": "item_reference", "id": "msg_1" }),
+        json!({ "id": "msg_1" }),
+        json!({ "type": "reasoning", "id": "rs_1", "summary": [] }),
+        json!({ "role": "user", "content": [{ "type": "input_file", "file_id": "file-1" }] }),
+        json!({ "type": "function_call_output", "call_id": "c", "output": [{ "type": "input_image", "file_id": "file-1" }] }),
+    ] {
+        with(Api::Responses, "input", json!([item]), Some(Act::StateIds));
+    }
+    with(
+        Api::Responses,
+        "input",
+        json!([{ "type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA" }]),
+        None,
+    );
+}
+
+#[test]
+fn what_a_provider_keeps_elsewhere() {
+    let tool = json!([{ "type": "code_interpreter", "container": "cntr_1" }]);
+    let mut body = base(Api::Responses);
+    body["tools"] = tool;
+    assert_eq!(acts(Api::Responses, &body).len(), 2);
+    with(
+        Api::Chat,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "file", "file": { "file_id": "f" } }] }]),
+        Some(Act::StateIds),
+    );
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "document", "source": { "type": "file", "file_id": "f" } }] }]),
+        Some(Act::StateIds),
+    );
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "container_upload", "file_id": "f" }] }]),
+        Some(Act::StateIds),
+    );
+    with(
+        Api::Messages,
+        "container",
+        json!("container_1"),
+        Some(Act::StateIds),
+    );
+    with(
+        Api::Messages,
+        "container",
+        json!({ "skills": [{ "type": "custom", "skill_id": "s" }] }),
+        Some(Act::CodeExecution),
+    );
+    with(
+        Api::Messages,
+        "mcp_servers",
+        json!([{ "type": "url", "url": "https://mcp.example" }]),
+        Some(Act::Mcp),
+    );
+    with(Api::Messages, "mcp_servers", json!([]), None);
+}
+
+#[test]
+fn what_nobody_knows() {
+    with(Api::Chat, "brand_new_number", json!(7), None);
+    with(Api::Chat, "brand_new_text", json!("x"), None);
+    with(Api::Chat, "metadata", json!({ "Any Key": "x" }), None);
+    with(
+        Api::Chat,
+        "web_search_options",
+        json!({}),
+        Some(Act::WebSearch),
+    );
+    with(
+        Api::Chat,
+        "enable_search",
+        json!(true),
+        Some(Act::WebSearch),
+    );
+    with(Api::Chat, "enable_search", json!(false), None);
+    with(
+        Api::Chat,
+        "plugins",
+        json!([{ "id": "web" }]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Chat,
+        "models",
+        json!(["other"]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Messages,
+        "fallbacks",
+        json!([{ "model": "other" }]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Messages,
+        "workspace_id",
+        json!("w"),
+        Some(Act::StateIds),
+    );
+    with(
+        Api::Chat,
+        "callback_url",
+        json!("https://a.example"),
+        Some(Act::UrlInputs),
+    );
+}
+
+#[test]
+fn parts_that_nobody_knows() {
+    with(
+        Api::Chat,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "hologram" }] }]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Responses,
+        "input",
+        json!([{ "type": "hologram" }]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "hologram" }] }]),
+        Some(Act::UnknownKinds),
+    );
+    with(
+        Api::Messages,
+        "messages",
+        json!([{ "role": "user", "content": [{ "type": "web_search_tool_result", "content": [] }] }]),
+        Some(Act::WebSearch),
+    );
+}
+
+#[test]
+fn what_two_servers_could_read_differently_is_refused() {
+    for body in [
+        r#"{"model":"a","model":"b","messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"model":"a","\u006dodel":"b","messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"model":"a","Model":"b","messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"model":"a","ſtore":true,"messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":[{"type":"text","Type":"image_url"}]}]}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":{"type":"image_url"}}]}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":["x"]}]}"#,
+        r#"{"model":"a","messages":{"0":{}}}"#,
+        r#"{"model":"a","messages":[]}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":"x"}],"tools":{"type":"web_search"}}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":"x"}],"tools":["web_search"]}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":"x"}],"tools":[{"type":["web_search"]}]}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":"x"}],"store":"true"}"#,
+        r#"{"model":"a","messages":[{"role":"user","content":"x"}],"stream":1}"#,
+        r#"{"model":["a"],"messages":[{"role":"user","content":"x"}]}"#,
+        r#"{"model":"","messages":[{"role":"user","content":"x"}]}"#,
+        r#"[]"#,
+        "",
+    ] {
+        for api in [Api::Chat, Api::Messages] {
+            assert!(
+                Question::read(api, body.as_bytes()).is_err(),
+                "{api:?} {body}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_models_name_changes() {
+    let body = "{ \"messages\" : [ {\"role\":\"user\",\"content\":\"model\"} ],\r\n \"mo\\u0064el\" :\t\"fa\\u0073t\" , \"temperature\":1.0e0 }";
+    let question = Question::read(Api::Chat, body.as_bytes()).unwrap();
+    assert_eq!(question.model(), "fast");
+    let sent = question.addressed_to("gpt-\"4\"", &[]);
+    assert_eq!(
+        String::from_utf8(sent).unwrap(),
+        body.replace("\"fa\\u0073t\"", "\"gpt-\\\"4\\\"\"")
+    );
+}
+
+#[test]
+fn an_answer_is_not_kept_unless_it_may_be() {
+    for (body, sent) in [
+        (
+            r#" {"model":"m","input":"x"}"#,
+            r#" {"store":false,"model":"up","input":"x"}"#,
+        ),
+        (
+            r#"{"store":null,"model":"m","input":"x"}"#,
+            r#"{"store":false,"model":"up","input":"x"}"#,
+        ),
+        (
+            r#"{"model":"m","input":"x","store":false}"#,
+            r#"{"model":"up","input":"x","store":false}"#,
+        ),
+    ] {
+        let question = Question::read(Api::Responses, body.as_bytes()).unwrap();
+        assert_eq!(
+            String::from_utf8(question.addressed_to("up", &[])).unwrap(),
+            sent
+        );
+        let kept = body.replace("\"m\"", "\"up\"");
+        let allowed = question.addressed_to("up", &[Act::StoredState]);
+        assert_eq!(String::from_utf8(allowed).unwrap(), kept);
+    }
+    let chat = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
+    let question = Question::read(Api::Chat, chat.as_bytes()).unwrap();
+    assert_eq!(question.addressed_to("m", &[]), chat.as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\":,a-z0-9]{0,80}") {
+        for api in Api::ALL {
+            let _ = Question::read(api, &bytes);
+            let _ = Question::read(api, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_sent_says_the_same(content in "(?s).{0,50}", name in "[a-z]{1,9}", first: bool) {
+        let content = Value::from(content).to_string();
+        let messages = format!("\"messages\":[{{\"role\":\"user\",\"content\":{content}}}]");
+        let body = if first { format!("{{\"model\":\"m\",{messages}}}") } else { format!("{{{messages},\"model\":\"m\"}}") };
+        let sent = Question::read(Api::Chat, body.as_bytes()).unwrap().addressed_to(&name, &[]);
+        let mut wanted: Value = serde_json::from_str(&body).unwrap();
+        wanted["model"] = json!(name);
+        prop_assert_eq!(serde_json::from_slice::<Value>(&sent).unwrap(), wanted);
+    }
+}
