@@ -86,7 +86,7 @@ async fn story(
         gate.turnstiles
             .admit(&caller.sandbox, &call.target.manner)?,
     );
-    record.begun()?;
+    record.begun(&call.freight)?;
 
     let journey = Journey {
         permit: &permit,

@@ -1,6 +1,7 @@
 //! Which header fields pass the gate and which stay behind. Never adds a credential; names are compared as a careless
 //! server would read them, with `_` for `-`.
 
+use crate::trace;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The gate's own mark on its refusals; nobody else's passes, in either direction.
@@ -128,6 +129,7 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, managed: Managed<'_>) -> u3
     for name in retired {
         headers.remove(name);
     }
+    trace::clean(headers);
     // The server side has answered `Expect: 100-continue` already; `Host` is made from the canonical URL.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod admin;
 pub mod audit;
 mod body;
 mod book;
@@ -32,6 +33,7 @@ mod intercept;
 mod ledger;
 mod limit;
 mod link;
+mod metrics;
 mod options;
 mod record;
 mod refuse;
@@ -41,6 +43,8 @@ mod scope;
 mod secret;
 mod shown;
 mod start;
+mod telemetry;
+mod trace;
 mod tunnel;
 mod websocket;
 

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use postern_contract::{Code, RequestId, SecretName};
 use postern_daemon::Clock;
 use postern_llm::{Family, Meter};
@@ -20,13 +20,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     audit::{Audit, Decision, Kept, Line, Timings, Unrecorded},
     body::Body,
-    call::Subject,
+    call::{Freight, Subject},
     door::Form,
     gateway,
     identify::Caller,
     ledger::Ledger,
     limit::Turn,
+    metrics::UnderWay,
     refuse::Refused,
+    telemetry,
+    trace::{self, Context},
 };
 
 /// Body bytes that passed in one direction.
@@ -62,6 +65,8 @@ pub(crate) struct Record {
     share: Option<OwnedSemaphorePermit>,
     held: Option<OwnedSemaphorePermit>,
     turn: Option<Turn>,
+    context: Option<Context>,
+    _under_way: UnderWay,
     begun: bool,
     family: Option<Family>,
     meter: Option<Meter>,
@@ -90,6 +95,8 @@ impl Record {
             share: None,
             held: None,
             turn: None,
+            context: None,
+            _under_way: audit.metrics().call(),
             begun: false,
             family: None,
             meter: None,
@@ -107,6 +114,18 @@ impl Record {
         self.family = form.and_then(Form::family);
         self.line.method = Some(crate::audit::cut(request.method().as_str()));
         self.line.path = Some(crate::audit::cut(request.uri().path()));
+        self.context = trace::context(request.headers());
+        self.line.trace = self.context.as_ref().map(|context| context.trace.clone());
+    }
+
+    /// Where spans are wanted and the agent named a trace, the call goes on under the gate's own span.
+    pub(crate) fn traced(&self, headers: &mut HeaderMap) {
+        let span = telemetry::span_of(self.request.as_str());
+        if let (true, Some(context), Some(span)) =
+            (self.audit.spans().are_wanted(), &self.context, span)
+        {
+            context.continued(span, headers);
+        }
     }
 
     /// Whose call it is, and the policy it meets.
@@ -154,8 +173,13 @@ impl Record {
 
     /// The call is about to leave: one that may change something leaves its intent first, so that a gate that dies
     /// half-way leaves a trace of it.
-    pub(crate) fn begun(&mut self) -> Result<(), Unrecorded> {
-        if self.line.is_effectful() && !self.begun {
+    pub(crate) fn begun(&mut self, freight: &Freight) -> Result<(), Unrecorded> {
+        let effectful = match freight {
+            Freight::Request(_) => self.line.is_effectful(),
+            Freight::Socket(_) | Freight::Tunnel(_) => true,
+            Freight::Question(_) => false,
+        };
+        if effectful && !self.begun {
             self.audit.begun(&self.line)?;
             self.begun = true;
         }
@@ -252,6 +276,10 @@ impl Record {
         } else {
             self.audit.append_or_count(&self.line)
         };
+        let written = kept.as_ref().copied().unwrap_or(Kept::Written);
+        self.audit.metrics().ended(&self.line, written);
+        let spans = self.audit.spans();
+        spans.ended(&self.line, self.context.as_ref(), self.at_ms);
         // What is only counted fills no database either.
         let counted = matches!(kept, Ok(Kept::Counted));
         if let Some(refusal) = self.refusal().filter(|_| !counted) {

@@ -15,9 +15,10 @@ use postern_daemon::{
     Clock, Hangup, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify,
     process, shutdown::SUPERVISOR_GONE,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
+    admin,
     audit::{Audit, Unrecorded},
     config::Config,
     dial::Dialer,
@@ -26,6 +27,7 @@ use crate::{
     ledger::Ledger,
     link::{self, Credentials},
     reload::{Good, Reloader},
+    telemetry::{Exporter, NoCollector, Spans},
 };
 
 /// The database in the state directory.
@@ -65,6 +67,12 @@ pub enum RunError {
     /// SIGHUP.
     #[error("signals: {0}")]
     Signals(io::Error),
+    /// The admin socket.
+    #[error("{0}")]
+    Admin(io::Error),
+    /// The collector that the environment names.
+    #[error("{0}")]
+    Collector(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] postern_store::OpenError),
@@ -81,6 +89,12 @@ pub enum RunError {
 impl From<Unrecorded> for RunError {
     fn from(unrecorded: Unrecorded) -> Self {
         Self::Audit(unrecorded.to_string())
+    }
+}
+
+impl From<NoCollector> for RunError {
+    fn from(no_collector: NoCollector) -> Self {
+        Self::Collector(no_collector.to_string())
     }
 }
 
@@ -104,8 +118,10 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let (good, seen) = (Good::of(&config), config.seen());
     let book = config.into_book(1)?;
     let (audit, keeper) = Audit::open(place.state, recorded, clock.clone())?;
+    let dropped = audit.metrics().spans_dropped();
+    let (spans, exporter) = Spans::from_environment(dropped, clock.clone())?;
     let ca = Ca::open(place.state, clock.unix_ms() / 1000)?;
-    let leaves = Leaves::new(ca, clock.clone())?;
+    let leaves = Leaves::new(ca, clock.clone())?.counted_by(audit.metrics().minted());
     let store = postern_store::gate::Gate::open(&place.state.join(DATABASE)).await?;
     let bound = bind(place.link, place.runtime_uid);
     let listener = bound.map_err(|error| RunError::Link {
@@ -117,7 +133,13 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let writing = tokio::spawn(writer.run());
     let mut tasks = vec![tokio::spawn(keeper.clone().keep())];
     let dialer = Dialer::new(own, clock.clone());
-    let gate = Arc::new(Gate::new(book, (dialer, leaves), (audit, ledger), clock));
+    let gate = Arc::new(Gate::new(
+        book,
+        (dialer, leaves),
+        (audit.with_spans(spans), ledger),
+        clock,
+    ));
+    tasks.extend(shown(&gate, place.state, exporter)?);
     let sweeping = Arc::clone(&gate);
     tasks.push(tokio::spawn(async move {
         sweeping.dialer.keep_swept().await;
@@ -163,6 +185,23 @@ async fn until_told(shutdown: &Shutdown, here: &mut watch::Receiver<bool>) {
     tracing::info!(reason, waited_in_vain, "closing");
 }
 
+/// What shows the gate to its operator: the admin socket, and a collector where there is one.
+fn shown(
+    gate: &Arc<Gate>,
+    state: &Path,
+    exporter: Option<Exporter>,
+) -> Result<Vec<JoinHandle<()>>, RunError> {
+    let door = admin::Door::bind(state).map_err(RunError::Admin)?;
+    let mut tasks = vec![tokio::spawn(door.serve(Arc::downgrade(gate)))];
+    if let Some(exporter) = exporter {
+        let gate = Arc::downgrade(gate);
+        let numbers = move || gate.upgrade().and_then(|gate| admin::numbers(&gate).ok());
+        let numbers = move || numbers().unwrap_or_default();
+        tasks.push(tokio::spawn(exporter.run(numbers)));
+    }
+    Ok(tasks)
+}
+
 /// Binds the link. Where posternd is another user, everybody who can reach the path may connect, and the kernel's word on
 /// who that is decides: the directory around it should let nobody else pass.
 fn bind(link: &Path, runtime_uid: u32) -> io::Result<LinkListener> {
@@ -174,7 +213,7 @@ fn bind(link: &Path, runtime_uid: u32) -> io::Result<LinkListener> {
 }
 
 /// Ends a task and waits until it is gone with all that it holds.
-async fn end(task: tokio::task::JoinHandle<()>) {
+async fn end(task: JoinHandle<()>) {
     task.abort();
     drop(task.await);
 }

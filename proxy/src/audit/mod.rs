@@ -37,6 +37,8 @@ pub use self::{
     pieces::{HEADS_FILE, KEY_FILE, LOG_FILE, MARK_FILE, Piece, pieces},
     witness::older,
 };
+use crate::{metrics::Metrics, telemetry::Spans};
+
 use self::{
     chain::Chain,
     fold::{Folds, may_fold},
@@ -58,6 +60,8 @@ pub(crate) struct Unrecorded(#[from] io::Error);
 pub(crate) struct Audit {
     state: Arc<Mutex<State>>,
     rotated: Arc<Notify>,
+    metrics: Metrics,
+    spans: Spans,
     clock: Clock,
 }
 
@@ -120,6 +124,8 @@ impl Audit {
         Self {
             state: Arc::new(Mutex::new(state)),
             rotated: Arc::default(),
+            metrics: Metrics::new(),
+            spans: Spans::default(),
             clock,
         }
     }
@@ -169,6 +175,23 @@ impl Audit {
             return Ok(Kept::Counted);
         }
         self.append(line)
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Where spans go.
+    pub(crate) fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// Sends spans there from now on.
+    #[must_use]
+    pub(crate) fn with_spans(mut self, spans: Spans) -> Self {
+        self.spans = spans;
+        self
     }
 
     /// What is wrong, in words.

@@ -35,6 +35,7 @@ pub(crate) use self::{
     pool::Stay,
     proxy::Proxy,
     sender::{Sender, Speaks, Unsent},
+    tls::Tls,
 };
 use self::{
     names::Names,
@@ -43,7 +44,6 @@ use self::{
     ports::Ports,
     proxy::Barred,
     share::Shares,
-    tls::Tls,
 };
 use crate::{audit::Timings, decide::Permit, record::micros};
 

@@ -71,12 +71,12 @@ impl fmt::Debug for Roots {
 /// The client side of TLS. The system's roots (and those of `SSL_CERT_FILE`) are read when first needed, since many
 /// gates never need them, and kept here.
 #[derive(Default)]
-pub(super) struct Tls(OnceCell<Arc<ClientConfig>>);
+pub(crate) struct Tls(OnceCell<Arc<ClientConfig>>);
 
 impl Tls {
     /// Secures a connection for a host, which these authorities must vouch for (absent: the system's), and says which
     /// version of HTTP it agreed to.
-    pub(super) async fn secure(
+    pub(crate) async fn secure(
         &self,
         host: &Host,
         stream: TcpStream,

@@ -111,6 +111,7 @@ fn plain_call(
         ),
     };
     let dropped = headers::clean_request(&mut headers, managed) + in_query;
+    record.traced(&mut headers);
     record.destination(&subject, &url, dropped);
     let freight = match handshake {
         Some(handshake) => {

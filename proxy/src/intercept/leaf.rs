@@ -9,6 +9,7 @@ use std::{
 use postern_contract::SandboxId;
 use postern_daemon::Clock;
 use postern_policy::Host;
+use prometheus_client::metrics::counter::Counter;
 use rcgen::KeyPair;
 use rustls::{
     ServerConfig,
@@ -38,6 +39,7 @@ pub(crate) struct Leaves {
     signing: Arc<dyn SigningKey>,
     provider: Arc<CryptoProvider>,
     shelves: Mutex<Shelves>,
+    minted: Counter,
     clock: Clock,
 }
 
@@ -68,8 +70,16 @@ impl Leaves {
             signing,
             provider,
             shelves: Mutex::new(Shelves::new(KEPT_MAX, KEPT_PER_SANDBOX_MAX)),
+            minted: Counter::default(),
             clock,
         })
+    }
+
+    /// Counts what is minted here.
+    #[must_use]
+    pub(crate) fn counted_by(mut self, minted: Counter) -> Self {
+        self.minted = minted;
+        self
     }
 
     /// The authority's certificate, in PEM.
@@ -100,6 +110,7 @@ impl Leaves {
 
     fn mint(&self, host: &Host, now: i64) -> Result<ServerConfig, NoCa> {
         let certificate = self.ca.sign(host, &self.key, now)?;
+        self.minted.inc();
         let certified = CertifiedKey::new(vec![certificate], Arc::clone(&self.signing));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
