@@ -67,6 +67,34 @@ impl http_body::Body for Resumed {
     }
 }
 
+/// A body whose trailers stay behind.
+pub(crate) fn without_trailers(inner: Body) -> Body {
+    Untrailed(inner).boxed_unsync()
+}
+
+struct Untrailed(Body);
+
+impl http_body::Body for Untrailed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let next = ready!(Pin::new(&mut self.0).poll_frame(context));
+        Poll::Ready(next.filter(|frame| !matches!(frame, Ok(frame) if frame.is_trailers())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
 /// Nothing came for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("nothing came for too long in the middle of a body")]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::header;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use postern_contract::{Code, Refusal};
@@ -70,6 +71,9 @@ pub(crate) async fn look(
     if call.target.forward_identity {
         call.headers.extend(caller.told.iter().cloned());
     }
+    if book.rulebook.reads_headers(&caller.agent) {
+        drop_trailers(call);
+    }
     if !hangs_on_body(book, caller, call) {
         return Ok(Shown::Hidden);
     }
@@ -95,6 +99,15 @@ pub(crate) async fn look(
         })??;
     *body = whole;
     Ok(shown)
+}
+
+/// Trailers come after the decision, and some servers take them for header fields.
+fn drop_trailers(call: &mut Call) {
+    call.headers.remove(header::TRAILER);
+    if let Freight::Request(body) = &mut call.freight {
+        let sent = std::mem::replace(body, body::empty());
+        *body = body::without_trailers(sent);
+    }
 }
 
 /// A model call is permitted by the agent's list of models, so a rule about its body counts even where no other speaks.

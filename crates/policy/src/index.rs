@@ -19,6 +19,8 @@ pub(crate) struct PolicyIndex {
     pub(crate) rules: Vec<Rule>,
     /// Whether any rule is about bodies.
     pub(crate) reads_bodies: bool,
+    /// Whether any of them looks at header fields.
+    pub(crate) reads_headers: bool,
     by_host: HashMap<Host, Ports>,
     by_zone: HashMap<HostName, Ports>,
     /// Rules without a resource.
@@ -40,6 +42,7 @@ impl PolicyIndex {
             name,
             rules: Vec::new(),
             reads_bodies: rules.iter().any(Rule::is_about_the_body),
+            reads_headers: rules.iter().any(Rule::is_about_headers),
             by_host: HashMap::new(),
             by_zone: HashMap::new(),
             by_tag: HashMap::new(),

@@ -41,6 +41,11 @@ impl Rule {
         self.conditions.iter().any(Condition::needs_body)
     }
 
+    /// Whether any of its conditions looks at header fields.
+    pub(crate) fn is_about_headers(&self) -> bool {
+        self.conditions.iter().any(Condition::reads_headers)
+    }
+
     /// An allow rule opens a host that is no tool only by its full name.
     pub(crate) fn judge_openness(&self, call: &Call<'_>) -> Match {
         let opens = self.permission == Permission::Allow && call.tool.is_none();

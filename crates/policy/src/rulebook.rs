@@ -95,6 +95,17 @@ impl Rulebook {
         decide::hangs_on_body(self, facts, evidence)
     }
 
+    /// Whether some rule of an agent looks at header fields, so that nothing may pass which a server could take for one
+    /// and nobody has shown.
+    #[must_use]
+    pub fn reads_headers(&self, agent: &AgentName) -> bool {
+        let policies = self.agents.get(agent).into_iter();
+        let mut policies = policies
+            .flat_map(|agent| &agent.policies)
+            .filter_map(|at| self.policies.get(*at));
+        policies.any(|policy| policy.reads_headers)
+    }
+
     /// Judges one call and tells how it came to that, for people.
     #[must_use]
     pub fn trace(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Trace {

@@ -243,6 +243,23 @@ async fn rules_see_the_header_fields_that_are_sent_and_no_others() {
 }
 
 #[tokio::test]
+async fn trailers_stay_behind_where_rules_are_about_header_fields() {
+    let live = rule("live", "deny", "headers = { x-env = \"live\" }");
+    let request = format!(
+        "{HEAD}trailer: x-env\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-env: live\r\n\r\n"
+    );
+    for (rules, passes) in [
+        (rule("open", "allow", ""), true),
+        (rule("open", "allow", "") + &live, false),
+    ] {
+        let (upstream, house) = stage(&rules).await;
+        let sandbox = house.busy_sandbox().await;
+        assert_eq!(sandbox.send(&request).await.status, 200);
+        assert_eq!(upstream.only().contains("x-env"), passes);
+    }
+}
+
+#[tokio::test]
 async fn a_rule_about_the_user_counts_only_where_nobody_can_pretend() {
     let (upstream, house) = stage(&rule("ada", "allow", "when = \"user == 'ada'\"")).await;
     let sandbox = house.sandbox(Origin::Sandbox).await;

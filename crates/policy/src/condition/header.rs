@@ -61,6 +61,10 @@ fn check(name: &str, wanted: &Wanted) -> Result<(), BadField> {
 }
 
 impl Judge for Headers {
+    fn reads_headers(&self) -> bool {
+        true
+    }
+
     fn judge(&self, call: &Call<'_>) -> Match {
         if call.facts.method.is_connect() {
             return Match::CannotTell(Why::InTunnel);

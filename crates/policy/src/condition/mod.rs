@@ -107,6 +107,11 @@ trait Judge {
     fn needs_body(&self) -> bool {
         false
     }
+
+    /// Whether it looks at header fields.
+    fn reads_headers(&self) -> bool {
+        false
+    }
 }
 
 impl Condition {
@@ -142,6 +147,10 @@ impl Condition {
 
     pub(crate) fn needs_body(&self) -> bool {
         self.kind().needs_body()
+    }
+
+    pub(crate) fn reads_headers(&self) -> bool {
+        self.kind().reads_headers()
     }
 
     /// The key that it is written as.

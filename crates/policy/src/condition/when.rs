@@ -20,6 +20,10 @@ impl Judge for When {
     fn needs_body(&self) -> bool {
         self.0.names("body")
     }
+
+    fn reads_headers(&self) -> bool {
+        self.0.names("headers")
+    }
 }
 
 impl fmt::Debug for When {
