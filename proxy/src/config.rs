@@ -22,6 +22,7 @@ use crate::{
 
 mod manner;
 mod models;
+mod patience;
 mod reach;
 
 /// The file as the gate reads it.
@@ -123,6 +124,7 @@ impl Config {
         let models = models::of(&document, directory, &mut problems);
         let mut manners = manner::tools(&document, directory, &mut problems);
         let proxy = manner::proxy(&document, &mut problems);
+        let patience = patience::patience(&document.patience, &mut problems);
         let rulebook = match Rulebook::compile(&document) {
             Ok(rulebook) if problems.is_empty() => rulebook,
             Ok(_) => return Err(source.errors(&problems)),
@@ -151,12 +153,6 @@ impl Config {
         });
         let tools = tools.collect();
         let own = vec![document.listen.api, document.listen.operator];
-        let patience = Patience {
-            head: document.patience.head.0,
-            body: document.patience.body.0,
-            silence: document.patience.silence.0,
-            tunnel: document.patience.tunnel.0,
-        };
         let audit = audit_settings(document.audit, &source);
         Ok(Self {
             own,
@@ -372,6 +368,8 @@ policies = ["support"]
 
     #[test]
     fn every_mistake_has_a_place() {
+        let impatient = "[patience]\nsilence = \"0s\"\n\n[secrets.stripe]";
+        refused("[secrets.stripe]", impatient, "longer than nothing");
         refused(
             r#"secret = "stripe" }"#,
             r#"secret = "strip" }"#,

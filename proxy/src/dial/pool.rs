@@ -259,6 +259,11 @@ impl Home {
                 _lease: Some(lease),
                 alone: None,
             },
+            // What was opened for a WebSocket serves nobody else, also where none came of it.
+            None if self.key.speaks == Speaks::Http1 => Stay {
+                _lease: None,
+                alone: None,
+            },
             None => Stay {
                 _lease: None,
                 alone: Some((self, sender)),

@@ -85,8 +85,11 @@ fn in_one(mut request: Request<Body>) -> Request<Body> {
     if let Some(target) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = Uri::from(target);
     }
-    if request.headers().contains_key(header::TE) {
-        let fields = request.headers_mut();
+    let fields = request.headers_mut();
+    // A WebSocket's handshake has a Connection field of its own and no trailers.
+    if fields.contains_key(header::UPGRADE) {
+        fields.remove(header::TE);
+    } else if fields.contains_key(header::TE) {
         // RFC 9110 section 10.1.4: who says TE says that it belongs to this connection.
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
@@ -120,7 +123,9 @@ fn unsent(mut error: TrySendError<Request<Body>>, uri: Uri, host: Option<HeaderV
     let request = error.take_message().map(|mut request| {
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_11;
-        request.headers_mut().remove(header::CONNECTION);
+        if !request.headers().contains_key(header::UPGRADE) {
+            request.headers_mut().remove(header::CONNECTION);
+        }
         request.headers_mut().remove(header::TRANSFER_ENCODING);
         if let Some(host) = host {
             request.headers_mut().insert(header::HOST, host);

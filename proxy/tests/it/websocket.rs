@@ -84,7 +84,8 @@ async fn a_websocket_passes_every_door_with_the_tools_credential_and_no_extensio
     let (address, seen) = echo(switching("")).await;
     let house = House::start(&config(address)).await;
     let sandbox = house.busy_sandbox().await;
-    let hostile = "authorization: mine\r\nsec-websocket-extensions: permessage-deflate\r\n";
+    let hostile =
+        "authorization: mine\r\nte: trailers\r\nsec-websocket-extensions: permessage-deflate\r\n";
     let host = address.to_string();
     let inside = connect(&sandbox, &host).await;
     for (mut stream, line, host) in [
