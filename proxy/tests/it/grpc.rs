@@ -159,6 +159,26 @@ async fn calls_of_one_sandbox_share_a_connection_and_never_with_another_or_for_a
 }
 
 #[tokio::test]
+async fn an_upstream_that_says_goodbye_is_dialled_afresh_and_asked_once() {
+    let (two, _house, sandbox) = stage().await;
+    let mut sender = dialled(&sandbox).await;
+    for round in 1..=5 {
+        let response = asked(&mut sender, at(&sandbox, "rpc", "Ask")).await;
+        assert_eq!(response.status(), 200);
+        soon(response.into_body().collect()).await.unwrap();
+        assert_eq!((two.seen().len(), two.connections()), (round, round));
+        two.bye.notify_waiters();
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
+        let ended = async {
+            while two.ended() < round {
+                ticks.tick().await;
+            }
+        };
+        soon(ended).await;
+    }
+}
+
+#[tokio::test]
 async fn grpc_inside_a_connect_is_http2_on_both_sides() {
     let ca = tls::ca();
     let two = Two::start(Some(ca.leaf("localhost"))).await;

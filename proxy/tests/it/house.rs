@@ -179,12 +179,21 @@ impl House {
 
     /// The most memory that the program ever held, in KiB.
     pub(crate) fn peak_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// The memory that the program holds now, in KiB.
+    pub(crate) fn held_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, name: &str) -> u64 {
         let Gate::Program(child) = &self.gate else {
             panic!("a program has memory of its own")
         };
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak.unwrap()
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap()
             .trim()
             .trim_end_matches(" kB")
             .parse()

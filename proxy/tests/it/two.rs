@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -39,8 +40,11 @@ pub(crate) struct Two {
     pub(crate) address: SocketAddr,
     /// What the second half of a slow answer waits for.
     pub(crate) go: Arc<Notify>,
+    /// Makes every connection say goodbye.
+    pub(crate) bye: Arc<Notify>,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 /// One message as gRPC frames it.
@@ -63,8 +67,10 @@ impl Two {
         let two = Self {
             address: listener.local_addr().unwrap(),
             go: Arc::default(),
+            bye: Arc::default(),
             seen: Arc::default(),
             connections: Arc::default(),
+            ended: Arc::default(),
         };
         let acceptor = identity.map(acceptor);
         let server = two.clone();
@@ -86,6 +92,11 @@ impl Two {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Connections that are over.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
+    }
+
     async fn attend(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
         let Some(acceptor) = acceptor else {
             return self.serve(stream).await;
@@ -105,11 +116,16 @@ impl Two {
             async move { server.answer(request).await }
         });
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        drop(
-            serving
-                .serve_connection(TokioIo::new(stream), service)
-                .await,
-        );
+        let mut serving = pin!(serving.serve_connection(TokioIo::new(stream), service));
+        let asked = tokio::select! {
+            _ = &mut serving => false,
+            () = self.bye.notified() => true,
+        };
+        if asked {
+            serving.as_mut().graceful_shutdown();
+            drop(serving.await);
+        }
+        self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Stream>, Infallible> {

@@ -271,3 +271,25 @@ async fn a_websocket_that_carries_nothing_is_closed() {
     let line = &lines(&house, 1).await[0];
     assert!(line["cut"].is_string(), "{line}");
 }
+
+/// What an idle WebSocket may cost, in KiB: 25 in a release build, and this is none.
+const IDLE_KIB_MAX: u64 = 40;
+
+#[tokio::test]
+async fn an_idle_websocket_costs_little() {
+    let (address, _seen) = echo(switching("")).await;
+    let house = House::program(&config(address), &[]).await;
+    let sandbox = house.busy_sandbox().await;
+    let request = handshake("/tools/crm/live", "gate", "");
+    let mut open = Vec::new();
+    for count in 0..600 {
+        let mut stream = dialled(&sandbox).await;
+        opened(&mut stream, &request).await;
+        assert_eq!(says(&mut stream, "hello").await, "HELLO");
+        open.push((stream, house.held_kib()));
+        assert_eq!(open.len(), count + 1);
+    }
+    // The first hundred pay for what is there once.
+    let each = (open[599].1.saturating_sub(open[99].1)) / 500;
+    assert!(each < IDLE_KIB_MAX, "{each} KiB");
+}
