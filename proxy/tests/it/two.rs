@@ -72,7 +72,7 @@ impl Two {
             connections: Arc::default(),
             ended: Arc::default(),
         };
-        let acceptor = identity.map(acceptor);
+        let acceptor = identity.map(|identity| acceptor(identity, &["h2"]));
         let server = two.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -181,7 +181,11 @@ impl Two {
     }
 }
 
-fn acceptor((certificate, key): (Certificate, KeyPair)) -> TlsAcceptor {
+/// The server side of TLS, with these protocols to choose from.
+pub(crate) fn acceptor(
+    (certificate, key): (Certificate, KeyPair),
+    protocols: &[&str],
+) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -190,6 +194,7 @@ fn acceptor((certificate, key): (Certificate, KeyPair)) -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let protocols = protocols.iter().map(|name| name.as_bytes().to_vec());
+    config.alpn_protocols = protocols.collect();
     TlsAcceptor::from(Arc::new(config))
 }

@@ -13,6 +13,8 @@ use tokio::{
 use crate::{
     house::{House, SECRET, Sandbox, config, soon},
     intercept::{connect, lines},
+    tls,
+    two::acceptor,
     upstream::{Answer, Upstream, read_message},
 };
 
@@ -254,6 +256,37 @@ async fn a_refused_websocket_and_an_answer_instead_are_answers() {
     let refused = opened(&mut dialled(&sandbox).await, &elsewhere).await;
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_websocket_over_tls_is_offered_http1_alone() {
+    let ca = tls::ca();
+    let acceptor = acceptor(ca.leaf("localhost"), &["h2", "http/1.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        stream.write_all(switching("").as_bytes()).await.unwrap();
+        let mut said = [0; 5];
+        stream.read_exact(&mut said).await.unwrap();
+        stream.write_all(&said.to_ascii_uppercase()).await.unwrap();
+        (agreed, String::from_utf8(head).unwrap())
+    });
+    let house = House::program(&tls::config(address), &[("SSL_CERT_FILE", &ca.file)]).await;
+    let sandbox = house.busy_sandbox().await;
+    let mut stream = dialled(&sandbox).await;
+    let head = opened(&mut stream, &handshake("/tools/crm/live", "gate", "")).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(says(&mut stream, "hello").await, "HELLO");
+    let (agreed, head) = soon(server).await.unwrap();
+    assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
+    assert!(head.contains(SECRET), "{head}");
 }
 
 #[tokio::test]
