@@ -69,10 +69,12 @@ impl Decoder {
     /// [`EventTooLong`]; the decoder is of no use afterwards.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<SseEvent>, EventTooLong> {
         let mut whole = Vec::new();
-        if self.after_cr && bytes.first() == Some(&b'\n') {
-            bytes = &bytes[1..];
+        if let Some((first, rest)) = bytes.split_first()
+            && std::mem::take(&mut self.after_cr)
+            && *first == b'\n'
+        {
+            bytes = rest;
         }
-        self.after_cr &= bytes.is_empty();
         while let Some(end) = bytes.iter().position(|b| matches!(b, b'\n' | b'\r')) {
             self.hold(&bytes[..end])?;
             whole.extend(self.end_of_line());
@@ -139,6 +141,15 @@ mod tests {
 
     fn datas(pieces: &[&[u8]]) -> Vec<String> {
         decode(pieces).into_iter().map(|event| event.data).collect()
+    }
+
+    #[test]
+    fn a_line_feed_belongs_to_one_carriage_return_however_it_is_cut() {
+        let event = SseEvent {
+            event: None,
+            data: "a".to_owned(),
+        };
+        assert_eq!(decode(&[b"data: a\r", b"\n", b"\n"]), [event]);
     }
 
     #[test]

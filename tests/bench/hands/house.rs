@@ -67,8 +67,9 @@ pub(crate) async fn keep(options: &Options) -> anyhow::Result<()> {
         version: LINK_VERSION,
         token: None,
     };
-    let Reply::Welcome(welcome) = gate.tell(hello, None).await? else {
-        bail!("no welcome");
+    let welcome = match gate.tell(hello, None).await? {
+        Reply::Welcome(welcome) => welcome,
+        other => bail!("no welcome: {other:?}"),
     };
     std::fs::write(options.must::<PathBuf>("ca")?, welcome.ca_certificate)?;
     let agent: String = options.must("agent")?;
