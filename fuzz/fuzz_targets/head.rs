@@ -9,6 +9,10 @@ use libfuzzer_sys::fuzz_target;
 #[allow(dead_code, unreachable_pub)]
 mod headers;
 
+#[path = "../../proxy/src/trace.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod trace;
+
 use headers::{Managed, clean_request, clean_response, clean_trailers};
 
 const NEVER_SENT: [&str; 12] = [
