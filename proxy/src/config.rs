@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::{
     audit,
     book::{Book, Grants, Homes, Model, Patience, Target},
-    dial::{Proxy, Speaks},
+    dial::{Proxy, Speaks, World},
     inject::Credential,
     reload::{Files, Seen},
     secret::{self, Secrets},
@@ -172,6 +172,14 @@ impl Config {
         })
     }
 
+    /// What is settled about the world before anybody calls.
+    pub(crate) fn world(&self) -> World {
+        World {
+            own: self.own.clone(),
+            resolvers: self.egress.resolvers.clone(),
+        }
+    }
+
     /// The text it was made from.
     pub(crate) fn source(&self) -> &Source {
         &self.source
@@ -180,7 +188,9 @@ impl Config {
     /// What is settled at the start: by its key in the file, in a form that can be compared.
     pub(crate) fn settled(&self) -> Vec<(&'static str, String)> {
         let keys = ["listen.api", "listen.operator"].into_iter();
-        keys.zip(self.own.iter().map(ToString::to_string)).collect()
+        let listening = keys.zip(self.own.iter().map(ToString::to_string));
+        let resolvers = ("egress.resolvers", format!("{:?}", self.egress.resolvers));
+        listening.chain([resolvers]).collect()
     }
 
     /// The files that the secrets are in, as they are now.

@@ -140,6 +140,8 @@ impl From<Unreached> for Refused {
             }
             Unreached::Timeout { .. } => (Code::UpstreamTimeout, "upstream timeout"),
             Unreached::NoAddress { .. }
+            | Unreached::NoAnswer { .. }
+            | Unreached::NoResolver
             | Unreached::Connect { .. }
             | Unreached::Tls { .. }
             | Unreached::NoRoots

@@ -114,7 +114,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     }
     let clock = Clock::system();
     let hangup = Hangup::watch().map_err(RunError::Signals)?;
-    let (own, recorded) = (config.own.clone(), config.audit.clone());
+    let (world, recorded) = (config.world(), config.audit.clone());
     let (good, seen) = (Good::of(&config), config.seen());
     let book = config.into_book(1)?;
     let (audit, keeper) = Audit::open(place.state, recorded, clock.clone())?;
@@ -132,7 +132,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
     let mut tasks = vec![tokio::spawn(keeper.clone().keep())];
-    let dialer = Dialer::new(own, clock.clone());
+    let dialer = Dialer::new(world, clock.clone());
     let gate = Arc::new(Gate::new(
         book,
         (dialer, leaves),

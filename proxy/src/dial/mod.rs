@@ -50,6 +50,15 @@ use crate::{audit::Timings, decide::Permit, record::micros};
 /// How often kept connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
+/// What is settled about the world before anybody calls.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// Where this host's own daemons listen: never dialled for an agent.
+    pub(crate) own: Vec<SocketAddr>,
+    /// Name servers that the config names; none for the system's.
+    pub(crate) resolvers: Vec<SocketAddr>,
+}
+
 /// Where a call wants to go, and on whose behalf.
 pub(crate) struct Journey<'a> {
     /// The proof that it may.
@@ -94,6 +103,10 @@ pub(crate) struct Pipe {
 pub(crate) enum Unreached {
     #[error("{host} has no address")]
     NoAddress { host: String },
+    #[error("no name server answered for {host}")]
+    NoAnswer { host: String },
+    #[error("names cannot be looked up here")]
+    NoResolver,
     #[error("no address of {host} may be dialled ({class})")]
     Blocked { host: String, class: &'static str },
     #[error("this is the gate's own runtime: no agent calls it through the gate")]
@@ -151,11 +164,11 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     /// A dialer that never dials the runtime's own listeners.
-    pub(crate) fn new(own: Vec<SocketAddr>, clock: Clock) -> Self {
+    pub(crate) fn new(world: World, clock: Clock) -> Self {
         let pool = Arc::new(Pool::new(clock.clone()));
         Self {
-            names: Names,
-            ports: Ports::new(own),
+            names: Names::new(world.resolvers, clock.clone()),
+            ports: Ports::new(world.own),
             passages: Passages::new(clock.clone()),
             shares: Shares::default(),
             tls: Tls::default(),

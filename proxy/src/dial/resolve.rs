@@ -30,6 +30,11 @@ pub(super) async fn addresses(
         Host::Name(name) => dialer.names.look_up(name.as_str()).await?,
     };
     let addresses = judged(authority, &found, (journey.private, &dialer.ports))?;
+    if addresses.iter().any(|at| dialer.names.is_server(*at)) {
+        let host = authority.host().to_string();
+        let class = "name server";
+        return Err(Unreached::Blocked { host, class });
+    }
     not_the_proxy(dialer, journey, &addresses).await?;
     Ok(addresses)
 }
@@ -112,6 +117,7 @@ fn check(host: &str, address: IpAddr, private: bool) -> Result<(), Unreached> {
 
 #[cfg(test)]
 mod tests {
+    use postern_daemon::Clock;
     use postern_policy::Scheme;
 
     use super::*;
@@ -120,9 +126,10 @@ mod tests {
     async fn found(text: &str, private: bool) -> Result<Vec<SocketAddr>, Unreached> {
         let authority = Authority::parse(Scheme::Http, text).unwrap();
         let ports = Ports::new(vec!["127.0.0.1:8092".parse().unwrap()]);
+        let names = Names::new(Vec::new(), Clock::system());
         let found = match authority.host() {
             Host::Ip(address) => vec![*address],
-            Host::Name(name) => Names.look_up(name.as_str()).await?,
+            Host::Name(name) => names.look_up(name.as_str()).await?,
         };
         judged(&authority, &found, (private, &ports))
     }

@@ -13,7 +13,7 @@ use crate::{
     accept::Listener,
     audit::Audit,
     config::Config,
-    dial::Dialer,
+    dial::{Dialer, World},
     gate::Gate,
     identify::Room,
     intercept::{Ca, Leaves},
@@ -40,7 +40,7 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
         .unwrap();
     let (ledger, writer) = Ledger::new(store);
     tokio::spawn(writer.run());
-    let dialer = Dialer::new(Vec::new(), clock.clone());
+    let dialer = Dialer::new(World::default(), clock.clone());
     let ca = Ca::open(directory.path(), clock.unix_ms() / 1000).unwrap();
     let leaves = Leaves::new(ca, clock.clone()).unwrap();
     (

@@ -1,5 +1,7 @@
 //! `[egress]` as written: how the gate finds and reaches the world. Never resolves or dials anything.
 
+use std::net::SocketAddr;
+
 use serde::Deserialize;
 
 use crate::SecretName;
@@ -8,6 +10,9 @@ use crate::SecretName;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
+    /// Name servers to ask instead of the system's, as `ADDRESS:PORT`; read at the start alone.
+    #[serde(default)]
+    pub resolvers: Vec<SocketAddr>,
     /// A proxy that everything goes through, `http://HOST:PORT`; it is asked with CONNECT.
     pub proxy: Option<String>,
     /// What the proxy asks for.
