@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -18,11 +18,12 @@ use hyper_util::{
     server::conn::auto,
 };
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, sockopt};
+use postern_contract::link::ListenerKind;
 use postern_daemon::prompt::Prompt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use crate::{
@@ -31,7 +32,8 @@ use crate::{
     exchange::exchange,
     gate::Gate,
     identify::Room,
-    intercept::Inside,
+    intercept::{Inside, captured},
+    live::{Cut, Entry},
     scope::Scope,
 };
 
@@ -65,6 +67,8 @@ enum Place {
     Listener(Option<SocketAddr>),
     /// A CONNECT that the gate looks into.
     Inside(Arc<Inside>),
+    /// Nothing; the connection was made to this address, and what comes is in the clear.
+    Captured(SocketAddr),
 }
 
 impl Arrival {
@@ -76,11 +80,19 @@ impl Arrival {
         }
     }
 
+    /// The same sandbox, on a connection that was made to this address.
+    pub(crate) fn captured(&self, meant: SocketAddr) -> Self {
+        Self {
+            place: Place::Captured(meant),
+            ..self.clone()
+        }
+    }
+
     /// What the CONNECT around a request said about its run.
     pub(crate) fn hint(&self) -> Option<&str> {
         match &self.place {
             Place::Inside(inside) => inside.hint.as_deref(),
-            Place::Listener(_) => None,
+            Place::Listener(_) | Place::Captured(_) => None,
         }
     }
 
@@ -88,7 +100,7 @@ impl Arrival {
     pub(crate) fn sni(&self) -> Option<&str> {
         match &self.place {
             Place::Inside(inside) => inside.sni.as_deref(),
-            Place::Listener(_) => None,
+            Place::Listener(_) | Place::Captured(_) => None,
         }
     }
 
@@ -96,6 +108,7 @@ impl Arrival {
         match &self.place {
             Place::Inside(inside) => Ok(Ok(Form::Inside(Arc::clone(inside)))),
             Place::Listener(own) => door::sort(parts, *own),
+            Place::Captured(meant) => Ok(Ok(Form::Captured(*meant))),
         }
     }
 }
@@ -134,7 +147,12 @@ impl Listener {
     }
 
     /// Accepts for a room until its scope ends.
-    pub(crate) fn serve(self, gate: &Arc<Gate>, room: &Arc<Room>, scope: &Scope) {
+    pub(crate) fn serve(
+        self,
+        kind: ListenerKind,
+        gate: &Arc<Gate>,
+        (room, scope): (&Arc<Room>, &Scope),
+    ) {
         let own = match &self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
@@ -145,10 +163,10 @@ impl Listener {
             place: Place::Listener(own),
         };
         let gate = Arc::clone(gate);
-        scope.spawn(async move { self.accept_all(gate, arrival).await });
+        scope.spawn(async move { self.accept_all(kind, gate, arrival).await });
     }
 
-    async fn accept_all(self, gate: Arc<Gate>, arrival: Arrival) {
+    async fn accept_all(self, kind: ListenerKind, gate: Arc<Gate>, arrival: Arrival) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let accepted = match &self {
@@ -156,12 +174,18 @@ impl Listener {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "no TCP_NODELAY");
                     }
-                    serve(stream, place, Arc::clone(&gate), arrival.clone());
+                    let tenure = Tenure::new(place, None);
+                    match kind {
+                        ListenerKind::Gate => {
+                            serve(stream, tenure, Arc::clone(&gate), arrival.clone());
+                        }
+                        ListenerKind::Captured => captured::attend(stream, tenure, &gate, &arrival),
+                    }
                 }),
-                Self::Unix(listener) => listener
-                    .accept()
-                    .await
-                    .map(|(stream, _)| serve(stream, place, Arc::clone(&gate), arrival.clone())),
+                Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                    let tenure = Tenure::new(place, None);
+                    serve(stream, tenure, Arc::clone(&gate), arrival.clone());
+                }),
             };
             if let Err(error) = accepted {
                 tracing::warn!(%error, sandbox = %arrival.room.sandbox, "accept failed");
@@ -171,13 +195,33 @@ impl Listener {
     }
 }
 
+/// What a connection holds while it lasts, and what may end it before.
+pub(crate) struct Tenure {
+    place: OwnedSemaphorePermit,
+    live: Option<Entry>,
+}
+
+impl Tenure {
+    /// Holds a place among connections of its kind.
+    pub(crate) fn new(place: OwnedSemaphorePermit, live: Option<Entry>) -> Self {
+        Self { place, live }
+    }
+
+    /// Returns once a new policy does not allow the connection any more.
+    async fn cut(&mut self) -> Cut {
+        match &mut self.live {
+            Some(live) => live.cut().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// Serves one connection; `place` is given back when it ends.
-pub(crate) fn serve<S, P>(stream: S, place: P, gate: Arc<Gate>, arrival: Arrival)
+/// Serves one connection for as long as its tenure lasts; what is under way then is judged by itself and may end.
+pub(crate) fn serve<S>(stream: S, mut tenure: Tenure, gate: Arc<Gate>, arrival: Arrival)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    P: Send + 'static,
 {
     let scope = arrival.scope.clone();
     let head_max = gate.book().patience.head;
@@ -191,10 +235,19 @@ where
         .serve_connection_with_upgrades(TokioIo::new(Prompt::new(stream, head_max)), service);
     let connection = connection.into_owned();
     scope.spawn(async move {
-        if let Err(error) = connection.await {
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            cut = tenure.cut() => {
+                tracing::info!(%cut, "a connection that was looked into ends");
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(error, "a connection ended early");
         }
-        drop(place);
+        drop(tenure.place);
     });
 }
 

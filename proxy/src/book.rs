@@ -12,7 +12,9 @@ use postern_llm::{Act, Api, Format};
 use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
 
 use crate::{
+    call::Call,
     dial::{Manner, Proxy, Speaks},
+    door,
     inject::{Addition, Credential, Misdirected},
     secret::Secrets,
 };
@@ -86,17 +88,35 @@ impl Book {
         })
     }
 
-    /// The generation that the value of a target's credential was first read for.
-    pub(crate) fn credential_generation(&self, target: &Target) -> Option<u64> {
-        self.secrets.since(target.credential.as_ref()?.secret())
+    /// What an agent's call to a tool, host or model leads to now; `None` where that is something else than it was.
+    pub(crate) fn target_of(&self, agent: &AgentName, call: &Call) -> Option<Arc<Target>> {
+        let Some(name) = call.subject.model() else {
+            let (subject, target) = door::routed(self, &call.url);
+            return (subject == call.subject).then_some(target);
+        };
+        let own = self.agents.get(agent).map(|grants| &grants.models)?;
+        let model = self.models.get(name).filter(|_| own.contains(name))?;
+        match &model.endpoint {
+            Some(endpoint) => {
+                let mut urls = endpoint.urls.values();
+                urls.any(|url| *url == call.url)
+                    .then(|| Arc::clone(&endpoint.target))
+            }
+            None => Some(Arc::default()),
+        }
     }
 
-    /// The credential of a target with its value.
+    /// The generation that the value of a credential was first read for.
+    pub(crate) fn credential_generation(&self, credential: Option<&Credential>) -> Option<u64> {
+        self.secrets.since(credential?.secret())
+    }
+
+    /// A credential with its value.
     pub(crate) fn addition<'a>(
         &'a self,
-        target: &'a Target,
+        credential: Option<&'a Credential>,
     ) -> Result<Option<Addition<'a>>, Misdirected> {
-        let Some(credential) = &target.credential else {
+        let Some(credential) = credential else {
             return Ok(None);
         };
         let secret = self

@@ -120,6 +120,7 @@ impl Config {
 
     fn of(document: Written, source: Source) -> Result<Self, ConfigError> {
         let mut problems = credentials_without_secret(&document);
+        problems.extend(reach::tunnels_to_providers(&document));
         let directory = source.directory();
         let models = models::of(&document, directory, &mut problems);
         let mut manners = manner::tools(&document, directory, &mut problems);
@@ -190,7 +191,8 @@ impl Config {
         let keys = ["listen.api", "listen.operator"].into_iter();
         let listening = keys.zip(self.own.iter().map(ToString::to_string));
         let resolvers = ("egress.resolvers", format!("{:?}", self.egress.resolvers));
-        listening.chain([resolvers]).collect()
+        let audit = ("audit", format!("{:?}", self.audit));
+        listening.chain([resolvers, audit]).collect()
     }
 
     /// The files that the secrets are in, as they are now.

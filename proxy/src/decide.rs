@@ -1,20 +1,27 @@
 //! From a call to the proof that it may go out. The only maker of a [`Permit`]; never changes what is decided on and never
 //! knows a credential.
 
-use postern_contract::{Code, Refusal};
-use postern_policy::{Allowed, CanonicalUrl, Facts, Method, Route, Verdict};
+use std::sync::Arc;
 
-use crate::{
-    book::Book,
-    call::Call,
-    identify::Caller,
-    record::Record,
-    refuse::Refused,
-    shown::{self, Shown},
+use postern_contract::{Code, Refusal};
+use postern_policy::{
+    Allowed, CanonicalUrl, Denied, Evidence, Facts, Method, Route, Verdict, WouldDeny,
 };
 
-/// Proof that one call may go out. It comes from an [`Allowed`], which only the rulebook makes, or, for a model call,
-/// from the agent's own list of models; nothing else makes one.
+use crate::{
+    book::{Book, Target},
+    call::Call,
+    identify::Caller,
+    inject::Credential,
+    live::Standing,
+    record::Record,
+    refuse::Refused,
+    shown,
+};
+
+/// Proof that one call may go out. It comes from an [`Allowed`] or a [`WouldDeny`], which only the rulebook makes, or, for
+/// a model call, from the agent's own list of models; nothing else makes one. A credential goes along with none that comes
+/// from a [`WouldDeny`].
 ///
 /// ```compile_fail
 /// use postern_proxy::Permit;
@@ -29,6 +36,8 @@ pub struct Permit {
 enum Proof {
     Rule(Allowed),
     Model(ModelGrant),
+    /// No rule allows it and none speaks against it, and the agent's policies only watch.
+    Watched(WouldDeny),
 }
 
 /// A model call that the agent's list of models permits.
@@ -46,6 +55,7 @@ impl Permit {
         match &self.proof {
             Proof::Rule(allowed) => allowed.url(),
             Proof::Model(grant) => &grant.url,
+            Proof::Watched(watched) => watched.url(),
         }
     }
 
@@ -55,6 +65,7 @@ impl Permit {
         match &self.proof {
             Proof::Rule(allowed) => allowed.method(),
             Proof::Model(grant) => &grant.method,
+            Proof::Watched(watched) => watched.method(),
         }
     }
 
@@ -64,6 +75,24 @@ impl Permit {
         match &self.proof {
             Proof::Rule(allowed) => allowed.rule(),
             Proof::Model(grant) => &grant.rule,
+            Proof::Watched(watched) => watched.denied().rule(),
+        }
+    }
+
+    /// What enforcement would have said to a call that audit mode lets pass.
+    #[must_use]
+    pub fn would_deny(&self) -> Option<&Denied> {
+        match &self.proof {
+            Proof::Watched(watched) => Some(watched.denied()),
+            Proof::Rule(_) | Proof::Model(_) => None,
+        }
+    }
+
+    /// The credential that a call to this target carries: never one where enforcement would have denied the call.
+    pub(crate) fn credential<'t>(&self, target: &'t Target) -> Option<&'t Credential> {
+        match &self.proof {
+            Proof::Rule(_) | Proof::Model(_) => target.credential.as_ref(),
+            Proof::Watched(_) => None,
         }
     }
 }
@@ -76,6 +105,14 @@ impl From<Allowed> for Permit {
     }
 }
 
+impl From<WouldDeny> for Permit {
+    fn from(watched: WouldDeny) -> Self {
+        Self {
+            proof: Proof::Watched(watched),
+        }
+    }
+}
+
 /// How a call goes on.
 pub(crate) enum Way {
     /// Out.
@@ -84,50 +121,118 @@ pub(crate) enum Way {
     In,
 }
 
-/// Judges one call; of a CONNECT, whether it may be opaque. It may where a rule allows it as a whole and neither tool nor
-/// provider lives there. Where requests inside may be allowed, it is looked into; elsewhere it is refused.
+/// Judges one call; of a CONNECT, whether it may be opaque. It may where a rule allows it as a whole and neither provider
+/// nor tool lives there, but for a tool whose config says so. Where requests inside may be allowed, it is looked into;
+/// elsewhere it is refused. What was judged is in the record, to be judged again.
 pub(crate) async fn way(
     book: &Book,
-    caller: &Caller,
+    caller: &Arc<Caller>,
     call: &mut Call,
     record: &mut Record,
 ) -> Result<Way, Refused> {
-    let judged = judge(book, caller, call, record).await;
+    let belongs = check_run(caller, call);
+    if !call.method.is_connect() {
+        belongs.as_ref().map_err(Refused::clone)?;
+    }
+    let shown = shown::look(book, caller, call, record).await?;
+    let judged = belongs.and_then(|()| decide(book, (caller, call), &shown.evidence(caller, call)));
+    let way = sort_out(book, caller, call, judged)?;
+    let standing = Standing::of(book, caller, call, shown);
+    record.standing = Some(match &way {
+        Way::Out(_) => standing,
+        Way::In => standing.inside(),
+    });
+    Ok(way)
+}
+
+/// How a call that was judged goes on.
+fn sort_out(
+    book: &Book,
+    caller: &Caller,
+    call: &Call,
+    judged: Result<Permit, Refused>,
+) -> Result<Way, Refused> {
     if !call.method.is_connect() {
         return judged.map(Way::Out);
     }
     let authority = call.url.authority();
     match judged {
-        Ok(permit) if !book.is_home(authority) => Ok(Way::Out(permit)),
+        Ok(permit) if permit.would_deny().is_none() && !book.is_home(authority) => {
+            Ok(Way::Out(permit))
+        }
         Err(refused) if !book.may_call(&caller.agent, authority) => Err(refused),
+        // What no rule allows as a whole is never opaque, in audit mode neither.
         Ok(_) | Err(_) => Ok(Way::In),
     }
 }
 
-/// Judges one call, once what it must show was looked at.
-async fn judge(
-    book: &Book,
-    caller: &Caller,
-    call: &mut Call,
-    record: &mut Record,
-) -> Result<Permit, Refused> {
-    check_run(caller, call)?;
-    let shown = shown::look(book, caller, call, record).await?;
-    decide(book, caller, call, &shown)
+/// Judges what is under way by a newer book: the same call, for the same tool or model, with the same credential.
+pub(crate) fn again(book: &Book, standing: &Standing) -> Result<(), Refused> {
+    let Standing {
+        caller,
+        call,
+        shown,
+        ..
+    } = standing;
+    let mut evidence = shown.evidence(caller, call);
+    if !standing.has_fields {
+        evidence = evidence.without_headers();
+    }
+    let judged = decide(book, (caller, call), &evidence);
+    match sort_out(book, caller, call, judged)? {
+        // Each request inside is judged by itself.
+        Way::In | Way::Out(_) if standing.is_inside => return Ok(()),
+        Way::In => return Err(changed("is looked into now")),
+        Way::Out(permit) if permit.would_deny().is_some() && call.target.credential.is_some() => {
+            return Err(changed(
+                "is allowed by no rule now, and may have a credential",
+            ));
+        }
+        Way::Out(_) => {}
+    }
+    let target = book
+        .target_of(&caller.agent, call)
+        .ok_or_else(|| changed("leads elsewhere now"))?;
+    if call.target.private && !target.private {
+        return Err(changed("may not lead to a private address any more"));
+    }
+    let secret = |target: &Target| target.credential.as_ref().map(|one| one.secret().clone());
+    if secret(&call.target) != secret(&target) {
+        return Err(changed("has another credential now"));
+    }
+    match (
+        &target.credential,
+        book.credential_generation(target.credential.as_ref()),
+    ) {
+        (None, _) => Ok(()),
+        (Some(_), Some(since)) if since <= standing.generation => Ok(()),
+        (Some(_), _) => Err(changed("has a credential that is no longer good")),
+    }
+}
+
+fn changed(how: &str) -> Refused {
+    let message =
+        format!("The policy changed while the call was under way: it {how}. Send it again.");
+    Refusal::new(Code::PolicyDenied, "cut by a new policy", message).into()
 }
 
 /// A rule that denies or wants a human asked holds for model calls too, and an agent without a policy
 /// asks nothing; that no rule mentions the provider does not matter, since the list of models is the permission there.
-fn decide(book: &Book, caller: &Caller, call: &Call, shown: &Shown) -> Result<Permit, Refused> {
-    let evidence = shown.evidence(caller, call);
-    let verdict = book
-        .rulebook
-        .decide_with(&facts(book, caller, call), &evidence);
+fn decide(
+    book: &Book,
+    (caller, call): (&Caller, &Call),
+    evidence: &Evidence<'_>,
+) -> Result<Permit, Refused> {
+    let facts = facts(book, caller, call);
+    let verdict = book.rulebook.decide_with(&facts, evidence);
     let Some(model) = call.subject.model() else {
         return match verdict {
             Verdict::Allowed(allowed) => Ok(allowed.into()),
             Verdict::ApprovalRequired(pending) => Err(Refused::pending(&pending)),
-            Verdict::Denied(denied) => Err(denied.refusal().into()),
+            Verdict::Denied(denied) => match book.rulebook.watched(&facts, evidence) {
+                Some(watched) => Ok(watched.into()),
+                None => Err(denied.refusal().into()),
+            },
         };
     };
     match verdict {

@@ -63,21 +63,23 @@ async fn story(
     record.asked(form.as_ref().ok(), &request);
     let book = gate.book();
     let room = &arrival.room;
-    let caller = room.caller(request.headers(), arrival.hint(), record.number());
+    let caller = Arc::new(room.caller(request.headers(), arrival.hint(), record.number()));
     record.caller(&caller, book.generation);
     record.line.sni = arrival.sni().map(crate::audit::cut);
     record.share(room.share().ok_or_else(too_many)?);
     gate.audit.ready()?;
 
     let mut call = door::call(&book, &caller, (form?, request), record).await?;
-    let permit = match way(&book, &caller, &mut call, record).await? {
+    let way = way(&book, &caller, &mut call, record).await?;
+    record.enter(&gate.live);
+    let permit = match way {
         Way::Out(permit) => permit,
         Way::In => {
             let inside = Interception::new(call, &caller, room)?;
             return Ok(Outcome::Interception(inside));
         }
     };
-    record.allowed(permit.rule());
+    record.allowed(&permit);
 
     // Replay: a call that the journal already holds is answered here. There is no journal yet.
     // Approve: what a rule wants a human asked about was refused by `decide`. There are no approvals yet.
@@ -88,11 +90,12 @@ async fn story(
     );
     record.begun(&call.freight)?;
 
+    let credential = permit.credential(&call.target);
     let journey = Journey {
         permit: &permit,
         private: call.target.private,
         sandbox: &caller.sandbox,
-        credential: call.target.credential.as_ref().map(Credential::secret),
+        credential: credential.map(Credential::secret),
         generation: book.generation,
         speaks: call.speaks(),
         manner: &call.target.manner,
@@ -104,19 +107,16 @@ async fn story(
             let pipe = gate.dialer.pipe(&journey).await?;
             record.reached(pipe.address, pipe.timings);
             let silence_max = book.patience.tunnel;
-            return Ok(Outcome::Tunnel(Tunnel {
-                agent,
-                pipe,
-                silence_max,
-            }));
+            let tunnel = Tunnel::new((agent, pipe), (&permit, &call.subject), silence_max);
+            return Ok(Outcome::Tunnel(tunnel));
         }
         Freight::Request(body) => (body, None),
         Freight::Socket(handshake) => (body::empty(), Some(handshake)),
     };
     let leg = gate.dialer.reach(&journey).await?;
     record.reached(leg.address(), leg.timings());
-    let addition = book.addition(&call.target)?;
-    record.credential(journey.credential, book.credential_generation(&call.target));
+    let addition = book.addition(credential)?;
+    record.credential(journey.credential, book.credential_generation(credential));
     let ready = inject::apply(&permit, &leg, addition, Outbound::new(call.headers, body))?;
     let sending = Sending {
         dialer: &gate.dialer,

@@ -10,12 +10,14 @@ use postern_llm::Chat;
 
 use crate::{
     audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, intercept::Leaves,
-    ledger::Ledger, limit::Turnstiles, reload::Standing,
+    ledger::Ledger, limit::Turnstiles, live::Live, reload::Standing,
 };
 
 /// Everything that a call needs.
 pub(crate) struct Gate {
     book: ArcSwap<Book>,
+    /// What is under way.
+    pub(crate) live: Live,
     /// How the files stand that the book is made from.
     pub(crate) config: Standing,
     pub(crate) dialer: Dialer,
@@ -33,8 +35,10 @@ impl Gate {
         (audit, ledger): (Audit, Ledger),
         clock: Clock,
     ) -> Self {
+        let book = Arc::new(book);
         Self {
-            book: ArcSwap::from_pointee(book),
+            live: Live::new(Arc::clone(&book)),
+            book: ArcSwap::new(book),
             config: Standing::default(),
             dialer,
             leaves,
@@ -50,10 +54,13 @@ impl Gate {
         self.book.load_full()
     }
 
-    /// From here on every call is judged by this book, and no connection that was kept under an older one is used again.
+    /// From here on every call is judged by this book, what is under way is judged again by it, and no connection that was
+    /// kept under an older one is used again.
     pub(crate) fn put_in_force(&self, book: Book) {
-        let generation = book.generation;
-        self.book.store(Arc::new(book));
+        let (generation, book) = (book.generation, Arc::new(book));
+        // In this order: whoever was judged by the old book and enters now hears of the new one.
+        self.book.store(Arc::clone(&book));
+        self.live.cut_over(book);
         self.dialer.cut_over(generation);
     }
 
@@ -83,6 +90,7 @@ impl Gate {
             config_troubles: self.config.troubles(),
             config_failures: self.config.failures(),
             weakened: book.weakened.clone(),
+            audit_mode: book.rulebook.in_audit_mode(),
             sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
         }
     }

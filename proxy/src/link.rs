@@ -196,8 +196,8 @@ impl Rooms {
         let listeners = listeners.map_err(|error| format!("a listener is of no use: {error}"))?;
         let room = Arc::new(Room::new(sandbox.clone(), agent, origin));
         let (life, scope): (Life, Scope) = Life::begin();
-        for listener in listeners {
-            listener.serve(&self.gate, &room, &scope);
+        for (listener, kind) in listeners.into_iter().zip(kinds) {
+            listener.serve(*kind, &self.gate, (&room, &scope));
         }
         tracing::info!(%sandbox, agent = %room.agent, ?origin, "a sandbox opens");
         self.open.insert(sandbox, (room, life));

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{self, Poll},
     time::Instant,
 };
 
@@ -21,11 +22,13 @@ use crate::{
     audit::{Audit, Decision, Kept, Line, Timings, Unrecorded},
     body::Body,
     call::{Freight, Subject},
+    decide::Permit,
     door::Form,
     gateway,
     identify::Caller,
     ledger::Ledger,
     limit::Turn,
+    live::{Cut, Entry, Live, Standing},
     metrics::UnderWay,
     refuse::Refused,
     telemetry,
@@ -62,6 +65,9 @@ pub(crate) struct Record {
     audit: Audit,
     clock: Clock,
     ledger: Ledger,
+    /// What was judged, until it is under way.
+    pub(crate) standing: Option<Standing>,
+    live: Option<Entry>,
     share: Option<OwnedSemaphorePermit>,
     held: Option<OwnedSemaphorePermit>,
     turn: Option<Turn>,
@@ -92,6 +98,8 @@ impl Record {
             audit: audit.clone(),
             clock: clock.clone(),
             ledger: ledger.clone(),
+            standing: None,
+            live: None,
             share: None,
             held: None,
             turn: None,
@@ -165,10 +173,53 @@ impl Record {
         self.line.dropped_credentials = dropped;
     }
 
-    /// A rule, or the agent's own list of models, let it pass.
-    pub(crate) fn allowed(&mut self, rule: &str) {
+    /// A rule, the agent's own list of models, or audit mode let it pass.
+    pub(crate) fn allowed(&mut self, permit: &Permit) {
         self.line.decision = Decision::Allowed;
-        self.line.rule = Some(rule.to_owned());
+        self.line.rule = Some(permit.rule().to_owned());
+        if let Some(denied) = permit.would_deny() {
+            self.line.would_deny = Some(true);
+            self.line.reason = Some(denied.code());
+        }
+    }
+
+    /// What was judged is under way from here on: a new policy that does not allow it ends it.
+    pub(crate) fn enter(&mut self, live: &Live) {
+        self.live = self.standing.take().map(|standing| live.enter(standing));
+    }
+
+    /// Gives up the place among what is under way to whoever goes on with it.
+    pub(crate) fn hand_over(&mut self) -> Option<Entry> {
+        self.live.take()
+    }
+
+    /// Returns once a new policy does not allow the call any more.
+    pub(crate) async fn cut(&mut self) -> Cut {
+        match &mut self.live {
+            Some(live) => live.cut().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for something, unless a new policy ends the call first.
+    pub(crate) async fn unless_cut<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Cut> {
+        tokio::select! {
+            cut = self.cut() => Err(cut),
+            done = what => Ok(done),
+        }
+    }
+
+    /// Whether a new policy that is here already ends the call.
+    pub(crate) fn cut_now(&mut self) -> Option<Cut> {
+        self.live.as_mut().and_then(Entry::cut_now)
+    }
+
+    /// As [`Record::cut`], for a body that is polled.
+    pub(crate) fn poll_cut(&mut self, context: &mut task::Context<'_>) -> Poll<Cut> {
+        match &mut self.live {
+            Some(live) => live.poll_cut(context),
+            None => Poll::Pending,
+        }
     }
 
     /// The call is about to leave: one that may change something leaves its intent first, so that a gate that dies

@@ -24,7 +24,7 @@ use crate::{
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A call that will not be made, or not be answered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Refused {
     refusal: Box<Refusal>,
     wait: Option<Duration>,
@@ -115,9 +115,10 @@ impl From<Uninvited> for Refused {
             Uninvited::AnotherName { .. } | Uninvited::NoName { .. } | Uninvited::Hidden { .. } => {
                 (Code::Misdirected, "misdirected connection")
             }
-            Uninvited::Unopened(_) | Uninvited::Late | Uninvited::Handshake(_) => {
-                (Code::BadRequest, "bad request")
-            }
+            Uninvited::NoHost { .. }
+            | Uninvited::Unopened(_)
+            | Uninvited::Late
+            | Uninvited::Handshake(_) => (Code::BadRequest, "bad request"),
             Uninvited::Unsigned(no_ca) => {
                 tracing::error!(error = %no_ca, "a host's certificate could not be made");
                 return unavailable("TLS cannot be spoken for this host now.".to_owned());
@@ -163,6 +164,7 @@ impl From<Throttled> for Refused {
 impl From<Broken> for Refused {
     fn from(broken: Broken) -> Self {
         let (code, error) = match &broken {
+            Broken::Cut(cut) => return cut.refused(),
             Broken::Late(_) => (Code::UpstreamTimeout, "upstream timeout"),
             Broken::Http(_) | Broken::Coding | Broken::Switched | Broken::Socket(_) => {
                 (Code::UpstreamUnreachable, "upstream unreachable")

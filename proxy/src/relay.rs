@@ -13,6 +13,7 @@ use crate::{
     dial::{Dialer, Journey, Stay, Unsent, VerifiedLeg},
     headers,
     inject::Ready,
+    live::Cut,
     record::Record,
     refuse::Refused,
     websocket::{Handshake, NotAccepted, Socket},
@@ -27,6 +28,8 @@ pub(crate) enum Broken {
     Late(Duration),
     #[error("the upstream's answer is framed in two ways, or in a transfer coding besides chunked")]
     Coding,
+    #[error(transparent)]
+    Cut(#[from] Cut),
     #[error("the upstream wanted to speak another protocol")]
     Switched,
     #[error("the upstream did not take up the WebSocket: {0}")]
@@ -79,7 +82,8 @@ impl Sending<'_> {
     ) -> Result<(Response<Incoming>, Option<Stay>), Refused> {
         let kept = leg.is_kept();
         let late = self.journey.manner.timeouts.head();
-        let unsent = match once(leg, request, late).await? {
+        let sent = record.unless_cut(once(leg, request, late)).await;
+        let unsent = match sent.map_err(Broken::from)?? {
             Ok(answered) => return Ok(answered),
             Err(unsent) => unsent,
         };
@@ -88,7 +92,8 @@ impl Sending<'_> {
         };
         let leg = self.dialer.reach_afresh(self.journey).await?;
         record.reached(leg.address(), leg.timings());
-        let answered = once(leg, *request, late).await?;
+        let sent = record.unless_cut(once(leg, *request, late)).await;
+        let answered = sent.map_err(Broken::from)??;
         answered.map_err(|unsent| Broken::Http(unsent.error).into())
     }
 }

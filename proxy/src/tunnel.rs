@@ -1,8 +1,9 @@
-//! Bytes both ways between an agent and a host that a rule allows as a whole. Never looks inside, and never adds a
-//! credential.
+//! Bytes both ways between an agent and a host that a rule allows as a whole. Never looks further inside than the first
+//! greeting, and never adds a credential.
 //!
 //! ```text
-//! 200 ─▶ carrying ── the host is done, either side fails, or both fall silent ──▶ audit line ─▶ both closed
+//! 200 ─▶ greeting.rs ─▶ carrying ── the host is done, either side fails, both fall silent, ─▶ audit line ─▶ both closed
+//!                                   the greeting is for another, or a new policy cuts it
 //! ```
 
 use std::{io, time::Duration};
@@ -14,7 +15,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     body::{self, Body},
+    call::Subject,
+    decide::Permit,
     dial::Pipe,
+    greeting::Greeting,
+    intercept::Uninvited,
+    live::Cut,
     record::{Count, Record},
     scope::Scope,
 };
@@ -25,13 +31,51 @@ const CHUNK_BYTES_MAX: usize = 32 * 1024;
 
 /// A tunnel that stands ready at the far end.
 pub(crate) struct Tunnel {
-    pub(crate) agent: OnUpgrade,
-    pub(crate) pipe: Pipe,
+    agent: OnUpgrade,
+    pipe: Pipe,
+    terms: Terms,
+}
+
+/// What a tunnel is carried on.
+pub(crate) struct Terms {
     /// How long it may carry nothing in either direction.
     pub(crate) silence_max: Duration,
+    /// How the agent's side must begin; `None` where that is known already.
+    pub(crate) greeting: Option<Greeting>,
+}
+
+/// What the audit says of every tunnel: nobody looked into it.
+const OPAQUE: &str = "anything behind this front end";
+
+/// Why a tunnel ended before its end.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Broke(#[from] io::Error),
+    #[error(transparent)]
+    Uninvited(#[from] Uninvited),
+    #[error(transparent)]
+    Cut(#[from] Cut),
 }
 
 impl Tunnel {
+    /// A tunnel for a call that is permitted as a whole. To a tool it is for TLS alone: its config said so.
+    pub(crate) fn new(
+        (agent, pipe): (OnUpgrade, Pipe),
+        (permit, subject): (&Permit, &Subject),
+        silence_max: Duration,
+    ) -> Self {
+        let greeting = Greeting {
+            host: permit.url().authority().host().clone(),
+            is_tls: !subject.is_plain_host(),
+        };
+        let terms = Terms {
+            silence_max,
+            greeting: Some(greeting),
+        };
+        Self { agent, pipe, terms }
+    }
+
     /// Tells the agent that the tunnel stands, and carries until it ends.
     pub(crate) fn open(self, scope: &Scope, mut record: Record) -> Response<Body> {
         let response = Response::new(body::empty());
@@ -40,7 +84,7 @@ impl Tunnel {
             match self.agent.await {
                 Ok(upgraded) => {
                     let ends = (TokioIo::new(upgraded), self.pipe.stream);
-                    carry(ends, self.silence_max, record).await;
+                    carry(ends, self.terms, record).await;
                 }
                 Err(error) => tracing::debug!(%error, "a tunnel was not taken up"),
             }
@@ -50,26 +94,39 @@ impl Tunnel {
 }
 
 /// Carries until the host has said all, then writes the line, then closes: bytes that an agent sends after that are none.
-pub(crate) async fn carry<A, H>((agent, host): (A, H), silence_max: Duration, mut record: Record)
+pub(crate) async fn carry<A, H>((agent, host): (A, H), terms: Terms, mut record: Record)
 where
     A: AsyncRead + AsyncWrite + Send,
     H: AsyncRead + AsyncWrite + Send,
 {
-    let (from_agent, mut to_agent) = tokio::io::split(agent);
+    // What is greeted here is looked into by nobody; a WebSocket began with a request that was judged.
+    record.line.tunnel = terms.greeting.as_ref().map(|_| OPAQUE);
+    let (mut from_agent, mut to_agent) = tokio::io::split(agent);
     let (from_host, mut to_host) = tokio::io::split(host);
     let (up, down) = (record.up.clone(), record.down.clone());
     let upward = async {
+        if let Some(greeting) = &terms.greeting {
+            let first = greeting.read(&mut from_agent).await?;
+            to_host.write_all(&first).await?;
+            up.add(first.len());
+        }
         pass(from_agent, &mut to_host, &up).await?;
         to_host.shutdown().await?;
         // The agent is done; the host may not be.
-        std::future::pending::<io::Result<()>>().await
+        std::future::pending::<Result<(), Ended>>().await
     };
-    let ended = tokio::select! {
-        ended = pass(from_host, &mut to_agent, &down) => ended,
+    let ended: Result<(), Ended> = tokio::select! {
+        ended = pass(from_host, &mut to_agent, &down) => ended.map_err(Ended::from),
         ended = upward => ended,
-        () = silence(&up, &down, silence_max) => Err(io::ErrorKind::TimedOut.into()),
+        () = silence(&up, &down, terms.silence_max) => {
+            Err(io::Error::from(io::ErrorKind::TimedOut).into())
+        }
+        cut = record.cut() => Err(cut.into()),
     };
-    let cut = ended.err().map(|error| error.to_string());
+    let cut = match ended {
+        Err(Ended::Uninvited(uninvited)) => return record.abandon(uninvited.into()),
+        ended => ended.err().map(|error| error.to_string()),
+    };
     if record.close(cut.as_deref()).is_ok() {
         drop(to_agent.shutdown().await);
     }

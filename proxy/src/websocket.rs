@@ -22,7 +22,7 @@ use crate::{
     headers,
     record::Record,
     scope::Scope,
-    tunnel,
+    tunnel::{self, Terms},
 };
 
 /// What both sides append to the key (RFC 6455 section 1.3).
@@ -196,7 +196,11 @@ impl Socket {
         scope.spawn(async move {
             match tokio::try_join!(agent, upstream) {
                 Ok((agent, upstream)) => {
-                    tunnel::carry((io(agent), io(upstream)), silence_max, record).await;
+                    let terms = Terms {
+                        silence_max,
+                        greeting: None,
+                    };
+                    tunnel::carry((io(agent), io(upstream)), terms, record).await;
                 }
                 Err(error) => tracing::debug!(%error, "a WebSocket was not taken up"),
             }

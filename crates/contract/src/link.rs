@@ -17,7 +17,7 @@ use std::{fmt, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::{AgentName, RunId, SandboxId, Secret};
+use crate::{AgentName, PolicyName, RunId, SandboxId, Secret};
 
 /// The version of this dialect; a gate refuses any other.
 pub const LINK_VERSION: u32 = 3;
@@ -134,6 +134,8 @@ pub enum Origin {
 pub enum ListenerKind {
     /// Tools, models and the explicit proxy by request form (decision 5).
     Gate,
+    /// Whatever a program of the sandbox connects to by address: the address that it meant is the accepted socket's own.
+    Captured,
 }
 
 /// One answer of the gate.
@@ -187,6 +189,8 @@ pub struct GateStatus {
     pub config_failures: u64,
     /// What the config made weaker than it could be, in words.
     pub weakened: Vec<String>,
+    /// Policies that only watch: what none of their rules mentions passes and is written down.
+    pub audit_mode: Vec<PolicyName>,
     /// Sandboxes it accepts for.
     pub sandboxes: u32,
 }
@@ -229,6 +233,7 @@ mod tests {
             config_troubles: vec!["postern.toml:3:1: no".to_owned()],
             config_failures: 1,
             weakened: vec![],
+            audit_mode: vec!["support".parse().unwrap()],
             sandboxes: 2,
         };
         let message = FromGate {

@@ -2,12 +2,13 @@
 //! the keys that lead to it.
 
 mod rule;
+mod tunnel;
 
 use std::collections::BTreeMap;
 
 use postern_contract::{
     ToolName,
-    config::{self, AgentGrants, Document, Problem},
+    config::{self, AgentGrants, Document, Mode, Problem},
 };
 
 use crate::{
@@ -30,17 +31,26 @@ pub(crate) fn rulebook<A: AgentGrants, C, S>(
         positions.insert(name, policies.len());
         policies.push(rule::policy(name, written, &language, &mut problems));
     }
+    tunnel::check_rules(&tools, &policies, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
+    let modes: Vec<Mode> = policies.iter().map(|policy| policy.mode).collect();
     let agents = document.agents.iter().map(|(name, grants)| {
         let tools = grants.tools().iter().cloned().collect();
         let policies = grants.policies().iter();
         // A missing name was a problem above; here none is missing.
-        let policies = policies
+        let held: Vec<usize> = policies
             .filter_map(|policy| positions.get(policy).copied())
             .collect();
-        (name.clone(), Agent { tools, policies })
+        let mut modes = held.iter().filter_map(|at| modes.get(*at));
+        let only_watched = !held.is_empty() && modes.all(|mode| *mode == Mode::Audit);
+        let agent = Agent {
+            tools,
+            policies: held,
+            only_watched,
+        };
+        (name.clone(), agent)
     });
     Ok(Rulebook {
         agents: agents.collect(),
@@ -61,15 +71,18 @@ fn tools<C>(written: &BTreeMap<ToolName, config::Tool<C>>, problems: &mut Vec<Pr
                 continue;
             }
         };
+        tunnel::check_tool(name, tool, &url, problems);
         let tags = tool.tags.clone();
         if let Err(other) = tools.add(Tool {
             name: name.clone(),
             url,
             tags,
+            tls: tool.tls,
             capabilities,
         }) {
             problems.push(at(format!(
-                "tools `{other}` and `{name}` have the same URL, so a call could belong to either: give each its own"
+                "tools `{other}` and `{name}` have the same URL, or one of them has `tls = \"tunnel\"` and the same host and \
+                 port, so a call could belong to either: give each its own"
             )));
         }
     }

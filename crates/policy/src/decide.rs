@@ -10,8 +10,9 @@ use crate::{
     method::Method,
     rule::Rule,
     rulebook::{Agent, Rulebook},
+    tools::Residence,
     url::CanonicalUrl,
-    verdict::{Allowed, Denied, Judged, Pending, Verdict},
+    verdict::{Allowed, Denied, Judged, Pending, Verdict, WouldDeny},
 };
 
 /// What a decision is taken on. Everything here is already canonical.
@@ -20,7 +21,8 @@ pub struct Facts<'a> {
     /// Whose call it is.
     pub agent: &'a AgentName,
     /// Its method. `CONNECT` means a tunnel whose inside nobody will see: only a rule about one whole host, for all
-    /// methods or for `CONNECT` by name, allows one, and none is ever allowed to where a tool lives.
+    /// methods or for `CONNECT` by name, allows one, and none is ever allowed to where a tool lives, except to a tool
+    /// whose config says `tls = "tunnel"`.
     pub method: &'a Method,
     /// Where it goes; for a tunnel [`CanonicalUrl::of_authority`].
     pub url: &'a CanonicalUrl,
@@ -57,7 +59,7 @@ pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>
     else {
         return Verdict::Denied(explain::no_policy(&call));
     };
-    if facts.method.is_connect() && book.tools.live_at(facts.url.authority()) {
+    if facts.method.is_connect() && !may_be_opaque(book, &call) {
         return Verdict::Denied(explain::tunnel_to_a_tool(&call));
     }
     let (rule, make): (_, fn(Judged) -> Verdict) = match weigh(book, agent, &call) {
@@ -169,6 +171,41 @@ impl Saying<'_> {
             Self::Nothing(None) => 5,
         }
     }
+}
+
+/// Whether a tunnel may be unread by the gate, as far as its destination alone can tell.
+fn may_be_opaque(book: &Rulebook, call: &Call<'_>) -> bool {
+    match book.tools.residence(call.facts.url.authority()) {
+        Residence::Nobody => true,
+        Residence::Pinned(tool) => call.tool.is_some_and(|called| called.name == tool.name),
+        Residence::LookedInto => false,
+    }
+}
+
+/// What lets a call pass that is denied for want of a rule, where all of the agent's policies only watch.
+pub(crate) fn watched(
+    book: &Rulebook,
+    facts: &Facts<'_>,
+    evidence: &Evidence<'_>,
+) -> Option<WouldDeny> {
+    let agent = book.agents.get(facts.agent)?;
+    if !agent.only_watched {
+        return None;
+    }
+    let Verdict::Denied(denied) = decide(book, facts, evidence) else {
+        return None;
+    };
+    let tool = book.route(facts.url).map(|route| route.tool);
+    let call = Call::new(facts, evidence, tool);
+    if !denied.is_for_want_of_a_rule() || guard(agent, &call).is_err() {
+        return None;
+    }
+    let (method, url) = (facts.method.clone(), facts.url.clone());
+    Some(WouldDeny {
+        denied,
+        method,
+        url,
+    })
 }
 
 /// What holds besides the rules: the agent was given the tool, and the tool has the operation.

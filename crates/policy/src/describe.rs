@@ -1,6 +1,6 @@
 //! A rulebook in plain lines, for `postern check`. Never says what a secret or credential is.
 
-use postern_contract::config::Permission;
+use postern_contract::config::{Mode, Permission, Tls};
 
 use crate::{
     rule::Rule,
@@ -26,7 +26,11 @@ fn tools(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
         } else {
             format!("  tags {}", tool.tags.join(", "))
         };
-        out.push(format!("  tool {}  {}{tags}", tool.name, tool.url));
+        let tunnel = match tool.tls {
+            Tls::Intercept => "",
+            Tls::Tunnel => "  TUNNEL: anything behind this front end",
+        };
+        out.push(format!("  tool {}  {}{tags}{tunnel}", tool.name, tool.url));
         for can in &tool.capabilities {
             out.push(format!(
                 "    only  {}  {} {}",
@@ -46,12 +50,19 @@ fn policies(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
         .iter()
         .filter_map(|at| book.policies.get(*at))
     {
-        out.push(format!("  policy {}", policy.name));
+        out.push(match policy.mode {
+            Mode::Enforce => format!("  policy {}", policy.name),
+            Mode::Audit => format!("  policy {}  AUDIT MODE", policy.name),
+        });
         let mut rules: Vec<&Rule> = policy.rules.iter().collect();
         rules.sort_by_key(|rule| rule.permission);
         out.extend(rules.into_iter().map(line));
     }
-    out.push("  everything else is denied".to_owned());
+    out.push(if agent.only_watched {
+        "  everything else PASSES without a credential and is written down (audit mode)".to_owned()
+    } else {
+        "  everything else is denied".to_owned()
+    });
 }
 
 fn line(rule: &Rule) -> String {

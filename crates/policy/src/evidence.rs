@@ -54,6 +54,13 @@ impl<'a> Evidence<'a> {
         self
     }
 
+    /// The same, as if nobody had looked at the header fields.
+    #[must_use]
+    pub fn without_headers(mut self) -> Self {
+        self.headers = None;
+        self
+    }
+
     /// The body as it will be sent.
     #[must_use]
     pub fn with_body(mut self, body: BodyShown<'a>) -> Self {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use postern_contract::PolicyName;
+use postern_contract::{PolicyName, config::Mode};
 
 use crate::{
     condition::{Call, Condition, Place},
@@ -16,11 +16,15 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct PolicyIndex {
     pub(crate) name: PolicyName,
+    /// What it does about a call that no rule mentions.
+    pub(crate) mode: Mode,
     pub(crate) rules: Vec<Rule>,
     /// Whether any rule is about bodies.
     pub(crate) reads_bodies: bool,
     /// Whether any of them looks at header fields.
     pub(crate) reads_headers: bool,
+    /// Whether any rule is about header fields or bodies.
+    pub(crate) looks_inside: bool,
     by_host: HashMap<Host, Ports>,
     by_zone: HashMap<HostName, Ports>,
     /// Rules without a resource.
@@ -37,12 +41,14 @@ struct Ports {
 }
 
 impl PolicyIndex {
-    pub(crate) fn new(name: PolicyName, rules: Vec<Rule>) -> Self {
+    pub(crate) fn new(name: PolicyName, mode: Mode, rules: Vec<Rule>) -> Self {
         let mut index = Self {
             name,
+            mode,
             rules: Vec::new(),
             reads_bodies: rules.iter().any(Rule::is_about_the_body),
             reads_headers: rules.iter().any(Rule::is_about_headers),
+            looks_inside: rules.iter().any(Rule::looks_inside),
             by_host: HashMap::new(),
             by_zone: HashMap::new(),
             by_tag: HashMap::new(),

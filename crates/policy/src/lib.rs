@@ -60,4 +60,4 @@ pub use rulebook::Rulebook;
 pub use tools::{NoToolUrl, Route};
 pub use trace::{Heard, Step, Trace};
 pub use url::{BadUrl, CanonicalUrl};
-pub use verdict::{Allowed, DEFAULT_RULE, Denied, Pending, Verdict};
+pub use verdict::{Allowed, DEFAULT_RULE, Denied, Pending, Verdict, WouldDeny};

@@ -6,6 +6,7 @@ use postern_contract::config::Permission;
 
 use crate::{
     condition::{Call, Condition, Match, Place, Why},
+    host::Host,
     verdict::RuleName,
 };
 
@@ -46,9 +47,30 @@ impl Rule {
         self.conditions.iter().any(Condition::reads_headers)
     }
 
-    /// An allow rule opens a host that is no tool only by its full name.
+    /// Whether any of its conditions looks at more than method, URL and tool.
+    pub(crate) fn looks_inside(&self) -> bool {
+        self.conditions.iter().any(Condition::looks_inside)
+    }
+
+    /// Whether all that it asks can be said of a tunnel to one whole host.
+    pub(crate) fn is_about_whole_hosts(&self) -> bool {
+        self.conditions.iter().all(Condition::fits_tunnels)
+    }
+
+    /// The one host and port that its resource names, if it names one.
+    pub(crate) fn place(&self) -> Option<(&Host, Option<u16>)> {
+        self.conditions
+            .iter()
+            .find_map(|condition| match condition.place() {
+                Place::Host(host) => Some((host, condition.port())),
+                _ => None,
+            })
+    }
+
+    /// An allow rule opens a host that is no tool, and a tunnel to anybody, only by the full name.
     pub(crate) fn judge_openness(&self, call: &Call<'_>) -> Match {
-        let opens = self.permission == Permission::Allow && call.tool.is_none();
+        let is_unlisted = call.tool.is_none() || call.facts.method.is_connect();
+        let opens = self.permission == Permission::Allow && is_unlisted;
         if opens && !self.names_one_host() {
             Match::CannotTell(Why::Zone)
         } else {

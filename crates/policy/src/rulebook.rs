@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, HashSet};
 
 use postern_contract::{
-    AgentName, ToolName,
-    config::{AgentGrants, Document, Problem},
+    AgentName, PolicyName, ToolName,
+    config::{AgentGrants, Document, Mode, Problem},
 };
 
 use crate::{
+    authority::Authority,
     compile, decide,
     decide::Facts,
     describe,
     evidence::Evidence,
     index::PolicyIndex,
-    tools::{NoToolUrl, Route, Tools},
+    tools::{NoToolUrl, Residence, Route, Tools},
     trace::{self, Trace},
     url::CanonicalUrl,
-    verdict::Verdict,
+    verdict::{Verdict, WouldDeny},
 };
 
 /// Every agent's rules, and every tool that they can reach.
@@ -34,6 +35,8 @@ pub(crate) struct Agent {
     pub(crate) tools: HashSet<ToolName>,
     /// Positions in [`Rulebook::policies`].
     pub(crate) policies: Vec<usize>,
+    /// Whether all of these only watch; never where there is none.
+    pub(crate) only_watched: bool,
 }
 
 impl Rulebook {
@@ -80,6 +83,43 @@ impl Rulebook {
     #[must_use]
     pub fn decide_with(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Verdict {
         decide::decide(self, facts, evidence)
+    }
+
+    /// The proof that a call may pass though no rule mentions it: all policies of the agent have `mode = "audit"`, and
+    /// enforcement would deny the call for want of a rule and for nothing else.
+    #[must_use]
+    pub fn watched(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Option<WouldDeny> {
+        decide::watched(self, facts, evidence)
+    }
+
+    /// Policies that only watch, by name.
+    #[must_use]
+    pub fn in_audit_mode(&self) -> Vec<PolicyName> {
+        let watching = self.policies.iter();
+        let watching = watching.filter(|policy| policy.mode == Mode::Audit);
+        watching.map(|policy| policy.name.clone()).collect()
+    }
+
+    /// Whether any rule of an agent looks at header fields or bodies.
+    #[must_use]
+    pub fn looks_inside(&self, agent: &AgentName) -> bool {
+        let held = self.agents.get(agent).into_iter();
+        let mut held = held.flat_map(|agent| &agent.policies);
+        held.any(|at| {
+            self.policies
+                .get(*at)
+                .is_some_and(|policy| policy.looks_inside)
+        })
+    }
+
+    /// What a CONNECT to this place is for: where a tool lives whose TLS the gate does not end, the tool itself.
+    #[must_use]
+    pub fn tunnel_to(&self, authority: Authority) -> CanonicalUrl {
+        let authority = match self.tools.residence(&authority) {
+            Residence::Pinned(tool) => tool.url.authority().clone(),
+            Residence::Nobody | Residence::LookedInto => authority,
+        };
+        CanonicalUrl::of_authority(authority)
     }
 
     /// Whether a decision needs the body: some rule of the agent may speak about this call and cannot without it.

@@ -1,9 +1,9 @@
 //! Which tool a URL belongs to, and which URL a tool's address in the sandbox stands for. Never dials, and never asks
 //! who is calling.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, hash_map::Entry};
 
-use postern_contract::ToolName;
+use postern_contract::{ToolName, config::Tls};
 
 use crate::{
     authority::Authority,
@@ -21,8 +21,19 @@ pub(crate) struct Tools {
     by_name: HashMap<ToolName, usize>,
     /// Positions in `all` of one authority's tools, longest base path first.
     by_authority: HashMap<Authority, Vec<usize>>,
-    /// Where some tool lives, whatever its scheme.
-    places: HashSet<(Host, u16)>,
+    /// Where some tool lives, whatever its scheme: positions in `all` of the first one there.
+    places: HashMap<(Host, u16), usize>,
+}
+
+/// Who lives at a place, and how one is spoken to there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Residence<'a> {
+    /// No tool.
+    Nobody,
+    /// Tools whose requests are looked at one by one. Nothing is tunnelled there.
+    LookedInto,
+    /// One tool alone, whose TLS the gate does not end: the named exception.
+    Pinned(&'a Tool),
 }
 
 /// One tool as the rulebook knows it.
@@ -32,6 +43,7 @@ pub(crate) struct Tool {
     /// Its URL as configured; a final slash is kept for calls to the tool itself.
     pub(crate) url: CanonicalUrl,
     pub(crate) tags: Vec<String>,
+    pub(crate) tls: Tls,
     /// Empty where every operation is permitted.
     pub(crate) capabilities: Vec<Capability>,
 }
@@ -79,7 +91,7 @@ impl<'a> Route<'a> {
 }
 
 impl Tools {
-    /// Adds a tool, or names the one that already has the same URL space.
+    /// Adds a tool, or names the one that already has the same URL space, or with which it cannot share host and port.
     pub(crate) fn add(&mut self, tool: Tool) -> Result<(), ToolName> {
         let authority = tool.url.authority();
         let neighbours = self.by_authority.entry(authority.clone()).or_default();
@@ -88,11 +100,22 @@ impl Tools {
         if let Some(other) = neighbours.iter().find(|at| base_of(at) == base) {
             return Err(self.all[*other].name.clone());
         }
+        let position = self.all.len();
+        match self
+            .places
+            .entry((authority.host().clone(), authority.port()))
+        {
+            Entry::Occupied(first) => {
+                let first = &self.all[*first.get()];
+                if first.tls == Tls::Tunnel || tool.tls == Tls::Tunnel {
+                    return Err(first.name.clone());
+                }
+            }
+            Entry::Vacant(place) => drop(place.insert(position)),
+        }
         let at = neighbours.partition_point(|at| base_of(at).len() > base.len());
-        neighbours.insert(at, self.all.len());
-        self.places
-            .insert((authority.host().clone(), authority.port()));
-        self.by_name.insert(tool.name.clone(), self.all.len());
+        neighbours.insert(at, position);
+        self.by_name.insert(tool.name.clone(), position);
         self.all.push(tool);
         Ok(())
     }
@@ -101,10 +124,19 @@ impl Tools {
         self.all.get(*self.by_name.get(name)?)
     }
 
-    /// Whether any tool lives at this host and port; the scheme is not asked, for a tunnel has none.
-    pub(crate) fn live_at(&self, authority: &Authority) -> bool {
-        self.places
-            .contains(&(authority.host().clone(), authority.port()))
+    /// Who lives at this host and port; the scheme is not asked, for a tunnel has none.
+    pub(crate) fn residence(&self, authority: &Authority) -> Residence<'_> {
+        let place = (authority.host().clone(), authority.port());
+        match self.places.get(&place).and_then(|at| self.all.get(*at)) {
+            None => Residence::Nobody,
+            Some(tool) if tool.tls == Tls::Tunnel => Residence::Pinned(tool),
+            Some(_) => Residence::LookedInto,
+        }
+    }
+
+    /// Every tool whose TLS the gate does not end.
+    pub(crate) fn pinned(&self) -> impl Iterator<Item = &Tool> {
+        self.all.iter().filter(|tool| tool.tls == Tls::Tunnel)
     }
 
     pub(crate) fn route(&self, url: &CanonicalUrl) -> Option<Route<'_>> {

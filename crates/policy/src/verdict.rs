@@ -41,6 +41,35 @@ pub struct Pending {
     pub(crate) call: Judged,
 }
 
+/// Proof that a call is denied for want of a rule and nothing else, to an agent whose policies only watch. It may pass, if
+/// nothing is added to it. Nobody but [`Rulebook::watched`](crate::Rulebook::watched) makes one.
+#[derive(Debug)]
+pub struct WouldDeny {
+    pub(crate) denied: Denied,
+    pub(crate) method: Method,
+    pub(crate) url: CanonicalUrl,
+}
+
+impl WouldDeny {
+    /// What enforcement would have said.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
+    }
+
+    /// The method that was decided on.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The URL that was decided on, and the only one that may be sent.
+    #[must_use]
+    pub fn url(&self) -> &CanonicalUrl {
+        &self.url
+    }
+}
+
 /// A rule and the call it was applied to.
 #[derive(Debug)]
 pub(crate) struct Judged {

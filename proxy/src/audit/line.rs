@@ -42,6 +42,8 @@ pub(crate) struct Line {
     pub(crate) reason: Option<Code>,
     /// Whether enforcement would have refused what audit mode let pass.
     pub(crate) would_deny: Option<bool>,
+    /// What is behind a tunnel that nobody looks into, as far as anybody can tell.
+    pub(crate) tunnel: Option<&'static str>,
     /// Scheme, host and port.
     pub(crate) authority: Option<String>,
     /// The server name in the TLS handshake of an intercepted connection, as the client wrote it.
@@ -201,6 +203,8 @@ pub(crate) enum Door {
     Proxy,
     /// CONNECT, or inside one.
     Connect,
+    /// A connection by address, or inside one.
+    Captured,
     /// The model gateway.
     Gateway,
 }

@@ -69,7 +69,16 @@ impl http_body::Body for Sealed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let next = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let next = match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Ready(next) => match self.record.as_mut().and_then(Record::cut_now) {
+                None => next,
+                Some(cut) => Some(Err(cut.into())),
+            },
+            Poll::Pending => match &mut self.record {
+                Some(record) => Some(Err(ready!(record.poll_cut(context)).into())),
+                None => return Poll::Pending,
+            },
+        };
         let sealed = match &next {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use postern_contract::{
     PolicyName,
-    config::{Permission, Policy, Rule},
+    config::{Permission, Policy, Problem, Rule, Tls},
 };
 use postern_policy::{Authority, Host, Scheme};
 
@@ -14,13 +14,30 @@ use crate::book::{Homes, Places, place};
 
 /// Where tools and providers live.
 pub(super) fn homes(document: &Written) -> Homes {
-    let tools = document.tools.values().map(|tool| tool.url.as_str());
+    // A tunnel to a tool is nobody's to look into, if its config says so.
+    let tools = document.tools.values();
+    let tools = tools.filter(|tool| tool.tls == Tls::Intercept);
+    let tools = tools.map(|tool| tool.url.as_str());
     let providers = document.providers.values();
     let providers = providers.filter_map(|provider| provider.url.as_deref());
     Homes {
         tools: tools.filter_map(place_of).collect(),
         providers: providers.filter_map(place_of).collect(),
     }
+}
+
+/// Tools with tunnels that are where a provider lives: a provider's host is never tunnelled to.
+pub(super) fn tunnels_to_providers(document: &Written) -> Vec<Problem> {
+    let providers = homes(document).providers;
+    let tools = document.tools.iter();
+    let tools = tools.filter(|(_, tool)| tool.tls == Tls::Tunnel);
+    let faults = tools
+        .filter(|(_, tool)| place_of(&tool.url).is_some_and(|place| providers.contains(&place)));
+    let message =
+        "a model provider lives there, and nobody looks into `tls = \"tunnel\"`: leave that out";
+    faults
+        .map(|(name, _)| Problem::at(["tools", name.as_str(), "tls"], message))
+        .collect()
 }
 
 /// Hosts that rules of these policies name in full and may open; a zone opens tools only.

@@ -16,6 +16,8 @@ pub(crate) enum Form {
     Connect,
     /// Any request inside a CONNECT that the gate looks into.
     Inside(Arc<Inside>),
+    /// Any request in the clear on a connection by address: the one that was meant.
+    Captured(SocketAddr),
     /// A request line with a whole URL.
     Proxy,
     /// `/tools/NAME` and what follows.

@@ -14,8 +14,17 @@ pub(super) fn call(
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Call, Refused> {
-    let (parts, body) = request.into_parts();
-    let url = url(&parts, &inside.authority)?;
+    call_at(book, &inside.authority, request.into_parts(), record)
+}
+
+/// The same, wherever the one authority comes from.
+pub(super) fn call_at(
+    book: &Book,
+    authority: &Authority,
+    (parts, body): (Parts, Incoming),
+    record: &mut Record,
+) -> Result<Call, Refused> {
+    let url = url(&parts, authority)?;
     plain_call(book, (url, parts), body, record)
 }
 

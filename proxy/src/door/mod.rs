@@ -9,6 +9,7 @@
 //! /healthz, /v1/healthz, /v1/models: answered here      anything else: 404 with this list
 //! ```
 
+mod captured;
 mod form;
 mod inside;
 pub(crate) mod local;
@@ -22,7 +23,10 @@ use hyper::body::Incoming;
 use postern_llm::Family;
 use postern_policy::CanonicalUrl;
 
-pub(crate) use self::form::{Catalogue, Form, Local, Route, sort};
+pub(crate) use self::{
+    captured::at,
+    form::{Catalogue, Form, Local, Route, sort},
+};
 use crate::{
     audit::Door,
     body::Paced,
@@ -80,6 +84,7 @@ pub(crate) async fn call(
     match form {
         Form::Connect => proxying::connect(book, request, record),
         Form::Inside(inside) => inside::call(book, &inside, request, record),
+        Form::Captured(meant) => captured::call(book, meant, request, record),
         Form::Proxy => proxying::absolute(book, request, record),
         Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
         Form::Model(route) => gateway::call(book, caller, (&route, request), record).await,
@@ -135,7 +140,7 @@ fn plain_call(
 }
 
 /// What a URL belongs to, from the URL alone.
-fn routed(book: &Book, url: &CanonicalUrl) -> (Subject, Arc<Target>) {
+pub(crate) fn routed(book: &Book, url: &CanonicalUrl) -> (Subject, Arc<Target>) {
     let found = book.rulebook.route(url).and_then(|route| {
         let target = book.tools.get(route.tool())?;
         Some((Subject::Tool(route.tool().clone()), Arc::clone(target)))
@@ -159,7 +164,9 @@ impl Form {
 
     fn door(&self) -> Door {
         match self {
-            Self::Connect | Self::Inside(_) => Door::Connect,
+            Self::Connect => Door::Connect,
+            Self::Inside(inside) => inside.door,
+            Self::Captured(_) => Door::Captured,
             Self::Proxy => Door::Proxy,
             Self::Tool { .. } => Door::Tool,
             Self::Model(_) => Door::Gateway,

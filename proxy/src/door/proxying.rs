@@ -38,7 +38,7 @@ pub(super) fn connect(
         .unwrap_or_default();
     let authority = Authority::parse_connect(&text).map_err(Unclear::from)?;
     agree(request.headers(), &authority)?;
-    let url = CanonicalUrl::of_authority(authority);
+    let url = book.rulebook.tunnel_to(authority);
     let (subject, target) = routed(book, &url);
     record.destination(&subject, &url, 0);
     let freight = Freight::Tunnel(hyper::upgrade::on(&mut request));

@@ -2,7 +2,10 @@
 
 use std::{fs::File, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
-use postern_contract::{SandboxId, link::Origin};
+use postern_contract::{
+    SandboxId,
+    link::{ListenerKind, Origin},
+};
 use postern_daemon::Clock;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -55,9 +58,11 @@ fn sandbox(gate: &Arc<Gate>) -> (SocketAddr, Life) {
     let room = Room::new(SandboxId::fresh(), "desk".parse().unwrap(), Origin::Sandbox);
     room.run_started("run_1".parse().unwrap(), None).unwrap();
     let (life, scope): (Life, Scope) = Life::begin();
-    Listener::from_fd(OwnedFd::from(listener))
-        .unwrap()
-        .serve(gate, &Arc::new(room), &scope);
+    Listener::from_fd(OwnedFd::from(listener)).unwrap().serve(
+        ListenerKind::Gate,
+        gate,
+        (&Arc::new(room), &scope),
+    );
     (address, life)
 }
 

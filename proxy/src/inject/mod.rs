@@ -81,6 +81,9 @@ pub enum Misdirected {
     /// The connection leads elsewhere than the decision; a fault of the gate itself.
     #[error("the connection does not lead where the call was allowed to go")]
     Elsewhere,
+    /// Enforcement would deny the call, so nothing is added to it; a fault of the gate itself.
+    #[error("a call that no rule allows carries no credential")]
+    Unearned,
     /// The credential's value was never loaded; a fault of the gate itself.
     #[error("the credential has no value")]
     NoValue,
@@ -178,6 +181,9 @@ pub fn apply(
         return Err(Misdirected::Elsewhere);
     }
     if let Some(Addition { credential, secret }) = addition {
+        if permit.would_deny().is_some() {
+            return Err(Misdirected::Unearned);
+        }
         credential.kind().add(secret, &mut outbound)?;
     }
     let mut target = permit.url().target();
@@ -200,3 +206,6 @@ pub fn apply(
     request.headers_mut().insert(http::header::HOST, host);
     Ok(Ready(request))
 }
+
+#[cfg(test)]
+mod tests;

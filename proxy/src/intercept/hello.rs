@@ -25,7 +25,7 @@ const ENCRYPTED_NAME: u16 = 0xffce;
 
 /// What a connection begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Opening {
+pub(crate) enum Opening {
     /// A request in the clear.
     Plain,
     /// TLS.
@@ -34,11 +34,11 @@ pub(super) enum Opening {
 
 /// What a ClientHello says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Hello {
+pub(crate) struct Hello {
     /// The server name, as written.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Whether another hello is hidden inside (or pretends to be).
-    pub(super) hides_another: bool,
+    pub(crate) hides_another: bool,
 }
 
 /// Why the first bytes are of no use.
@@ -56,7 +56,7 @@ pub(crate) enum BadHello {
 
 /// Puts a hello together from pieces, looking at each byte once.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     wire: Vec<u8>,
     /// How much of `wire` has been taken into `message`.
     taken: usize,
@@ -65,12 +65,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// All bytes so far, for whoever reads the connection next.
-    pub(super) fn into_wire(self) -> Vec<u8> {
+    pub(crate) fn into_wire(self) -> Vec<u8> {
         self.wire
     }
 
     /// Takes the next bytes in; `None` while more are needed.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<Opening>, BadHello> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Option<Opening>, BadHello> {
         self.wire.extend_from_slice(bytes);
         match self.wire.first() {
             None => return Ok(None),

@@ -9,6 +9,7 @@
 //! ```
 
 mod ca;
+pub(crate) mod captured;
 mod hello;
 mod leaf;
 mod peek;
@@ -20,20 +21,23 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use postern_contract::{Code, Refusal};
 use postern_policy::{Authority, Host, Scheme};
-use tokio::{io::AsyncWriteExt as _, sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::OwnedSemaphorePermit,
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(crate) use self::{
     ca::{Ca, NoCa},
+    hello::{BadHello, Opening, Reader},
     leaf::Leaves,
     peek::Unopened,
 };
-use self::{
-    hello::{Hello, Opening},
-    peek::Rewound,
-};
+use self::{hello::Hello, peek::Rewound};
 use crate::{
-    accept::{self, Arrival},
+    accept::{self, Arrival, Tenure},
+    audit::Door,
     body::{self, Body},
     call::{Call, Freight},
     door::Unclear,
@@ -47,9 +51,11 @@ use crate::{
 const OPENING_MAX: Duration = Duration::from_secs(10);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// A fatal alert `unrecognized_name`, and `unexpected_message`, as TLS says them before anything is agreed on.
+/// The fatal alerts `unrecognized_name`, `unexpected_message` and `access_denied`, as TLS says them before anything is
+/// agreed on.
 const WRONG_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 const UNEXPECTED: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
+const DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
 /// A connection that the gate has looked into: the one authority that is spoken to there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +66,8 @@ pub(crate) struct Inside {
     pub(crate) sni: Option<String>,
     /// What the CONNECT said about its run.
     pub(crate) hint: Option<String>,
+    /// How the connection came.
+    pub(crate) door: Door,
 }
 
 /// Why a connection was not looked into.
@@ -76,6 +84,8 @@ pub(crate) enum Uninvited {
          ClientHello off"
     )]
     Hidden { sni: String, host: String },
+    #[error("the TLS greeting names `{sni}`, which is no host")]
+    NoHost { sni: String },
     #[error("the TLS handshake did not end in time")]
     Late,
     #[error("the TLS handshake failed: {0}")]
@@ -127,7 +137,12 @@ impl Interception {
                 Ok(upgraded) => TokioIo::new(upgraded),
                 Err(error) => return tracing::debug!(%error, "a CONNECT was not taken up"),
             };
-            let connect = Connect { authority, hint };
+            let door = Door::Connect;
+            let connect = Connect {
+                authority,
+                hint,
+                door,
+            };
             let place = (place, arrival);
             connect.attend(stream, &gate, place, record).await;
         });
@@ -135,10 +150,11 @@ impl Interception {
     }
 }
 
-/// What a CONNECT said.
+/// What a CONNECT said, or a captured connection in its place.
 struct Connect {
     authority: Authority,
     hint: Option<String>,
+    door: Door,
 }
 
 type Stream = TokioIo<Upgraded>;
@@ -156,12 +172,9 @@ impl Connect {
             Ok((Opening::Plain, first)) => {
                 let arrival = arrival.inside(self.inside(Scheme::Http, None));
                 if record.intercepted(None).is_ok() {
-                    accept::serve(
-                        Rewound::new(first, stream),
-                        place,
-                        Arc::clone(gate),
-                        arrival,
-                    );
+                    let tenure = Tenure::new(place, record.hand_over());
+                    let stream = Rewound::new(first, stream);
+                    accept::serve(stream, tenure, Arc::clone(gate), arrival);
                 }
                 return;
             }
@@ -173,11 +186,26 @@ impl Connect {
             return refuse(record, uninvited, stream).await;
         }
         let stream = Rewound::new(first, stream);
+        self.serve_tls(stream, hello, gate, ((place, arrival), record))
+            .await;
+    }
+
+    /// Ends the TLS of a client that named the right host, and serves what comes inside.
+    async fn serve_tls<S>(
+        self,
+        stream: Rewound<S>,
+        hello: Hello,
+        gate: &Arc<Gate>,
+        ((place, arrival), mut record): ((OwnedSemaphorePermit, Arrival), Record),
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         match self.secure(stream, gate, &arrival.room).await {
             Ok(secured) => {
                 let arrival = arrival.inside(self.inside(Scheme::Https, hello.name));
                 if record.intercepted(arrival.sni()).is_ok() {
-                    accept::serve(secured, place, Arc::clone(gate), arrival);
+                    let tenure = Tenure::new(place, record.hand_over());
+                    accept::serve(secured, tenure, Arc::clone(gate), arrival);
                 }
             }
             // rustls has told the client what it did not like.
@@ -186,12 +214,15 @@ impl Connect {
     }
 
     /// Speaks TLS as the host that was named.
-    async fn secure(
+    async fn secure<S>(
         &self,
-        stream: Rewound<Stream>,
+        stream: Rewound<S>,
         gate: &Gate,
         room: &Room,
-    ) -> Result<TlsStream<Rewound<Stream>>, Uninvited> {
+    ) -> Result<TlsStream<Rewound<S>>, Uninvited>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = gate.leaves.for_host(&room.sandbox, self.authority.host())?;
         let handshake = TlsAcceptor::from(config).accept(stream);
         match timeout(HANDSHAKE_MAX, handshake).await {
@@ -207,6 +238,7 @@ impl Connect {
                 .unwrap_or(self.authority),
             sni,
             hint: self.hint,
+            door: self.door,
         }
     }
 }
@@ -237,13 +269,38 @@ fn agree(hello: &Hello, host: &Host) -> Result<(), Uninvited> {
     })
 }
 
+/// The same where nobody will end the TLS: a hello inside the hello is for whoever stands behind the outer name, so it
+/// must not be there at all, not even in pretence.
+pub(crate) fn agree_unread(hello: &Hello, host: &Host) -> Result<(), Uninvited> {
+    agree(hello, host)?;
+    match &hello.name {
+        Some(sni) if hello.hides_another => Err(Uninvited::Hidden {
+            sni: sni.clone(),
+            host: host.to_string(),
+        }),
+        None if hello.hides_another => Err(Uninvited::Hidden {
+            sni: String::new(),
+            host: host.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Writes down why, then tells the client in the one way that every TLS stack understands, and closes.
-async fn refuse(record: Record, uninvited: Uninvited, mut stream: Stream) {
+async fn refuse<S>(record: Record, uninvited: Uninvited, stream: S)
+where
+    S: AsyncWrite + Unpin,
+{
     let alert = match &uninvited {
         Uninvited::Unopened(_) => UNEXPECTED,
         _ => WRONG_NAME,
     };
     record.abandon(uninvited.into());
+    say(stream, alert).await;
+}
+
+/// The last word on a connection.
+async fn say<S: AsyncWrite + Unpin>(mut stream: S, alert: [u8; 7]) {
     let said = async {
         stream.write_all(&alert).await?;
         stream.shutdown().await

@@ -290,6 +290,22 @@ impl House {
         sandbox
     }
 
+    /// A sandbox in which one run is active, and whose listener at this address stands for every address there is.
+    pub(crate) async fn captured(&self, address: SocketAddr) -> Sandbox {
+        let listener = StdListener::bind(address).unwrap();
+        let id = SandboxId::fresh();
+        let news = News::SandboxStarted {
+            sandbox: id.clone(),
+            agent: "desk".parse().unwrap(),
+            origin: Origin::Sandbox,
+            listeners: vec![ListenerKind::Captured],
+        };
+        assert_eq!(self.tell(news, Some(&listener)).await, Reply::Done);
+        let sandbox = Sandbox { id, address };
+        self.run(&sandbox, "run_1").await;
+        sandbox
+    }
+
     pub(crate) async fn run(&self, sandbox: &Sandbox, run: &str) {
         let run: RunId = run.parse().unwrap();
         self.done(News::RunStarted {

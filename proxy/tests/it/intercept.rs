@@ -67,12 +67,12 @@ pub(crate) async fn connect(sandbox: &Sandbox, authority: &str) -> TcpStream {
     stream
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
 /// Trust in this gate's authority and in nobody else.
-fn roots(house: &House) -> RootCertStore {
+pub(crate) fn roots(house: &House) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(house.ca()).unwrap();
     roots.add(certificate).unwrap();
@@ -99,7 +99,7 @@ pub(crate) async fn secure(
     soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
-async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Answer {
+pub(crate) async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     drop(soon(stream.read_to_end(&mut bytes)).await);
@@ -336,7 +336,7 @@ async fn a_name_split_over_records_and_a_hello_of_seventeen_kib_are_understood()
     }
 }
 
-fn hiding(house: &House) -> ClientConfig {
+pub(crate) fn hiding(house: &House) -> ClientConfig {
     let suite = aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_128;
     let (key, _) = suite.generate_key_pair().unwrap();
     let mode = EchMode::Grease(EchGreaseConfig::new(suite, key));

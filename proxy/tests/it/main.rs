@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod audit;
+mod audit_mode;
 mod bodies;
 mod calls;
+mod captured;
 mod chaos;
 mod clients;
 mod corporate;
+mod cutover;
 mod differential;
 mod dns;
 mod evidence;
@@ -29,6 +32,7 @@ mod reload;
 mod seeing;
 mod streams;
 mod tls;
+mod tunnels;
 mod two;
 mod upstream;
 mod websocket;

@@ -326,3 +326,24 @@ async fn an_idle_websocket_costs_little() {
     let each = (open[599].1.saturating_sub(open[99].1)) / 500;
     assert!(each < IDLE_KIB_MAX, "{each} KiB");
 }
+
+#[tokio::test]
+async fn attack_14_a_websocket_is_cut_by_a_policy_that_denies_it_and_not_by_one_that_does_not() {
+    let (address, _seen) = echo(switching("")).await;
+    let house = House::start(&config(address)).await;
+    let sandbox = house.busy_sandbox().await;
+    let mut stream = dialled(&sandbox).await;
+    let head = opened(&mut stream, &handshake("/tools/told/live", "gate", "")).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    house.rewrite(&format!("# The same.\n{}", config(address)));
+    house.until(|status| status.policy_generation == 2).await;
+    assert_eq!(says(&mut stream, "hello").await, "HELLO");
+    house.rewrite(&config(address).replacen("\"allow\"", "\"deny\"", 1));
+    let mut rest = Vec::new();
+    drop(soon(stream.read_to_end(&mut rest)).await);
+    assert!(rest.is_empty());
+    assert_eq!(
+        lines(&house, 1).await[0]["cut"],
+        "cut by a new policy, generation 3: POLICY_DENIED"
+    );
+}

@@ -103,13 +103,19 @@ fn agent_part(served: &Served, readiness: &Readiness) -> Value {
 
 fn gate_part(gate: &GateView) -> Value {
     match gate {
-        GateView::Reachable(status) => json!({
-            "status": if status.troubles.is_empty() { "ready" } else { "not ready" },
-            "policy_generation": status.policy_generation,
-            "troubles": status.troubles,
-            "config": config_part(status),
-            "weakened": status.weakened,
-        }),
+        GateView::Reachable(status) => {
+            let mut part = json!({
+                "status": if status.troubles.is_empty() { "ready" } else { "not ready" },
+                "policy_generation": status.policy_generation,
+                "troubles": status.troubles,
+                "config": config_part(status),
+                "weakened": status.weakened,
+            });
+            if !status.audit_mode.is_empty() {
+                part["audit_mode"] = json!(status.audit_mode);
+            }
+            part
+        }
         GateView::Unreachable(why) => json!({ "status": "not ready", "why": why }),
     }
 }

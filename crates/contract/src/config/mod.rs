@@ -11,6 +11,6 @@ mod tool;
 pub use audit::Audit;
 pub use document::{AgentGrants, Document, Ignored, Listen, Patience, Problem};
 pub use egress::{Egress, ProxyCredential, Resolve};
-pub use policy::{GraphQl, Mcp, Operation, Permission, Policy, Presence, Rule, Wanted};
+pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use reach::{Limits, Timeouts};
-pub use tool::{Capability, Model, Protocol, Provider, Role, Tool};
+pub use tool::{Capability, Model, Protocol, Provider, Role, Tls, Tool};

@@ -8,9 +8,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// Whether what no rule mentions is denied, or passes and is written down.
+    #[serde(default)]
+    pub mode: Mode,
     /// The rules.
     #[serde(default)]
     pub rules: Vec<Rule>,
+}
+
+/// What a policy does about a call that none of its agent's rules mentions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Denies it.
+    #[default]
+    Enforce,
+    /// Lets it pass without a credential and writes down that it would have been denied, where all policies of the agent
+    /// say so. A rule that denies or asks a human, and everything else that refuses, holds as ever.
+    Audit,
 }
 
 /// One rule.

@@ -22,6 +22,9 @@ pub struct Tool<Credential = Ignored> {
     /// What is spoken.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Whether the gate looks into connections to it.
+    #[serde(default)]
+    pub tls: Tls,
     /// Whether its address may be a private or loopback one.
     #[serde(default)]
     pub private: bool,
@@ -58,6 +61,19 @@ pub struct Capability {
     pub description: String,
     /// JSON schema of the arguments, for models; absent means any object.
     pub parameters: Option<serde_json::Value>,
+}
+
+/// What the gate does about the TLS that an agent's program speaks to a tool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tls {
+    /// Ends it, and judges every request inside.
+    #[default]
+    Intercept,
+    /// Carries it unread to the tool's one host and port, for programs that take no certificate but the tool's own. What
+    /// stands behind that front end is anybody's guess: such a tool has no credential, no capabilities, and no rule about
+    /// anything but the whole host.
+    Tunnel,
 }
 
 /// What a tool speaks.

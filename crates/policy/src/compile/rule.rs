@@ -43,7 +43,7 @@ pub(super) fn policy(
         }
         rules.extend(compile_rule(name, rule, language, &mut found));
     }
-    PolicyIndex::new(name.clone(), rules)
+    PolicyIndex::new(name.clone(), written.mode, rules)
 }
 
 /// Where the problems of one rule go.

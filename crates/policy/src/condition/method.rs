@@ -20,6 +20,13 @@ impl Methods {
     }
 }
 
+impl Methods {
+    /// Whether nothing but tunnels is listed.
+    pub(super) fn are_tunnels(&self) -> bool {
+        self.0.iter().all(Method::is_connect)
+    }
+}
+
 impl Judge for Methods {
     fn judge(&self, call: &Call<'_>) -> Match {
         let method = call.facts.method;

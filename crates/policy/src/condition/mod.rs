@@ -153,6 +153,29 @@ impl Condition {
         self.kind().reads_headers()
     }
 
+    /// Whether it looks at header fields or the body.
+    pub(crate) fn looks_inside(&self) -> bool {
+        matches!(
+            self,
+            Self::Headers(_) | Self::GraphQl(_) | Self::Mcp(_) | Self::When(_)
+        )
+    }
+
+    /// Whether what it asks can be said of a tunnel to a whole host.
+    pub(crate) fn fits_tunnels(&self) -> bool {
+        match self {
+            Self::Method(methods) => methods.are_tunnels(),
+            Self::Resource(resource) => resource.0.is_whole_host(),
+            Self::Tags(_) => true,
+            Self::Paths(_)
+            | Self::Headers(_)
+            | Self::Query(_)
+            | Self::GraphQl(_)
+            | Self::Mcp(_)
+            | Self::When(_) => false,
+        }
+    }
+
     /// The key that it is written as.
     pub(crate) fn key(&self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! Tests of the policy crate through its public surface, as one executable. Never reaches into its modules.
 
 mod attacks;
+mod audit_mode;
 mod conditions;
 mod evidence;
 mod fixture;

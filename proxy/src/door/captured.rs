@@ -1,0 +1,67 @@
+//! A request in the clear on a connection that was captured: for the host that it names, at the port that was meant.
+//! Never goes to the address that was meant where a host is named: the gate finds that host by itself.
+
+use std::net::SocketAddr;
+
+use http::{Request, header, request::Parts};
+use hyper::body::Incoming;
+use postern_policy::{Authority, Host, Scheme};
+
+use super::{Unclear, inside};
+use crate::{book::Book, call::Call, record::Record, refuse::Refused};
+
+/// The call that such a request stands for.
+pub(super) fn call(
+    book: &Book,
+    meant: SocketAddr,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Call, Refused> {
+    let (parts, body) = request.into_parts();
+    let authority = authority(&parts, meant)?;
+    inside::call_at(book, &authority, (parts, body), record)
+}
+
+/// The host that the request names, at the port that was meant. Whether the request says the same throughout is asked as
+/// of any other request inside a connection.
+fn authority(parts: &Parts, meant: SocketAddr) -> Result<Authority, Unclear> {
+    let hosted = parts.headers.get(header::HOST);
+    let hosted = hosted.map(|host| host.to_str().map_err(|_| Unclear::NoHost));
+    let named = match (parts.uri.authority(), hosted) {
+        (Some(authority), _) => authority.as_str().to_owned(),
+        (None, Some(host)) => host?.to_owned(),
+        (None, None) => return Err(Unclear::NoHost),
+    };
+    let named = Authority::parse(Scheme::Http, &named)?;
+    at(Scheme::Http, named.host().clone(), meant)
+}
+
+/// A host at the port that was meant.
+pub(crate) fn at(scheme: Scheme, host: Host, meant: SocketAddr) -> Result<Authority, Unclear> {
+    Ok(Authority::new(scheme, host, meant.port())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(uri: &str, host: Option<&str>) -> Option<String> {
+        let mut request = Request::builder().uri(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        let meant = "198.18.0.7:8080".parse().unwrap();
+        authority(&parts, meant).ok().map(|named| named.to_string())
+    }
+
+    #[test]
+    fn the_host_is_the_requests_and_the_port_the_connections() {
+        let wanted = Some("a.example:8080".to_owned());
+        assert_eq!(named("/x", Some("a.example:8080")), wanted);
+        assert_eq!(named("/x", Some("A.example.")), wanted);
+        assert_eq!(named("http://a.example:8080/x", None), wanted);
+        assert_eq!(named("/x", None), None);
+        assert_eq!(named("/x", Some("a b")), None);
+    }
+}
