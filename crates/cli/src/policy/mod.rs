@@ -3,6 +3,7 @@
 mod book;
 mod call;
 mod explain;
+mod learn;
 mod table;
 
 use crate::Failure;
@@ -20,6 +21,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Question {
     Explain(explain::Args),
+    Learn(learn::Args),
     Test(table::Args),
 }
 
@@ -27,6 +29,7 @@ enum Question {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.question {
         Question::Explain(args) => explain::run(args),
+        Question::Learn(args) => learn::run(args),
         Question::Test(args) => table::run(args),
     }
 }
