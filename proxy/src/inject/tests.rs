@@ -10,7 +10,7 @@ use crate::{
     body,
     book::Target,
     config::Config,
-    dial::{Dialer, Journey, Speaks},
+    dial::{Dialer, Journey, Speaks, World},
 };
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_call_that_only_audit_mode_lets_pass_carries_no_credential_whoever_han
     let watched = book.rulebook.watched(&facts, &Evidence::none()).unwrap();
     let permit = Permit::from(watched);
     let target = Target::default();
-    let dialer = Dialer::new(Vec::new(), Clock::system());
+    let dialer = Dialer::new(World::default(), Clock::system());
     let journey = Journey {
         permit: &permit,
         private: true,
