@@ -8,6 +8,9 @@
 //!           identify ─▶ door/ (canonical URL, route) ─▶ decide ─▶ dial/ ─▶ inject/ ─▶ relay ─▶ audit/
 //!                       gateway/ (models)              tunnel (opaque CONNECT), websocket   refuse (every no)
 //! accept ◀─ intercept/ (what comes inside any other CONNECT) ◀─ exchange
+//!
+//! beside it: reload/ (a new config) ─▶ live (what is under way is judged again)
+//!            metrics/, admin, telemetry/ (what the gate shows)     ledger (refusals, for people to look up)
 //! ```
 
 #![forbid(unsafe_code)]
