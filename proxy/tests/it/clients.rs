@@ -6,49 +6,10 @@ use std::{
     process::{Command, Output},
 };
 
-use postern_testkit::{Upstream, model};
+use postern_testkit::model;
 use tokio::task::spawn_blocking;
 
-use crate::house::House;
-
-fn config(model: &Upstream) -> String {
-    let url = model.url();
-    format!(
-        r#"
-[secrets.key]
-file = "key"
-
-[providers.openai]
-format = "openai"
-url = "{url}/v1"
-private = true
-credential = {{ kind = "bearer", secret = "key" }}
-
-[providers.anthropic]
-format = "anthropic"
-url = "{url}"
-private = true
-credential = {{ kind = "header", name = "x-api-key", secret = "key" }}
-
-[models.gpt]
-provider = "openai"
-upstream = "gpt-4o-mini"
-
-[models.claude]
-provider = "anthropic"
-upstream = "claude-sonnet-4-5"
-
-[[policies.none.rules]]
-name = "nothing"
-permission = "deny"
-resource = "https://example.com/*"
-
-[agents.desk]
-models = ["gpt", "claude"]
-policies = ["none"]
-"#
-    )
-}
+use crate::house::{self, House};
 
 /// Where `scripts/test` puts clients; why not, if this one is not there.
 fn installed(program: &str) -> Result<PathBuf, String> {
@@ -67,7 +28,7 @@ fn installed(program: &str) -> Result<PathBuf, String> {
 /// Runs a client with the address of a gate; what it said, and what the gate wrote of it.
 async fn run(client: impl FnOnce(&str) -> Command) -> (Output, House) {
     let model = spawn_blocking(model::start).await.unwrap();
-    let house = House::start(&config(&model)).await;
+    let house = House::start(&house::models(&model.url(), "")).await;
     let sandbox = house.busy_sandbox().await;
     let mut command = client(&format!("http://{}", sandbox.address));
     let output = spawn_blocking(move || command.output().unwrap())

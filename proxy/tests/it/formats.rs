@@ -10,58 +10,25 @@ use tokio::{
 };
 
 use crate::{
-    house::{House, SECRET, Sandbox, soon},
+    house::{self, House, SECRET, Sandbox, soon},
     upstream::{Answer, Upstream},
 };
 
 fn config(provider: &str) -> String {
-    format!(
-        r#"
-[secrets.key]
-file = "key"
-
-[providers.openai]
-format = "openai"
-url = "http://{provider}/v1"
-private = true
-credential = {{ kind = "bearer", secret = "key" }}
-
-[providers.anthropic]
-format = "anthropic"
-url = "http://{provider}"
-private = true
-credential = {{ kind = "header", name = "x-api-key", secret = "key" }}
-
+    let more = r#"
 [providers.play]
 format = "playground"
-
-[models.gpt]
-provider = "openai"
-upstream = "gpt-4o-mini"
 
 [models.bold]
 provider = "openai"
 upstream = "gpt-5"
 allow = ["web_search", "url_inputs", "stored_state"]
 
-[models.claude]
-provider = "anthropic"
-upstream = "claude-sonnet-4-5"
-
 [models.toy]
 provider = "play"
 upstream = "playground"
-
-[[policies.none.rules]]
-name = "nothing"
-permission = "deny"
-resource = "https://example.com/*"
-
-[agents.desk]
-models = ["gpt", "bold", "claude", "toy"]
-policies = ["none"]
-"#
-    )
+"#;
+    house::models(&format!("http://{provider}"), more)
 }
 
 async fn stage(
@@ -302,7 +269,7 @@ async fn refusals_speak_the_routes_language() {
         anthropic["error"]["message"]
             .as_str()
             .unwrap()
-            .contains("gpt, bold, claude, toy"),
+            .contains("gpt, claude, bold, toy"),
         "{anthropic}"
     );
     assert_eq!(upstream.connections(), 0);

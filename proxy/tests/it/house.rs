@@ -463,3 +463,48 @@ policies = ["support"]
 "#
     )
 }
+
+/// A config of an agent that has only models: `gpt` and `claude` at this base URL, and those of `more`.
+pub(crate) fn models(url: &str, more: &str) -> String {
+    let named = more
+        .lines()
+        .filter_map(|line| line.strip_prefix("[models."));
+    let named: String = named
+        .map(|rest| format!(", \"{}\"", rest.trim_end_matches(']')))
+        .collect();
+    format!(
+        r#"
+[secrets.key]
+file = "key"
+
+[providers.openai]
+format = "openai"
+url = "{url}/v1"
+private = true
+credential = {{ kind = "bearer", secret = "key" }}
+
+[providers.anthropic]
+format = "anthropic"
+url = "{url}"
+private = true
+credential = {{ kind = "header", name = "x-api-key", secret = "key" }}
+
+[models.gpt]
+provider = "openai"
+upstream = "gpt-4o-mini"
+
+[models.claude]
+provider = "anthropic"
+upstream = "claude-sonnet-4-5"
+{more}
+[[policies.none.rules]]
+name = "nothing"
+permission = "deny"
+resource = "https://example.com/*"
+
+[agents.desk]
+models = ["gpt", "claude"{named}]
+policies = ["none"]
+"#
+    )
+}
