@@ -1,38 +1,15 @@
 //! What several targets need: configs, calls and their verdicts. Never asserts by itself.
 
 use postern_contract::{
-    AgentName, ModelName, PolicyName, ToolName,
-    config::{AgentGrants, Document},
+    AgentName,
+    config::{Document, Granted},
 };
 use postern_policy::{CanonicalUrl, Evidence, Facts, Method, Route, Rulebook, Verdict};
-
-/// `[agents.NAME]` as far as policy reads it.
-#[derive(Debug, serde::Deserialize)]
-pub struct Grants {
-    #[serde(default)]
-    tools: Vec<ToolName>,
-    #[serde(default)]
-    policies: Vec<PolicyName>,
-}
-
-impl AgentGrants for Grants {
-    fn tools(&self) -> &[ToolName] {
-        &self.tools
-    }
-
-    fn models(&self) -> &[ModelName] {
-        &[]
-    }
-
-    fn policies(&self) -> &[PolicyName] {
-        &self.policies
-    }
-}
 
 /// Compiles a config; `None` where it is none.
 #[must_use]
 pub fn compile(config: &str) -> Option<Rulebook> {
-    let document: Document<Grants> = toml::from_str(config).ok()?;
+    let document: Document<Granted> = toml::from_str(config).ok()?;
     Rulebook::compile(&document).ok()
 }
 

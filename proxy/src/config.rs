@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use postern_contract::{
-    ModelName, PolicyName, SecretName, ToolName,
-    config::{AgentGrants, Document, Egress, Problem, Protocol},
+    ModelName, SecretName, ToolName,
+    config::{Document, Egress, Granted, Problem, Protocol},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
 use postern_policy::Rulebook;
-use serde::Deserialize;
 
 use crate::{
     audit,
@@ -26,32 +25,7 @@ mod patience;
 mod reach;
 
 /// The file as the gate reads it.
-type Written = Document<AgentAtGate, Credential, secret::Source>;
-
-/// `[agents.NAME]` as far as the gate reads it; the rest is posternd's.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct AgentAtGate {
-    #[serde(default)]
-    tools: Vec<ToolName>,
-    #[serde(default)]
-    models: Vec<ModelName>,
-    #[serde(default)]
-    policies: Vec<PolicyName>,
-}
-
-impl AgentGrants for AgentAtGate {
-    fn tools(&self) -> &[ToolName] {
-        &self.tools
-    }
-
-    fn models(&self) -> &[ModelName] {
-        &self.models
-    }
-
-    fn policies(&self) -> &[PolicyName] {
-        &self.policies
-    }
-}
+type Written = Document<Granted, Credential, secret::Source>;
 
 /// A config that means something.
 pub struct Config {
@@ -255,7 +229,7 @@ fn audit_settings(written: postern_contract::config::Audit, source: &Source) -> 
     }
 }
 
-fn grants(document: &Written, agent: &AgentAtGate) -> Grants {
+fn grants(document: &Written, agent: &Granted) -> Grants {
     Grants {
         tools: agent.tools.clone(),
         models: agent.models.clone(),

@@ -8,8 +8,8 @@ use std::{
 };
 
 use postern_contract::{
-    AgentName, ModelName, PolicyName, ToolName,
-    config::{AgentGrants, Document},
+    AgentName,
+    config::{Document, Granted},
 };
 use postern_policy::{CanonicalUrl, Facts, Method, Route, Rulebook, Verdict};
 
@@ -21,27 +21,6 @@ const WARM_UP: usize = 20_000;
 
 /// Rules of each tool.
 const RULES_A_TOOL: usize = 10;
-
-/// `[agents.NAME]` as far as policy reads it.
-#[derive(Debug, serde::Deserialize)]
-struct Grants {
-    tools: Vec<ToolName>,
-    policies: Vec<PolicyName>,
-}
-
-impl AgentGrants for Grants {
-    fn tools(&self) -> &[ToolName] {
-        &self.tools
-    }
-
-    fn models(&self) -> &[ModelName] {
-        &[]
-    }
-
-    fn policies(&self) -> &[PolicyName] {
-        &self.policies
-    }
-}
 
 /// So many tools, each on a host of its own with its own rules.
 fn many_tools(tools: usize) -> (String, Vec<String>) {
@@ -100,7 +79,7 @@ fn add_rule(config: &mut String, name: &str, resource: &str) {
     reason = "a benchmark is what the clock is for"
 )]
 fn measure(config: &str, urls: &[String]) -> anyhow::Result<(u128, u128)> {
-    let document: Document<Grants> = toml::from_str(config)?;
+    let document: Document<Granted> = toml::from_str(config)?;
     let book = Rulebook::compile(&document).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let (agent, method): (AgentName, Method) = ("desk".parse()?, "GET".parse()?);
     let urls: Vec<CanonicalUrl> = urls

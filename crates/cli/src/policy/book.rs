@@ -3,38 +3,12 @@
 use std::path::Path;
 
 use postern_contract::{
-    AgentName, ModelName, PolicyName, ToolName,
-    config::{AgentGrants, Document},
+    AgentName,
+    config::{Document, Granted},
 };
 use postern_policy::Rulebook;
-use serde::Deserialize;
 
 use crate::Failure;
-
-/// `[agents.NAME]` as far as rules go; the rest belongs to the daemons.
-#[derive(Debug, Deserialize)]
-struct Grants {
-    #[serde(default)]
-    tools: Vec<ToolName>,
-    #[serde(default)]
-    models: Vec<ModelName>,
-    #[serde(default)]
-    policies: Vec<PolicyName>,
-}
-
-impl AgentGrants for Grants {
-    fn tools(&self) -> &[ToolName] {
-        &self.tools
-    }
-
-    fn models(&self) -> &[ModelName] {
-        &self.models
-    }
-
-    fn policies(&self) -> &[PolicyName] {
-        &self.policies
-    }
-}
 
 /// Compiled rules, and whose calls they judge.
 #[derive(Debug)]
@@ -47,7 +21,7 @@ pub(super) struct Book {
 impl Book {
     /// Reads and compiles a config.
     pub(super) fn read(config: &Path) -> Result<Self, Failure> {
-        let loaded = postern_daemon::config::read::<Document<Grants>>(config);
+        let loaded = postern_daemon::config::read::<Document<Granted>>(config);
         let loaded = loaded.map_err(|error| Failure::Config(error.to_string()))?;
         let document = loaded.document;
         let rules = Rulebook::compile(&document)

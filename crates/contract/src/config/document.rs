@@ -119,6 +119,34 @@ pub trait AgentGrants {
     fn policies(&self) -> &[PolicyName];
 }
 
+/// `[agents.NAME]` as far as it says what the agent may use; whoever reads it so leaves the rest to posternd.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Granted {
+    /// Tools it may call.
+    #[serde(default)]
+    pub tools: Vec<ToolName>,
+    /// Models it may ask.
+    #[serde(default)]
+    pub models: Vec<ModelName>,
+    /// Policies that judge its calls.
+    #[serde(default)]
+    pub policies: Vec<PolicyName>,
+}
+
+impl AgentGrants for Granted {
+    fn tools(&self) -> &[ToolName] {
+        &self.tools
+    }
+
+    fn models(&self) -> &[ModelName] {
+        &self.models
+    }
+
+    fn policies(&self) -> &[PolicyName] {
+        &self.policies
+    }
+}
+
 /// Something wrong with the file's meaning, with the keys that lead to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -9,7 +9,7 @@ mod reach;
 mod tool;
 
 pub use audit::Audit;
-pub use document::{AgentGrants, Document, Ignored, Listen, Patience, Problem};
+pub use document::{AgentGrants, Document, Granted, Ignored, Listen, Patience, Problem};
 pub use egress::{Egress, ProxyCredential, Resolve};
 pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use reach::{Limits, Timeouts};

@@ -1,39 +1,14 @@
 //! Configs, calls and verdicts for the tests of this folder. Never part of the library.
 
 use postern_contract::{
-    AgentName, ModelName, PolicyName, ToolName,
-    config::{AgentGrants, Document, Problem},
+    AgentName,
+    config::{Document, Granted, Problem},
 };
 use postern_policy::{CanonicalUrl, Evidence, Facts, Method, Route, Rulebook, Verdict};
 
-/// `[agents.NAME]` as far as policy reads it.
-#[derive(Debug, serde::Deserialize)]
-pub(crate) struct Grants {
-    #[serde(default)]
-    pub(crate) tools: Vec<ToolName>,
-    #[serde(default)]
-    pub(crate) models: Vec<ModelName>,
-    #[serde(default)]
-    pub(crate) policies: Vec<PolicyName>,
-}
-
-impl AgentGrants for Grants {
-    fn tools(&self) -> &[ToolName] {
-        &self.tools
-    }
-
-    fn models(&self) -> &[ModelName] {
-        &self.models
-    }
-
-    fn policies(&self) -> &[PolicyName] {
-        &self.policies
-    }
-}
-
 /// Compiles a config in TOML.
 pub(crate) fn compile(config: &str) -> Result<Rulebook, Vec<Problem>> {
-    let document: Document<Grants> = toml::from_str(config).expect("the fixture is TOML");
+    let document: Document<Granted> = toml::from_str(config).expect("the fixture is TOML");
     Rulebook::compile(&document)
 }
 
