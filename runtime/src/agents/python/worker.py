@@ -17,6 +17,8 @@ import concurrent.futures
 import contextvars
 import http.client
 import importlib
+import importlib.abc
+import importlib.machinery
 import inspect
 import json
 import os
@@ -259,9 +261,18 @@ def told(error):
 
 
 def mark_requests():
-    """Adds X-Run-ID to what urllib and http.client send to the gate, and to nothing else: not into tunnels."""
+    """Adds X-Run-ID to what goes to the gate and to nothing else: not into tunnels, not to other hosts.
+
+    Known are http.client, and so urllib and what is built on urllib3 such as requests; httpcore, and so httpx and the
+    SDKs of model providers; and aiohttp. The latter are marked when they are imported.
+    """
+    mark_http_client()
+    sys.meta_path.insert(0, Marking())
+
+
+def mark_http_client():
     end_headers = http.client.HTTPConnection.endheaders
-    tunnel = http.client.HTTPConnection._tunnel
+    set_tunnel = http.client.HTTPConnection.set_tunnel
 
     def marked_end_headers(self, *arguments, **named):
         run = current_run.get()
@@ -269,14 +280,71 @@ def mark_requests():
             self.putheader("X-Run-ID", run)
         return end_headers(self, *arguments, **named)
 
-    def marked_tunnel(self, *arguments, **named):
+    def marked_set_tunnel(self, *arguments, **named):
+        set_tunnel(self, *arguments, **named)
         run = current_run.get()
         if run and goes_to_gate(self):
             self._tunnel_headers = dict(self._tunnel_headers, **{"X-Run-ID": run})
-        return tunnel(self, *arguments, **named)
 
     http.client.HTTPConnection.endheaders = marked_end_headers
-    http.client.HTTPConnection._tunnel = marked_tunnel
+    http.client.HTTPConnection.set_tunnel = marked_set_tunnel
+
+
+class Marking(importlib.abc.MetaPathFinder):
+    """Finds nothing by itself: it lets others find a client's package, and marks its requests once it is loaded."""
+
+    def find_spec(self, name, path=None, target=None):
+        mark = MARKS.get(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if mark else None
+        execute = getattr(spec and spec.loader, "exec_module", None)
+        if execute is None:
+            return None
+
+        def execute_and_mark(module):
+            execute(module)
+            try:
+                mark(module)
+            except Exception:
+                # Another version than we know. Its calls are refused only where several runs share the sandbox.
+                traceback.print_exc()
+
+        spec.loader.exec_module = execute_and_mark
+        return spec
+
+
+def mark_httpcore(module):
+    """A connection of httpcore knows where it leads: to the gate for tool URLs, as a proxy, and for CONNECT itself."""
+
+    def marked(send):
+        def marked_send(self, request):
+            run, origin = current_run.get(), self._origin
+            to_gate = (origin.host, origin.port) == (GATE[0].encode(), GATE[1])
+            if run and to_gate and not any(name.lower() == b"x-run-id" for name, _ in request.headers):
+                request.headers = list(request.headers) + [(b"X-Run-ID", run.encode())]
+            return send(self, request)
+
+        return marked_send
+
+    plain, later = module.HTTP11Connection, module.AsyncHTTP11Connection
+    plain.handle_request = marked(plain.handle_request)
+    later.handle_async_request = marked(later.handle_async_request)
+
+
+def mark_aiohttp(module):
+    send = module.ClientRequest.send
+
+    async def marked_send(self, connection):
+        run, transport = current_run.get(), connection.transport
+        if run and transport is not None and "X-Run-ID" not in self.headers:
+            peer, secure = map(transport.get_extra_info, ("peername", "sslcontext"))
+            if secure is None and peer and tuple(peer[:2]) == GATE:
+                self.headers["X-Run-ID"] = run
+        return await send(self, connection)
+
+    module.ClientRequest.send = marked_send
+
+
+MARKS = {"httpcore": mark_httpcore, "httpcore2": mark_httpcore, "aiohttp": mark_aiohttp}
 
 
 def goes_to_gate(connection):
