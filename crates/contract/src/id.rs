@@ -1,8 +1,8 @@
 //! Ids of things that come and go: sandboxes, runs, requests. An id is opaque and never grants anything.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 /// The longest id that a caller may choose, in bytes.
@@ -33,15 +33,15 @@ fn check(text: &str) -> Result<(), NotAnId> {
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident, $prefix:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// A fresh id, unique in time and space (UUID version 7: sorts by age).
             #[must_use]
             pub fn fresh() -> Self {
-                Self(format!(concat!($prefix, "{}"), Uuid::now_v7().simple()))
+                Self(format!(concat!($prefix, "{}"), Uuid::now_v7().simple()).into())
             }
 
             /// The id as text.
@@ -56,7 +56,7 @@ macro_rules! ids {
 
             fn from_str(text: &str) -> Result<Self, NotAnId> {
                 check(text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -65,13 +65,19 @@ macro_rules! ids {
 
             fn try_from(text: String) -> Result<Self, NotAnId> {
                 check(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                (*id.0).to_owned()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 

@@ -1,9 +1,9 @@
 //! Names that people give to things in the config. A name is checked once, here, and is safe in a path, a header
 //! and a log line ever after; it never carries a meaning beyond being equal or not.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The longest name, in bytes: a DNS label, so that a name can become part of a host name or a directory.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -40,9 +40,9 @@ fn check(text: &str) -> Result<(), NotAName> {
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -57,7 +57,7 @@ macro_rules! names {
 
             fn from_str(text: &str) -> Result<Self, NotAName> {
                 check(text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -66,13 +66,19 @@ macro_rules! names {
 
             fn try_from(text: String) -> Result<Self, NotAName> {
                 check(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                (*name.0).to_owned()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 

@@ -6,6 +6,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
+    sync::Arc,
 };
 
 /// The longest host name, in bytes without the trailing dot (RFC 1035).
@@ -28,7 +29,7 @@ const LABEL_BYTES_MAX: usize = 63;
 /// # Ok::<(), postern_policy::NotAHost>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostName(String);
+pub struct HostName(Arc<str>);
 
 /// A DNS name or an address literal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +99,7 @@ impl FromStr for HostName {
         if name.rsplit('.').next().is_some_and(is_number) {
             return Err(NotAHost::Number);
         }
-        Ok(Self(name.to_ascii_lowercase()))
+        Ok(Self(name.to_ascii_lowercase().into()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The path of a URL in its one canonical form, or a reason why it has none. What reads differently to different
 //! servers is refused; never guessed, never passed on as it came.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use crate::escape::{self, BadEscape};
 
@@ -22,7 +22,7 @@ pub const PATH_BYTES_MAX: usize = 8 * 1024;
 /// # Ok::<(), postern_policy::BadPath>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CanonicalPath(String);
+pub struct CanonicalPath(Arc<str>);
 
 /// Why a path has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +66,7 @@ impl CanonicalPath {
     /// The path `/`.
     #[must_use]
     pub fn root() -> Self {
-        Self("/".to_owned())
+        Self("/".into())
     }
 
     /// The path as text, as it is sent.
@@ -104,7 +104,7 @@ impl FromStr for CanonicalPath {
         if path.len() > PATH_BYTES_MAX {
             Err(BadPath::TooLong)
         } else {
-            Ok(Self(path))
+            Ok(Self(path.into()))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The query of a URL in its one canonical spelling. Never reorders, merges or drops a parameter, and never says what
 //! one means: `+` and `%20` stay what they are, and so do two parameters of one name.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::escape::{self, BadEscape};
 
@@ -18,7 +18,7 @@ pub const QUERY_BYTES_MAX: usize = 32 * 1024;
 /// # Ok::<(), postern_policy::BadQuery>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CanonicalQuery(String);
+pub struct CanonicalQuery(Arc<str>);
 
 /// Why a query has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ impl FromStr for CanonicalQuery {
         if query.len() > QUERY_BYTES_MAX {
             Err(BadQuery::TooLong)
         } else {
-            Ok(Self(query))
+            Ok(Self(query.into()))
         }
     }
 }
