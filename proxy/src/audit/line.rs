@@ -17,62 +17,85 @@ pub(crate) struct Line {
     /// When it came, RFC 3339.
     pub(crate) time: String,
     /// The gate's own number for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<RequestId>,
     /// The trace that it belongs to, 32 hexadecimal digits, where the agent named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trace: Option<String>,
     /// Whose listener it came through.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sandbox: Option<SandboxId>,
     /// Whose sandbox that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) agent: Option<AgentName>,
     /// The run, if one was believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) run: Option<RunId>,
     /// The end user, if the runtime named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
     /// How it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) door: Option<Door>,
     /// The tool it was for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool: Option<ToolName>,
     /// The model it was for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<ModelName>,
     /// What came of it.
     pub(crate) decision: Decision,
     /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<String>,
     /// The refusal's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<Code>,
     /// Whether enforcement would have refused what audit mode let pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) would_deny: Option<bool>,
     /// What is behind a tunnel that nobody looks into, as far as anybody can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tunnel: Option<&'static str>,
     /// Scheme, host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authority: Option<String>,
     /// The server name in the TLS handshake of an intercepted connection, as the client wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sni: Option<String>,
     /// The address that was dialled.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<std::net::SocketAddr>,
     /// The method.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<String>,
     /// The canonical path, without a query.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
     /// The status that the agent saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
     /// Body bytes from the agent.
     pub(crate) bytes_up: u64,
     /// Body bytes to the agent.
     pub(crate) bytes_down: u64,
     /// Tokens of a model call, as the provider counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Option<Tokens>,
     /// Credentials of the agent's own that stayed behind.
     pub(crate) dropped_credentials: u32,
     /// The name of the credential that was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) credential: Option<SecretName>,
     /// The policy generation that its value was first read for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) credential_generation: Option<u64>,
     /// Which policy was in force.
     pub(crate) policy_generation: u64,
     /// How long things took.
     pub(crate) timings: Timings,
     /// Why the answer ended before its end, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cut: Option<String>,
 }
 
@@ -82,17 +105,29 @@ pub(crate) struct Line {
 #[serde(tag = "kind", rename = "begun")]
 pub(crate) struct Begun<'a> {
     time: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a RequestId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<&'a SandboxId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a AgentName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<&'a RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a ToolName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a ModelName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     authority: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
     policy_generation: u64,
 }
@@ -104,18 +139,30 @@ pub(crate) struct Repeated<'a> {
     time: &'a str,
     until: &'a str,
     times: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a RequestId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<&'a SandboxId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a AgentName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<&'a RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a ToolName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a ModelName>,
     decision: Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     authority: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
     policy_generation: u64,
 }
@@ -182,14 +229,19 @@ impl Line {
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Timings {
     /// Finding addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dns_us: Option<u64>,
     /// Connecting.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect_us: Option<u64>,
     /// The TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_us: Option<u64>,
     /// From the request's start to the first byte of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_byte_us: Option<u64>,
     /// From the request's start to the end of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total_us: Option<u64>,
 }
 
@@ -254,9 +306,39 @@ mod tests {
         keys
     }
 
+    fn with_everything() -> Line {
+        let text = || Some("text".to_owned());
+        Line {
+            request: Some(RequestId::fresh()),
+            trace: text(),
+            sandbox: Some(SandboxId::fresh()),
+            agent: Some("desk".parse().unwrap()),
+            run: Some(RunId::fresh()),
+            user: text(),
+            door: Some(Door::Tool),
+            tool: Some("tool".parse().unwrap()),
+            model: Some("model".parse().unwrap()),
+            rule: text(),
+            reason: Some(Code::PolicyDenied),
+            would_deny: Some(true),
+            tunnel: Some("text"),
+            authority: text(),
+            sni: text(),
+            address: Some(([192, 0, 2, 1], 443).into()),
+            method: text(),
+            path: text(),
+            status: Some(200),
+            usage: Some(Tokens::default()),
+            credential: Some("secret".parse().unwrap()),
+            credential_generation: Some(1),
+            cut: text(),
+            ..Line::default()
+        }
+    }
+
     #[test]
     fn the_document_names_every_key_in_its_order() {
-        let line = Line::default();
+        let line = with_everything();
         let link = ["seq", "before"];
         let whole = |keys: Vec<String>| -> Vec<String> {
             link.map(str::to_owned).into_iter().chain(keys).collect()
