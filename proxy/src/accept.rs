@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -233,9 +233,9 @@ where
     });
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(Prompt::new(stream, head_max)), service);
-    let connection = connection.into_owned();
+    // Boxed too: a task that pinned it would keep its room twice, for as long as the connection lasts.
+    let mut connection = Box::pin(connection.into_owned());
     scope.spawn(async move {
-        let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             cut = tenure.cut() => {

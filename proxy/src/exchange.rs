@@ -104,7 +104,7 @@ async fn story(
     let (body, handshake) = match call.freight {
         Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),
         Freight::Tunnel(agent) => {
-            let pipe = gate.dialer.pipe(&journey).await?;
+            let pipe = Box::pin(gate.dialer.pipe(&journey)).await?;
             record.reached(pipe.address, pipe.timings);
             let silence_max = book.patience.tunnel;
             let tunnel = Tunnel::new((agent, pipe), (&permit, &call.subject), silence_max);

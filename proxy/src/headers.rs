@@ -1,23 +1,26 @@
 //! Which header fields pass the gate and which stay behind. Never adds a credential; names are compared as a careless
 //! server would read them, with `_` for `-`.
 
-use crate::trace;
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::trace;
 
 /// The gate's own mark on its refusals; nobody else's passes, in either direction.
 pub(crate) const DECISION: HeaderName = HeaderName::from_static("x-postern-decision");
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), and those that frame a message on it.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Fields that a trailer must not carry (RFC 9110 section 6.5.1), besides those above and those of the gate: framing,
@@ -111,18 +114,15 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, managed: Managed<'_>) -> u3
     let mut dropped = 0;
     let mut retired: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
-        let plain = name.as_str().replace('_', "-");
+        let plain = plainly(name);
         let shown = match managed {
-            Managed::Yes(own) => {
-                CREDENTIALS.contains(&plain.as_str())
-                    || own.is_some_and(|own| plain.eq_ignore_ascii_case(&own.replace('_', "-")))
-            }
+            Managed::Yes(own) => CREDENTIALS.contains(&&*plain) || is_own(&plain, own),
             Managed::No => plain == "proxy-authorization",
         };
         if shown {
             dropped += u32::try_from(headers.get_all(name).iter().count()).unwrap_or(u32::MAX);
         }
-        if shown || is_ours(&plain) || is_misleading(&plain) || is_disguised(name) {
+        if shown || is_ours(&plain) || is_misleading(&plain) || is_disguised(&plain, name) {
             retired.push(name.clone());
         }
     }
@@ -156,14 +156,12 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap, own: Option<&str>) {
 }
 
 fn may_be_last(name: &HeaderName, own: Option<&str>) -> bool {
-    let plain = name.as_str().replace('_', "-");
-    let plain = plain.as_str();
-    let is_own = own.is_some_and(|own| plain.eq_ignore_ascii_case(&own.replace('_', "-")));
-    let is_known = HOP_BY_HOP.contains(&plain)
+    let plain = &*plainly(name);
+    let is_known = is_hop_by_hop(plain)
         || CREDENTIALS.contains(&plain)
         || NEVER_LAST.contains(&plain)
         || plain.starts_with("sec-");
-    !(is_own || is_known || is_ours(plain) || is_misleading(plain))
+    !(is_own(plain, own) || is_known || is_ours(plain) || is_misleading(plain))
 }
 
 /// Keeps only fields of a list; for providers, who get what a model call needs and nothing else.
@@ -177,16 +175,33 @@ pub(crate) fn keep_only(headers: &mut HeaderMap, allowed: &[HeaderName]) {
     *headers = kept;
 }
 
+/// A name as a careless server reads it.
+fn plainly(name: &HeaderName) -> Cow<'_, str> {
+    let name = name.as_str();
+    if name.contains('_') {
+        Cow::Owned(name.replace('_', "-"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// Whether it is the field of the tool's credential.
+fn is_own(plain: &str, own: Option<&str>) -> bool {
+    own.is_some_and(|own| plain.eq_ignore_ascii_case(&own.replace('_', "-")))
+}
+
+fn is_hop_by_hop(plain: &str) -> bool {
+    HOP_BY_HOP.iter().any(|name| name == plain)
+}
+
 fn is_misleading(plain: &str) -> bool {
     MISLEADING.contains(&plain)
 }
 
 /// A field of one connection, or one that frames a message, in a spelling that only a careless server takes for it.
-fn is_disguised(name: &HeaderName) -> bool {
-    let plain = name.as_str().replace('_', "-");
+fn is_disguised(plain: &str, name: &HeaderName) -> bool {
     plain != name.as_str()
-        && (HOP_BY_HOP.contains(&plain.as_str())
-            || matches!(&*plain, "content-length" | "expect" | "host"))
+        && (is_hop_by_hop(plain) || matches!(plain, "content-length" | "expect" | "host"))
 }
 
 fn is_ours(plain: &str) -> bool {
@@ -215,7 +230,7 @@ fn remove_hops(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
     if wants_trailers {

@@ -54,13 +54,22 @@ pub(crate) struct Caller {
     pub(crate) origin: Origin,
     /// What the request said about its run, true or not.
     pub(crate) hint: Option<String>,
-    /// What a tool that asks for identity may be told.
-    pub(crate) told: Vec<(HeaderName, HeaderValue)>,
+    /// What the request is called towards a tool that asks for identity.
+    number: RequestId,
+    /// What such a tool may be told besides.
+    told: Vec<(HeaderName, HeaderValue)>,
     /// The sandbox's share of the gate's memory, in KiB.
     pub(crate) held: Arc<Semaphore>,
 }
 
 impl Caller {
+    /// What a tool that asks for identity may be told.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let number = HeaderValue::from_str(self.number.as_str()).ok();
+        let number = number.map(|value| (REQUEST, value));
+        self.told.iter().cloned().chain(number)
+    }
+
     /// The end user as far as rules may rely on it: inside a sandbox the run is a hint, and so is whom it is for.
     pub(crate) fn believed_user(&self) -> Option<&str> {
         match self.origin {
@@ -144,7 +153,15 @@ impl Room {
             }
             (Origin::Sandbox, hint) => self.active(hint),
         };
-        let told = self.told(headers, (run.as_ref().ok(), user.as_deref()), request);
+        let (number, told) = match self.origin {
+            // In a sandbox the run is a hint, so neither it nor its user is anything that a tool should rely on.
+            Origin::Sandbox => (request.clone(), Vec::new()),
+            Origin::Runtime => {
+                let number = text(headers, &REQUEST).and_then(|text| text.parse().ok());
+                let told = told_by_runtime(headers, run.as_ref().ok(), user.as_deref());
+                (number.unwrap_or_else(|| request.clone()), told)
+            }
+        };
         Caller {
             sandbox: self.sandbox.clone(),
             agent: self.agent.clone(),
@@ -152,6 +169,7 @@ impl Room {
             user,
             origin: self.origin,
             hint,
+            number,
             told,
             held: Arc::clone(&self.held),
         }
@@ -177,40 +195,31 @@ impl Room {
         }
     }
 
-    /// What is known to be true. In a sandbox the run is a hint, so neither it nor its user is anything that a tool
-    /// should rely on: only the request's number is told.
-    fn told(
-        &self,
-        headers: &HeaderMap,
-        (run, user): (Option<&RunId>, Option<&str>),
-        request: &RequestId,
-    ) -> Vec<(HeaderName, HeaderValue)> {
-        let value = |text: &str| HeaderValue::from_str(text).ok();
-        let mut told = Vec::new();
-        if self.origin == Origin::Runtime {
-            told.extend(run.and_then(|run| Some((RUN, value(run.as_str())?))));
-            told.extend(user.and_then(|user| Some((USER, value(user)?))));
-            let named = headers
-                .iter()
-                .filter(|(name, _)| **name == ACTION || name.as_str().starts_with("x-tool-"));
-            told.extend(
-                named
-                    .take(TOLD_MAX)
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            );
-        }
-        let believed = text(headers, &REQUEST).filter(|_| self.origin == Origin::Runtime);
-        let number = believed.and_then(|text| text.parse::<RequestId>().ok());
-        told.extend(
-            value(number.as_ref().unwrap_or(request).as_str()).map(|value| (REQUEST, value)),
-        );
-        told
-    }
-
     fn runs(&self) -> MutexGuard<'_, BTreeMap<RunId, Option<String>>> {
         // A map that a panic interrupted is still a map.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the runtime says of a call, which is known to be true.
+fn told_by_runtime(
+    headers: &HeaderMap,
+    run: Option<&RunId>,
+    user: Option<&str>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let value = |text: &str| HeaderValue::from_str(text).ok();
+    let mut told = Vec::new();
+    told.extend(run.and_then(|run| Some((RUN, value(run.as_str())?))));
+    told.extend(user.and_then(|user| Some((USER, value(user)?))));
+    let named = headers
+        .iter()
+        .filter(|(name, _)| **name == ACTION || name.as_str().starts_with("x-tool-"));
+    told.extend(
+        named
+            .take(TOLD_MAX)
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    told
 }
 
 /// What a request says about its run: `X-Run-ID`, or the user of the proxy's URL (`http://RUN@127.127.0.1:4180`), since
@@ -260,11 +269,10 @@ mod tests {
         room.caller(&fields(pairs), None, &RequestId::fresh())
     }
 
-    fn told(caller: &Caller) -> Vec<(&str, &str)> {
+    fn told(caller: &Caller) -> Vec<(String, String)> {
         caller
-            .told
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .told()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect()
     }
 
@@ -343,7 +351,8 @@ mod tests {
             (&Ok(run("run_7")), Some("ada"))
         );
         for (name, value) in fields {
-            assert!(told(&caller).contains(&(name, value)), "{name}");
+            let wanted = (name.to_owned(), value.to_owned());
+            assert!(told(&caller).contains(&wanted), "{name}");
         }
     }
 

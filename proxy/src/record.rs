@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,15 +81,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A call has come.
-    pub(crate) fn begin((audit, ledger): (&Audit, &Ledger), clock: &Clock) -> Self {
+    /// A call has come. In a box: it goes from hand to hand until the last byte.
+    pub(crate) fn begin((audit, ledger): (&Audit, &Ledger), clock: &Clock) -> Box<Self> {
         let (request, at_ms) = (RequestId::fresh(), clock.unix_ms());
         let line = Line {
             time: postern_daemon::clock::rfc3339(at_ms),
             request: Some(request.clone()),
             ..Line::default()
         };
-        Self {
+        Box::new(Self {
             line,
             up: Count::default(),
             down: Count::default(),
@@ -109,7 +110,7 @@ impl Record {
             family: None,
             meter: None,
             closed: false,
-        }
+        })
     }
 
     /// The gate's own number for the call.
@@ -202,8 +203,12 @@ impl Record {
     }
 
     /// Waits for something, unless a new policy ends the call first.
-    pub(crate) async fn unless_cut<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Cut> {
+    pub(crate) async fn unless_cut<T>(
+        &mut self,
+        what: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Cut> {
         tokio::select! {
+            biased;
             cut = self.cut() => Err(cut),
             done = what => Ok(done),
         }
@@ -283,14 +288,14 @@ impl Record {
     }
 
     /// Writes that nothing came of it, where the agent was answered already and no longer speaks HTTP.
-    pub(crate) fn abandon(mut self, refused: Refused) {
+    pub(crate) fn abandon(mut self: Box<Self>, refused: Refused) {
         self.refused(refused);
         // Nobody is left to tell; the log's own trouble refuses the calls to come.
         drop(self.close(None));
     }
 
     /// Writes that the call was refused, and gives the answer that says so; if that cannot be written, another.
-    pub(crate) fn refuse(mut self, refused: Refused) -> Response<Body> {
+    pub(crate) fn refuse(mut self: Box<Self>, refused: Refused) -> Response<Body> {
         let answer = self.refused(refused).answer();
         self.answered(answer.status());
         match self.close(None) {

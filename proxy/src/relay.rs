@@ -1,7 +1,7 @@
 //! Sends a ready request over a verified leg and brings the answer back, streaming both ways. Never changes what was
 //! decided on, never buffers a body, and never sends a request twice: only one that was not written at all goes out again.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -79,20 +79,30 @@ impl Sending<'_> {
         leg: VerifiedLeg,
         request: Request<Body>,
         record: &mut Record,
-    ) -> Result<(Response<Incoming>, Option<Stay>), Refused> {
+    ) -> Result<Answered, Refused> {
         let kept = leg.is_kept();
         let late = self.journey.manner.timeouts.head();
-        let sent = record.unless_cut(once(leg, request, late)).await;
+        let sent = record.unless_cut(pin!(once(leg, request, late))).await;
         let unsent = match sent.map_err(Broken::from)?? {
             Ok(answered) => return Ok(answered),
             Err(unsent) => unsent,
         };
-        let Some(request) = unsent.request.filter(|_| kept) else {
-            return Err(Broken::Http(unsent.error).into());
-        };
+        match unsent.request.filter(|_| kept) {
+            // In a box, so that other calls do not carry the room that a second try takes.
+            Some(request) => Box::pin(self.again(*request, late, record)).await,
+            None => Err(Broken::Http(unsent.error).into()),
+        }
+    }
+
+    async fn again(
+        &self,
+        request: Request<Body>,
+        late: Duration,
+        record: &mut Record,
+    ) -> Result<Answered, Refused> {
         let leg = self.dialer.reach_afresh(self.journey).await?;
         record.reached(leg.address(), leg.timings());
-        let sent = record.unless_cut(once(leg, *request, late)).await;
+        let sent = record.unless_cut(pin!(once(leg, request, late))).await;
         let answered = sent.map_err(Broken::from)??;
         answered.map_err(|unsent| Broken::Http(unsent.error).into())
     }

@@ -45,6 +45,8 @@ impl Scope {
         F: Future<Output = ()> + Send + 'static,
     {
         let Self { mut closing, alive } = self.clone();
+        // In a box: what waits for the end beside it would keep room for a second one.
+        let task = Box::pin(task);
         tokio::spawn(async move {
             tokio::select! {
                 biased;

@@ -69,7 +69,7 @@ pub(crate) async fn look(
     record: &mut Record,
 ) -> Result<Shown, Refused> {
     if call.target.forward_identity {
-        call.headers.extend(caller.told.iter().cloned());
+        call.headers.extend(caller.told());
     }
     if book.rulebook.reads_headers(&caller.agent) {
         drop_trailers(call);
@@ -89,7 +89,7 @@ pub(crate) async fn look(
         return Ok(Shown::TooLong);
     }
     let sent = std::mem::replace(body, body::empty());
-    let (shown, whole) = timeout(book.patience.body, read(sent, caller, record))
+    let (shown, whole) = timeout(book.patience.body, Box::pin(read(sent, caller, record)))
         .await
         .map_err(|_| {
             bad(

@@ -77,7 +77,7 @@ impl Tunnel {
     }
 
     /// Tells the agent that the tunnel stands, and carries until it ends.
-    pub(crate) fn open(self, scope: &Scope, mut record: Record) -> Response<Body> {
+    pub(crate) fn open(self, scope: &Scope, mut record: Box<Record>) -> Response<Body> {
         let response = Response::new(body::empty());
         record.answered(response.status());
         scope.spawn(async move {
@@ -94,7 +94,7 @@ impl Tunnel {
 }
 
 /// Carries until the host has said all, then writes the line, then closes: bytes that an agent sends after that are none.
-pub(crate) async fn carry<A, H>((agent, host): (A, H), terms: Terms, mut record: Record)
+pub(crate) async fn carry<A, H>((agent, host): (A, H), terms: Terms, mut record: Box<Record>)
 where
     A: AsyncRead + AsyncWrite + Send,
     H: AsyncRead + AsyncWrite + Send,

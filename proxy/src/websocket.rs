@@ -182,7 +182,7 @@ impl Handshake {
 
 impl Socket {
     /// Tells the agent that it stands, and carries until it ends.
-    pub(crate) fn open(self, scope: &Scope, mut record: Record) -> Response<Body> {
+    pub(crate) fn open(self, scope: &Scope, mut record: Box<Record>) -> Response<Body> {
         let Self {
             agent,
             upstream,

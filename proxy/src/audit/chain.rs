@@ -76,7 +76,7 @@ struct End {
 /// The hash by which the next line names this one, in hexadecimal.
 #[must_use]
 pub fn line_hash(line: &[u8]) -> String {
-    hex::encode(Sha256::digest(line))
+    format!("{:x}", Sha256::digest(line))
 }
 
 impl Chain {

@@ -25,14 +25,14 @@ use crate::{
 /// A body whose end waits for the record.
 pub(crate) struct Sealed {
     inner: Body,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 impl Sealed {
     /// Ties an answer to its record. An answer without a body has its line written here and now, before its head.
     pub(crate) fn response(
         response: Response<Body>,
-        mut record: Record,
+        mut record: Box<Record>,
     ) -> Result<Response<Body>, Unrecorded> {
         record.headed(&response);
         if response.body().is_end_stream() {
@@ -70,7 +70,7 @@ impl http_body::Body for Sealed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let next = match Pin::new(&mut self.inner).poll_frame(context) {
-            Poll::Ready(next) => match self.record.as_mut().and_then(Record::cut_now) {
+            Poll::Ready(next) => match self.record.as_mut().and_then(|record| record.cut_now()) {
                 None => next,
                 Some(cut) => Some(Err(cut.into())),
             },

@@ -145,6 +145,8 @@ where
 }
 
 fn drive(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+    // In a box: a task that takes it over would keep its room twice, for as long as the connection lasts.
+    let connection = Box::pin(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended early");

@@ -195,7 +195,8 @@ impl Dialer {
                 home,
                 kept: true,
             }),
-            None => self.fresh(journey, &addresses, (deadline, timings)).await,
+            // In a box, so that calls on kept connections do not carry the room that dialling takes.
+            None => Box::pin(self.fresh(journey, &addresses, (deadline, timings))).await,
         }
     }
 

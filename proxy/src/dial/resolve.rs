@@ -27,7 +27,7 @@ pub(super) async fn addresses(
     let found = match authority.host() {
         Host::Ip(address) => vec![*address],
         Host::Name(name) if is_left_to_a_proxy(journey, name.as_str()) => return Ok(Vec::new()),
-        Host::Name(name) => dialer.names.look_up(name.as_str()).await?,
+        Host::Name(name) => Box::pin(dialer.names.look_up(name.as_str())).await?,
     };
     let addresses = judged(authority, &found, (journey.private, &dialer.ports))?;
     if addresses.iter().any(|at| dialer.names.is_server(*at)) {
@@ -59,7 +59,7 @@ async fn not_the_proxy(
     else {
         return Ok(());
     };
-    let its_own = dialer.proxy_addresses(proxy).await?;
+    let its_own = Box::pin(dialer.proxy_addresses(proxy)).await?;
     if addresses.iter().any(|address| its_own.contains(address)) {
         return Err(Unreached::Blocked {
             host: journey.permit.url().authority().host().to_string(),
@@ -74,12 +74,12 @@ fn judged(
     found: &[IpAddr],
     (private, ports): (bool, &Ports),
 ) -> Result<Vec<SocketAddr>, Unreached> {
-    let host = authority.host().to_string();
     if found.is_empty() {
+        let host = authority.host().to_string();
         return Err(Unreached::NoAddress { host });
     }
     for address in found {
-        check(&host, *address, private)?;
+        check(authority, *address, private)?;
         if ports.are_ours(*address, authority.port()) {
             return Err(Unreached::Ourselves);
         }
@@ -104,12 +104,12 @@ fn interleaved(found: &[IpAddr]) -> Vec<IpAddr> {
     ordered
 }
 
-fn check(host: &str, address: IpAddr, private: bool) -> Result<(), Unreached> {
+fn check(authority: &Authority, address: IpAddr, private: bool) -> Result<(), Unreached> {
     match judge(address) {
         Class::Public => Ok(()),
         Class::Private(_) if private => Ok(()),
         Class::Private(class) | Class::Never(class) => Err(Unreached::Blocked {
-            host: host.to_owned(),
+            host: authority.host().to_string(),
             class,
         }),
     }

@@ -19,7 +19,7 @@ mod tool;
 use std::sync::Arc;
 
 use http::{Method, Request, request::Parts};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use postern_llm::Family;
 use postern_policy::CanonicalUrl;
 
@@ -29,7 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     audit::Door,
-    body::Paced,
+    body::{self, Paced},
     book::{Book, Target},
     call::{Call, Freight, Subject},
     gateway,
@@ -87,7 +87,9 @@ pub(crate) async fn call(
         Form::Captured(meant) => captured::call(book, meant, request, record),
         Form::Proxy => proxying::absolute(book, request, record),
         Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
-        Form::Model(route) => gateway::call(book, caller, (&route, request), record).await,
+        Form::Model(route) => {
+            Box::pin(gateway::call(book, caller, (&route, request), record)).await
+        }
     }
 }
 
@@ -126,7 +128,11 @@ fn plain_call(
         None => {
             let own = target.credential.as_ref().and_then(Credential::header);
             let (own, count) = (own.map(str::to_owned), record.up.clone());
-            Freight::Request(Paced::body_without(body, own, count, book.patience.silence))
+            Freight::Request(if body.is_end_stream() {
+                body::empty()
+            } else {
+                Paced::body_without(body, own, count, book.patience.silence)
+            })
         }
     };
     Ok(Call {

@@ -93,7 +93,7 @@ impl Greeted {
         self,
         (tenure, arrival): (Tenure, Arrival),
         gate: &Arc<Gate>,
-        mut record: Record,
+        mut record: Box<Record>,
     ) {
         let call = match self.call(gate, &mut record) {
             Ok(call) => call,
@@ -160,7 +160,7 @@ impl Greeted {
         self,
         gate: &Gate,
         (permit, caller, call): (Permit, &Caller, Call),
-        mut record: Record,
+        mut record: Box<Record>,
     ) {
         record.allowed(&permit);
         // Of the call only this: what else it is would not wait where the connection does.

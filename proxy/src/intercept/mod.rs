@@ -121,7 +121,7 @@ impl Interception {
         self,
         gate: &Arc<Gate>,
         arrival: &Arrival,
-        mut record: Record,
+        mut record: Box<Record>,
     ) -> Response<Body> {
         let response = Response::new(body::empty());
         record.answered(response.status());
@@ -165,7 +165,7 @@ impl Connect {
         mut stream: Stream,
         gate: &Arc<Gate>,
         (place, arrival): (OwnedSemaphorePermit, Arrival),
-        mut record: Record,
+        mut record: Box<Record>,
     ) {
         let opened = peek::opening(&mut stream, OPENING_MAX).await;
         let (hello, first) = match opened {
@@ -196,7 +196,7 @@ impl Connect {
         stream: Rewound<S>,
         hello: Hello,
         gate: &Arc<Gate>,
-        ((place, arrival), mut record): ((OwnedSemaphorePermit, Arrival), Record),
+        ((place, arrival), mut record): ((OwnedSemaphorePermit, Arrival), Box<Record>),
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -287,7 +287,7 @@ pub(crate) fn agree_unread(hello: &Hello, host: &Host) -> Result<(), Uninvited> 
 }
 
 /// Writes down why, then tells the client in the one way that every TLS stack understands, and closes.
-async fn refuse<S>(record: Record, uninvited: Uninvited, stream: S)
+async fn refuse<S>(record: Box<Record>, uninvited: Uninvited, stream: S)
 where
     S: AsyncWrite + Unpin,
 {
