@@ -1,15 +1,29 @@
 //! JSON as rules see it: what a rule takes a body to say is what an ordinary JSON parser reads in it.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
-use postern_fuzz::{Call, held};
+use postern_fuzz::{Call, Conditions};
+
+const MEMBERS: [&str; 3] = ["a", "amount", "method"];
+
+/// What bodies are asked, compiled once: two questions about each member, and then one about a message of MCP.
+static ASKED: LazyLock<Conditions> = LazyLock::new(|| {
+    let mut keys = Vec::new();
+    for name in MEMBERS {
+        keys.push(format!("when = \"body.{name} == 'yes'\""));
+        keys.push(format!("when = \"body.{name} > 10\""));
+    }
+    keys.push("mcp = { methods = [\"tools/call\"], tools = [\"search\"] }".to_owned());
+    Conditions::new(&keys).expect("conditions")
+});
 
 fuzz_target!(|body: &[u8]| {
-    let call = Call::of_json(body);
+    let held = ASKED.held(&Call::of_json(body));
     let parsed: Result<serde_json::Value, _> = serde_json::from_slice(body);
-    for name in ["a", "amount", "method"] {
-        let is_yes = held(&format!("when = \"body.{name} == 'yes'\""), &call);
-        let over = held(&format!("when = \"body.{name} > 10\""), &call);
+    for (name, said) in MEMBERS.into_iter().zip(held.chunks(2)) {
+        let (is_yes, over) = (said[0], said[1]);
         if is_yes.is_none() && over.is_none() {
             continue;
         }
@@ -31,11 +45,7 @@ fuzz_target!(|body: &[u8]| {
             );
         }
     }
-    let called = held(
-        "mcp = { methods = [\"tools/call\"], tools = [\"search\"] }",
-        &call,
-    );
-    if called == Some(true) {
+    if held.last() == Some(&Some(true)) {
         let parsed = parsed.expect("a message that was judged is JSON");
         assert_eq!(parsed["method"], "tools/call");
         assert_eq!(parsed["params"]["name"], "search");

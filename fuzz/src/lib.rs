@@ -4,7 +4,7 @@ use postern_contract::{
     AgentName,
     config::{Document, Granted},
 };
-use postern_policy::{CanonicalUrl, Evidence, Facts, Method, Route, Rulebook, Verdict};
+use postern_policy::{CanonicalUrl, Evidence, Facts, Heard, Method, Route, Rulebook, Verdict};
 
 /// Compiles a config; `None` where it is none.
 #[must_use]
@@ -47,12 +47,7 @@ impl Call<'_> {
     #[must_use]
     pub fn judged(&self, book: &Rulebook) -> Verdict {
         let agent: AgentName = "desk".parse().expect("a name");
-        let facts = Facts {
-            agent: &agent,
-            method: &self.method,
-            url: &self.url,
-            tool: book.route(&self.url).map(Route::tool),
-        };
+        let facts = self.facts(&agent, book);
         let verdict = book.decide_with(&facts, &self.evidence);
         let traced = book.trace(&facts, &self.evidence).verdict;
         assert_eq!(
@@ -61,6 +56,15 @@ impl Call<'_> {
             "the explanation says something else"
         );
         verdict
+    }
+
+    fn facts<'f>(&'f self, agent: &'f AgentName, book: &'f Rulebook) -> Facts<'f> {
+        Facts {
+            agent,
+            method: &self.method,
+            url: &self.url,
+            tool: book.route(&self.url).map(Route::tool),
+        }
     }
 }
 
@@ -74,43 +78,78 @@ pub fn kind(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// A config whose one agent may do everything on `a.example`, plus one rule with these keys and this permission.
-#[must_use]
-pub fn config(permission: &str, keys: &str, beside_allow: bool) -> String {
+/// A config whose one agent may do everything on `a.example`, or nothing, and has a rule with this permission for each of
+/// these keys.
+fn config(permission: &str, keys: &[String], beside_allow: bool) -> String {
     let mut text = String::from("[agents.desk]\npolicies = [\"p\"]\n[policies.p]\n");
-    let resource = "resource = \"https://a.example/*\"";
+    let mut rule = |name: &str, permission: &str, keys: &str| {
+        text += &format!(
+            "[[policies.p.rules]]\nname = \"{name}\"\npermission = \"{permission}\"\n\
+             resource = \"https://a.example/*\"\n{keys}\n"
+        );
+    };
     if beside_allow {
-        text +=
-            &format!("[[policies.p.rules]]\nname = \"all\"\npermission = \"allow\"\n{resource}\n");
+        rule("all", "allow", "");
     }
-    text += &format!(
-        "[[policies.p.rules]]\nname = \"one\"\npermission = \"{permission}\"\n{resource}\n{keys}\n"
-    );
+    for (at, keys) in keys.iter().enumerate() {
+        rule(&at.to_string(), permission, keys);
+    }
     text
 }
 
-/// What a condition says of a call: `Some(true)` it holds, `Some(false)` it does not, `None` that it cannot be judged.
-///
-/// # Panics
-/// When the condition helps more than it may: what allows where it is asked for must deny where it is forbidden, and what
-/// cannot be judged must refuse on both sides.
-#[must_use]
-pub fn held(keys: &str, call: &Call<'_>) -> Option<bool> {
-    let (allow, deny) = (
-        compile(&config("allow", keys, false))?,
-        compile(&config("deny", keys, true))?,
-    );
-    let (allowed, denied) = (kind(&call.judged(&allow)), kind(&call.judged(&deny)));
-    assert_ne!(
-        (allowed, denied),
-        ("allowed", "allowed"),
-        "a condition that holds for one rule and not for another"
-    );
-    match (allowed, denied) {
-        ("allowed", "denied") => Some(true),
-        ("denied", "allowed") => Some(false),
-        ("denied", "denied") => None,
-        other => panic!("no such verdicts: {other:?}"),
+/// Conditions, compiled once: each for a rule that allows and for one that forbids.
+pub struct Conditions {
+    count: usize,
+    allow: Rulebook,
+    deny: Rulebook,
+}
+
+impl Conditions {
+    /// The conditions that these keys of rules are; `None` where one of them is none.
+    ///
+    /// # Panics
+    /// When keys that an allow rule may have are none for a deny rule.
+    #[must_use]
+    pub fn new(keys: &[String]) -> Option<Self> {
+        let allow = compile(&config("allow", keys, false))?;
+        let deny = compile(&config("deny", keys, true));
+        Some(Self {
+            count: keys.len(),
+            allow,
+            deny: deny.expect("a condition for one permission and not for another"),
+        })
+    }
+
+    /// What each says of a call: `Some(true)` it holds, `Some(false)` it does not, `None` that it cannot be judged.
+    ///
+    /// # Panics
+    /// When one of them helps more than it may: what allows where it is asked for must deny where it is forbidden, and what
+    /// cannot be judged must refuse on both sides.
+    #[must_use]
+    pub fn held(&self, call: &Call<'_>) -> Vec<Option<bool>> {
+        let agent: AgentName = "desk".parse().expect("a name");
+        let trace = self
+            .allow
+            .trace(&call.facts(&agent, &self.allow), &call.evidence);
+        let mut held = vec![Some(false); self.count];
+        for step in &trace.steps {
+            let at: usize = step.rule.parse().expect("a rule of ours");
+            held[at] = match &step.heard {
+                Heard::Holds => Some(true),
+                Heard::Not(_) => Some(false),
+                Heard::CannotTell(_) => None,
+            };
+        }
+        let allows = held.contains(&Some(true));
+        let wanted = if allows { "allowed" } else { "denied" };
+        assert_eq!(kind(&trace.verdict), wanted, "where it allows: {held:?}");
+        let denies = held.iter().any(|held| *held != Some(false));
+        let wanted = if denies { "denied" } else { "allowed" };
+        let verdict = self
+            .deny
+            .decide_with(&call.facts(&agent, &self.deny), &call.evidence);
+        assert_eq!(kind(&verdict), wanted, "where it forbids: {held:?}");
+        held
     }
 }
 
