@@ -93,36 +93,36 @@ fn look_at_part(part: &Json<'_>, at: &str, search: &mut Search) -> Result<(), Re
     let Some(kind) = part.text_of("type") else {
         return Err(wrong(at, "must have a type"));
     };
+    // Whatever its type says: there are servers that go by what is there.
+    for member in ["image_url", "video_url", "audio_url"] {
+        look_at_url(part.get(member), &format!("{at}.{member}"), search)?;
+    }
+    let audio = part.get("input_audio");
+    search.data(audio.and_then(|audio| audio.get("data")), at);
+    if let Some(file) = part.get("file") {
+        let at = format!("{at}.file");
+        search.others(file, &at, &["file_data", "filename", "file_id", "format"])?;
+        search.kept(file.get("file_id"), &format!("{at}.file_id"));
+        search.data(file.get("file_data"), &format!("{at}.file_data"));
+    }
     match kind {
-        "text" | "refusal" | "thinking" | "input_audio" => {
-            search.data(
-                part.get("input_audio").and_then(|audio| audio.get("data")),
-                at,
-            );
-        }
-        "image_url" | "video_url" | "audio_url" => {
-            let at = format!("{at}.{kind}");
-            match part.get(kind) {
-                Some(object @ Json::Object(_)) => {
-                    search.others(object, &at, &["url", "detail", "format"])?;
-                    search.url(object.get("url"), &at);
-                }
-                url => search.url(url, &at),
-            }
-        }
-        "file" => {
-            let file = part
-                .get("file")
-                .ok_or_else(|| wrong(at, "must have a file"))?;
-            search.others(
-                file,
-                &format!("{at}.file"),
-                &["file_data", "filename", "file_id", "format"],
-            )?;
-            search.kept(file.get("file_id"), &format!("{at}.file.file_id"));
-            search.data(file.get("file_data"), &format!("{at}.file.file_data"));
+        "text" | "refusal" | "thinking" | "input_audio" => {}
+        "image_url" | "video_url" | "audio_url" | "file" if part.get(kind).is_some() => {}
+        "image_url" | "video_url" | "audio_url" | "file" => {
+            return Err(wrong(format!("{at}.{kind}"), "is required"));
         }
         _ => search.note(Act::UnknownKinds, at),
+    }
+    Ok(())
+}
+
+fn look_at_url(url: Option<&Json<'_>>, at: &str, search: &mut Search) -> Result<(), RequestError> {
+    match url {
+        Some(object @ Json::Object(_)) => {
+            search.others(object, at, &["url", "detail", "format"])?;
+            search.url(object.get("url"), at);
+        }
+        url => search.url(url, at),
     }
     Ok(())
 }

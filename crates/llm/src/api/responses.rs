@@ -115,10 +115,12 @@ fn look_at_item(item: &Json<'_>, at: &str, search: &mut Search) -> Result<(), Re
             return search.tools(item.get("tools"), &format!("{at}.tools"), None);
         }
         "reasoning" => {
-            let whole = ["encrypted_content", "content"]
-                .iter()
-                .any(|key| item.get(key).is_some_and(|it| !it.is_empty()));
-            if !whole {
+            let says = |key| match item.get(key) {
+                Some(Json::Text(text)) => !text.is_empty(),
+                Some(said) => !said.is_empty(),
+                None => false,
+            };
+            if !says("encrypted_content") && !says("content") {
                 search.kept(item.get("id"), at);
             }
         }
@@ -164,15 +166,14 @@ fn look_at_part(part: &Json<'_>, at: &str, search: &mut Search) -> Result<(), Re
     let Some(kind) = part.text_of("type") else {
         return Err(wrong(at, "must have a type"));
     };
+    // Whatever its type says: there are servers that go by what is there.
+    search.url(part.get("image_url"), &format!("{at}.image_url"));
+    search.url(part.get("file_url"), &format!("{at}.file_url"));
+    search.data(part.get("file_data"), &format!("{at}.file_data"));
+    search.kept(part.get("file_id"), &format!("{at}.file_id"));
     match kind {
         "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" | "refusal"
-        | "encrypted_content" => {}
-        "input_image" | "input_file" | "input_audio" => {
-            search.url(part.get("image_url"), &format!("{at}.image_url"));
-            search.url(part.get("file_url"), &format!("{at}.file_url"));
-            search.data(part.get("file_data"), &format!("{at}.file_data"));
-            search.kept(part.get("file_id"), &format!("{at}.file_id"));
-        }
+        | "encrypted_content" | "input_image" | "input_file" | "input_audio" => {}
         _ => search.note(Act::UnknownKinds, at),
     }
     Ok(())

@@ -79,8 +79,14 @@ impl Search {
             _ if ends(key, &["_id", "_ids"]) => Act::StateIds,
             _ if ends(key, &["url", "urls", "uri"]) => Act::UrlInputs,
             _ if key.contains("search") || key.contains("brows") => Act::WebSearch,
-            (_, Json::List(_) | Json::Object(_)) => Act::UnknownKinds,
-            _ => return,
+            ("deferred" | "async", _) => Act::StoredState,
+            ("preset", _) => Act::StateIds,
+            (_, Json::Number) => return,
+            (_, Json::Bool(_)) if FLAGS.contains(&key) => return,
+            (_, Json::Text(_)) if TEXTS.contains(&key) => return,
+            (_, Json::Text(text)) if text.contains("://") => Act::UrlInputs,
+            (_, Json::Text(text)) if text.is_empty() => return,
+            _ => Act::UnknownKinds,
         };
         self.note(act, at);
     }
@@ -179,6 +185,77 @@ impl Search {
     }
 }
 
+/// What may be true anywhere: how tokens are counted, shown and joined, and nothing that anybody would do.
+const FLAGS: &[&str] = &[
+    "add_generation_prompt",
+    "add_special_tokens",
+    "cache_prompt",
+    "continue_final_message",
+    "disable_parallel_tool_use",
+    "echo",
+    "enable_thinking",
+    "end_turn",
+    "ignore_eos",
+    "include_reasoning",
+    "include_stop_str_in_output",
+    "is_error",
+    "logprobs",
+    "normalize",
+    "parallel_tool_calls",
+    "partial",
+    "prefix",
+    "return_token_ids",
+    "return_tokens_as_token_ids",
+    "safe_prompt",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "truncate",
+    "truncation",
+    "use_beam_search",
+];
+
+/// What may be any text anywhere: names of things in the question itself, who asks, how the answer looks, and what was
+/// said before.
+const TEXTS: &[&str] = &[
+    "anthropic_version",
+    "embedding_type",
+    "encoding_format",
+    "guided_grammar",
+    "guided_regex",
+    "id",
+    "index",
+    "inference_geo",
+    "input_type",
+    "keep_alive",
+    "output_dtype",
+    "phase",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_mode",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_effort",
+    "reasoning_format",
+    "reasoning_text",
+    "safety_identifier",
+    "service_tier",
+    "signature",
+    "speed",
+    "status",
+    "system_fingerprint",
+    "task",
+    "task_type",
+    "thinking",
+    "thought_signature",
+    "title",
+    "tool_name",
+    "truncate",
+    "truncation",
+    "type",
+    "user",
+    "verbosity",
+];
+
 /// Members of tools: what they say of themselves, and settings of those that the provider runs, which count as a whole.
 const TOOL: &[&str] = &[
     "type",
@@ -226,6 +303,16 @@ const TOOL: &[&str] = &[
     "search_context_size",
     "search_content_types",
     "execution",
+    "external_web_access",
+    "action",
+    "background",
+    "input_fidelity",
+    "model",
+    "moderation",
+    "output_format",
+    "quality",
+    "size",
+    "use_cache",
     "max_uses",
 ];
 

@@ -271,7 +271,7 @@ fn what_a_provider_keeps_elsewhere() {
 #[test]
 fn what_nobody_knows() {
     with(Api::Chat, "brand_new_number", json!(7), None);
-    with(Api::Chat, "brand_new_text", json!("x"), None);
+    with(Api::Chat, "brand_new_text", json!(""), None);
     with(Api::Chat, "metadata", json!({ "Any Key": "x" }), None);
     with(
         Api::Chat,
@@ -316,6 +316,72 @@ fn what_nobody_knows() {
         json!("https://a.example"),
         Some(Act::UrlInputs),
     );
+}
+
+#[test]
+fn a_word_or_a_yes_under_a_name_that_nobody_knows_may_be_an_order() {
+    for (field, value, wanted) in [
+        ("brand_new_text", json!("x"), Act::UnknownKinds),
+        ("brand_new_flag", json!(true), Act::UnknownKinds),
+        ("api_base", json!("https://a.example"), Act::UrlInputs),
+        ("webhook", json!("https://a.example"), Act::UrlInputs),
+        ("deferred", json!(true), Act::StoredState),
+        ("async", json!(true), Act::StoredState),
+        ("preset", json!("p"), Act::StateIds),
+    ] {
+        for api in [Api::Chat, Api::Responses, Api::Messages, Api::Embeddings] {
+            with(api, field, value.clone(), Some(wanted));
+        }
+    }
+}
+
+#[test]
+fn what_sdks_have_names_for_passes() {
+    for (api, field, value) in [
+        (Api::Chat, "parallel_tool_calls", json!(true)),
+        (Api::Chat, "logprobs", json!(true)),
+        (Api::Chat, "user", json!("https://a.example/ada")),
+        (Api::Chat, "reasoning_effort", json!("low")),
+        (Api::Chat, "service_tier", json!("auto")),
+        (Api::Responses, "prompt_cache_key", json!("k")),
+        (Api::Responses, "truncation", json!("auto")),
+        (Api::Responses, "safety_identifier", json!("s")),
+        (Api::Embeddings, "encoding_format", json!("base64")),
+        (Api::Messages, "service_tier", json!("auto")),
+        (Api::Messages, "speed", json!("fast")),
+    ] {
+        with(api, field, value, None);
+    }
+    let said = json!([{ "role": "assistant", "content": "x", "reasoning_content": "see https://a.example" }]);
+    with(Api::Chat, "messages", said, None);
+}
+
+#[test]
+fn what_a_part_carries_counts_whatever_its_type_says() {
+    let url = "https://a.example/x.png";
+    for part in [
+        json!({ "type": "text", "text": "x", "image_url": { "url": url } }),
+        json!({ "type": "text", "text": "x", "file": { "file_data": url } }),
+        json!({ "type": "refusal", "refusal": "x", "audio_url": url }),
+    ] {
+        let said = json!([{ "role": "user", "content": [part] }]);
+        with(Api::Chat, "messages", said, Some(Act::UrlInputs));
+    }
+    let part = json!({ "type": "input_text", "text": "x", "image_url": url });
+    let said = json!([{ "role": "user", "content": [part] }]);
+    with(Api::Responses, "input", said, Some(Act::UrlInputs));
+    let part = json!({ "type": "input_text", "text": "x", "image_url": null });
+    let said = json!([{ "role": "user", "content": [part] }]);
+    with(Api::Responses, "input", said, None);
+}
+
+#[test]
+fn reasoning_without_a_word_is_a_reference() {
+    for (key, value) in [("encrypted_content", json!("")), ("content", json!([]))] {
+        let mut item = json!({ "type": "reasoning", "id": "rs_1", "summary": [] });
+        item[key] = value;
+        with(Api::Responses, "input", json!([item]), Some(Act::StateIds));
+    }
 }
 
 #[test]
