@@ -35,6 +35,7 @@ use crate::{
     intercept::{Inside, captured},
     live::{Cut, Entry},
     scope::Scope,
+    unread::Unread,
 };
 
 /// The most connections of one listener at once; more wait to be accepted.
@@ -48,6 +49,13 @@ const HEADERS_MAX: usize = 100;
 
 /// The most requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
+
+/// What one HTTP/2 request, and all on one connection, may send before anybody takes it, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// How much of one HTTP/2 answer waits for an agent to read it, in bytes.
+const SEND_BYTES_MAX: usize = 64 * 1024;
 
 /// How long to wait after an accept that failed for want of descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -224,13 +232,15 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let scope = arrival.scope.clone();
-    let head_max = gate.book().patience.head;
+    let patience = gate.book().patience;
+    let head_max = patience.head;
     let builder = connection_builder(&scope, head_max);
     // Boxed: a story is long, and what runs in a connection should not be moved about with it.
     let service = service_fn(move |request| -> Answering {
         let (gate, arrival) = (Arc::clone(&gate), arrival.clone());
         Box::pin(async move { Ok(answer(&gate, &arrival, request).await) })
     });
+    let stream = Unread::new(stream, patience.silence);
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(Prompt::new(stream, head_max)), service);
     // Boxed too: a task that pinned it would keep its room twice, for as long as the connection lasts.
@@ -264,6 +274,9 @@ fn connection_builder(scope: &Scope, head_max: Duration) -> auto::Builder<Scope>
         .timer(TokioTimer::new())
         .keep_alive_interval(head_max)
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES_MAX)
         .max_header_list_size(HEAD_BYTES_MAX as u32);
     builder
 }

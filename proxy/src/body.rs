@@ -13,7 +13,11 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 use tokio::time::Sleep;
 
-use crate::{dial::Stay, headers, record::Count};
+use crate::{
+    count::{Count, Over},
+    dial::Stay,
+    headers,
+};
 
 /// What can go wrong with a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -100,10 +104,12 @@ impl http_body::Body for Untrailed {
 #[error("nothing came for too long in the middle of a body")]
 pub(crate) struct Stalled;
 
-/// A body that ends with [`Stalled`] if its sender falls silent, with the trailers that may pass.
+/// A body that ends with [`Stalled`] if its sender falls silent and with `Over` if its call is over before it, with the
+/// trailers that may pass.
 pub(crate) struct Paced<B> {
     inner: B,
-    count: Count,
+    /// Whose end is the body's too; an answer is counted and ended by who seals it.
+    count: Option<Count>,
     own: Option<String>,
     silence: Option<Pin<Box<Sleep>>>,
     silence_max: Duration,
@@ -129,7 +135,7 @@ where
     ) -> Body {
         Self {
             inner,
-            count,
+            count: Some(count),
             own,
             silence: None,
             silence_max,
@@ -142,13 +148,27 @@ where
     pub(crate) fn answer(inner: B, stay: Option<Stay>, silence_max: Duration) -> Body {
         Self {
             inner,
-            count: Count::default(),
+            count: None,
             own: None,
             silence: None,
             silence_max,
             _stay: stay,
         }
         .boxed_unsync()
+    }
+}
+
+impl<B> Paced<B> {
+    fn pass(&self, bytes: usize) -> Result<(), Over> {
+        self.count
+            .as_ref()
+            .map_or(Ok(()), |count| count.pass(bytes))
+    }
+
+    fn wait(&self, context: &Context<'_>) -> Result<(), Over> {
+        self.count
+            .as_ref()
+            .map_or(Ok(()), |count| count.wait(context))
     }
 }
 
@@ -172,14 +192,16 @@ where
                     return Poll::Ready(None);
                 };
                 if let Some(data) = frame.data_ref() {
-                    this.count.add(data.len());
+                    this.pass(data.len())?;
                     return Poll::Ready(Some(Ok(frame)));
                 }
+                this.pass(0)?;
                 let mut trailers = frame.into_trailers().unwrap_or_default();
                 headers::clean_trailers(&mut trailers, this.own.as_deref());
                 Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
             }
             Poll::Pending => {
+                this.wait(context)?;
                 let limit = this.silence_max;
                 let silence = this
                     .silence
@@ -210,18 +232,31 @@ mod tests {
     #[tokio::test]
     async fn silence_ends_a_body() {
         let never = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
-        let count = Count::default();
         let silence_max = Duration::from_millis(1);
-        let paced = Paced {
-            inner: StreamBody::new(never),
-            count,
-            own: None,
-            silence: None,
-            silence_max,
-            _stay: None,
-        };
+        let paced = Paced::body(StreamBody::new(never), Count::default(), silence_max);
         let error = paced.collect().await.unwrap_err();
         assert!(error.is::<Stalled>());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_its_call_ends_a_body_that_goes_on_and_one_that_waits() {
+        let more = futures_util::stream::repeat_with(|| {
+            Ok::<_, BoxError>(Frame::data(Bytes::from("abc")))
+        });
+        let never = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+        let (sending, waiting) = (Count::default(), Count::default());
+        let silence_max = Duration::from_secs(300);
+        let mut body = Paced::body(StreamBody::new(more), sending.clone(), silence_max);
+        assert!(body.frame().await.unwrap().is_ok());
+        sending.end();
+        assert!(body.frame().await.unwrap().unwrap_err().is::<Over>());
+        let mut body = Paced::body(StreamBody::new(never), waiting.clone(), silence_max);
+        let ended = async {
+            tokio::task::yield_now().await;
+            waiting.end();
+        };
+        let (frame, ()) = tokio::join!(body.frame(), ended);
+        assert!(frame.unwrap().unwrap_err().is::<Over>());
     }
 
     #[tokio::test]

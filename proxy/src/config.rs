@@ -226,6 +226,7 @@ fn audit_settings(written: postern_contract::config::Audit, source: &Source) -> 
         rotate: written.rotate.0,
         keep: written.keep.map(|keep| keep.0),
         delete_unexported: written.delete_unexported,
+        per_sandbox: written.per_sandbox.0,
     }
 }
 

@@ -10,7 +10,7 @@ use postern_policy::{
 
 use crate::{
     book::{Book, Target},
-    call::Call,
+    call::{Call, Freight},
     identify::Caller,
     inject::Credential,
     live::Standing,
@@ -261,9 +261,10 @@ pub(crate) fn facts<'a>(book: &'a Book, caller: &'a Caller, call: &'a Call) -> F
     }
 }
 
-/// Calls to tools and models, tunnels, and everything that changes something belong to a run.
+/// Calls to tools and models, tunnels, WebSockets, and everything that changes something belong to a run.
 fn check_run(caller: &Caller, call: &Call) -> Result<(), Refused> {
-    let harmless = matches!(call.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+    let harmless = matches!(call.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+        && !matches!(call.freight, Freight::Socket(_));
     if harmless && call.subject.is_plain_host() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The story of one egress request, told once and in order. Every step is a call into the room that does it; nothing is
 //! done here.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -67,7 +67,7 @@ async fn story(
     record.caller(&caller, book.generation);
     record.line.sni = arrival.sni().map(crate::audit::cut);
     record.share(room.share().ok_or_else(too_many)?);
-    gate.audit.ready()?;
+    gate.may_record(room)?;
 
     let mut call = door::call(&book, &caller, (form?, request), record).await?;
     let way = way(&book, &caller, &mut call, record).await?;
@@ -84,10 +84,8 @@ async fn story(
     // Replay: a call that the journal already holds is answered here. There is no journal yet.
     // Approve: what a rule wants a human asked about was refused by `decide`. There are no approvals yet.
     // Reserve: budget, grant and intent in one transaction. There are no budgets yet.
-    record.turn(
-        gate.turnstiles
-            .admit(&caller.sandbox, &call.target.manner)?,
-    );
+    let turn = gate.turnstiles.admit(&caller.sandbox, &call.target.manner);
+    record.turn(turn?);
     record.begun(&call.freight)?;
 
     let credential = permit.credential(&call.target);
@@ -113,7 +111,9 @@ async fn story(
         Freight::Request(body) => (body, None),
         Freight::Socket(handshake) => (body::empty(), Some(handshake)),
     };
-    let leg = gate.dialer.reach(&journey).await?;
+    let leg = record
+        .unless_cut(pin!(gate.dialer.reach(&journey)))
+        .await??;
     record.reached(leg.address(), leg.timings());
     let addition = book.addition(credential)?;
     record.credential(journey.credential, book.credential_generation(credential));

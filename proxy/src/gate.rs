@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::Response;
-use postern_contract::{SandboxId, link::GateStatus};
+use postern_contract::{Code, Refusal, SandboxId, link::GateStatus};
 use postern_daemon::Clock;
 use postern_llm::Chat;
 
 use crate::{
-    audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, intercept::Leaves,
-    ledger::Ledger, limit::Turnstiles, live::Live, reload::Standing,
+    audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, identify::Room,
+    intercept::Leaves, ledger::Ledger, limit::Turnstiles, live::Live, refuse::Refused,
+    reload::Standing,
 };
 
 /// Everything that a call needs.
@@ -62,6 +63,16 @@ impl Gate {
         self.book.store(Arc::clone(&book));
         self.live.cut_over(book);
         self.dialer.cut_over(generation);
+    }
+
+    /// Whether one more call of a sandbox may be made, as far as its line in the audit goes.
+    pub(crate) fn may_record(&self, room: &Room) -> Result<(), Refused> {
+        if !room.may_be_written(self.clock.unix_ms()) {
+            let message = "This sandbox has filled its share of the audit log (`per_sandbox` in `[audit]`), which comes \
+                           back over a day.";
+            return Err(Refusal::new(Code::RateLimited, "too many calls", message).into());
+        }
+        Ok(self.audit.ready()?)
     }
 
     /// The embedded model's answer.

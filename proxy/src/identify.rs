@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use postern_contract::{AgentName, RequestId, RunId, SandboxId, link::Origin};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::allowance::Allowance;
+
 /// The most runs at once in one sandbox.
 pub(crate) const RUNS_PER_SANDBOX_MAX: usize = 1024;
 
@@ -39,6 +41,7 @@ pub(crate) struct Room {
     shares: Arc<Semaphore>,
     held: Arc<Semaphore>,
     interceptions: Arc<Semaphore>,
+    written: Arc<Allowance>,
 }
 
 /// Whose call it is.
@@ -60,6 +63,8 @@ pub(crate) struct Caller {
     told: Vec<(HeaderName, HeaderValue)>,
     /// The sandbox's share of the gate's memory, in KiB.
     pub(crate) held: Arc<Semaphore>,
+    /// The sandbox's share of the audit log.
+    pub(crate) written: Arc<Allowance>,
 }
 
 impl Caller {
@@ -106,12 +111,18 @@ impl Room {
             shares,
             held: Arc::new(Semaphore::new(HELD_KIB_PER_SANDBOX_MAX)),
             interceptions: Arc::new(Semaphore::new(INTERCEPTED_PER_SANDBOX_MAX)),
+            written: Arc::default(),
         }
     }
 
     /// A place for one more connection that is looked into; `None` when they are used up.
     pub(crate) fn interception(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.interceptions).try_acquire_owned().ok()
+    }
+
+    /// Whether the sandbox has any of its share of the audit log left.
+    pub(crate) fn may_be_written(&self, now_ms: i64) -> bool {
+        self.written.is_left(now_ms)
     }
 
     /// A place for one more call; `None` when they are used up.
@@ -172,6 +183,7 @@ impl Room {
             number,
             told,
             held: Arc::clone(&self.held),
+            written: Arc::clone(&self.written),
         }
     }
 

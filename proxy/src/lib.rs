@@ -17,11 +17,13 @@
 
 mod accept;
 mod admin;
+mod allowance;
 pub mod audit;
 mod body;
 mod book;
 mod call;
 mod config;
+mod count;
 mod deadline;
 mod decide;
 mod dial;
@@ -51,6 +53,7 @@ mod start;
 mod telemetry;
 mod trace;
 mod tunnel;
+mod unread;
 mod websocket;
 
 pub use config::{Checked, Config, check};

@@ -4,10 +4,7 @@
 use std::{
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{self, Poll},
     time::Instant,
 };
@@ -20,9 +17,11 @@ use postern_policy::CanonicalUrl;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
+    allowance::Allowance,
     audit::{Audit, Decision, Kept, Line, Timings, Unrecorded},
     body::Body,
     call::{Freight, Subject},
+    count::Count,
     decide::Permit,
     door::Form,
     gateway,
@@ -36,22 +35,6 @@ use crate::{
     trace::{self, Context},
 };
 
-/// Body bytes that passed in one direction.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Count(Arc<AtomicU64>);
-
-impl Count {
-    /// Some more passed.
-    pub(crate) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// All that passed so far.
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// The record of one call. Dropped before it is closed, it writes that the agent went away.
 pub(crate) struct Record {
     /// The line so far.
@@ -64,6 +47,7 @@ pub(crate) struct Record {
     at_ms: i64,
     started: Instant,
     audit: Audit,
+    written: Option<Arc<Allowance>>,
     clock: Clock,
     ledger: Ledger,
     /// What was judged, until it is under way.
@@ -97,6 +81,7 @@ impl Record {
             at_ms,
             started: clock.now(),
             audit: audit.clone(),
+            written: None,
             clock: clock.clone(),
             ledger: ledger.clone(),
             standing: None,
@@ -139,6 +124,7 @@ impl Record {
 
     /// Whose call it is, and the policy it meets.
     pub(crate) fn caller(&mut self, caller: &Caller, generation: u64) {
+        self.written = Some(Arc::clone(&caller.written));
         self.line.sandbox = Some(caller.sandbox.clone());
         self.line.agent = Some(caller.agent.clone());
         self.line.run = caller.run.clone().ok();
@@ -202,7 +188,8 @@ impl Record {
         }
     }
 
-    /// Waits for something, unless a new policy ends the call first.
+    /// Waits for something, unless a new policy ends the call first. Where both are there, the policy counts: nothing
+    /// begins here under an old one.
     pub(crate) async fn unless_cut<T>(
         &mut self,
         what: Pin<&mut impl Future<Output = T>>,
@@ -237,6 +224,7 @@ impl Record {
         };
         if effectful && !self.begun {
             self.audit.begun(&self.line)?;
+            self.spend();
             self.begun = true;
         }
         Ok(())
@@ -320,6 +308,7 @@ impl Record {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
+        self.up.end();
         self.line.bytes_up = self.up.get();
         self.line.bytes_down = self.down.get();
         self.line.timings.total_us = Some(self.elapsed_us());
@@ -333,6 +322,9 @@ impl Record {
             self.audit.append_or_count(&self.line)
         };
         let written = kept.as_ref().copied().unwrap_or(Kept::Written);
+        if written == Kept::Written {
+            self.spend();
+        }
         self.audit.metrics().ended(&self.line, written);
         let spans = self.audit.spans();
         spans.ended(&self.line, self.context.as_ref(), self.at_ms);
@@ -342,6 +334,13 @@ impl Record {
             self.ledger.keep(refusal);
         }
         kept.map(drop)
+    }
+
+    /// A line was written out of the sandbox's share.
+    fn spend(&self) {
+        if let Some(written) = &self.written {
+            written.spend(self.line.bytes(), self.audit.per_sandbox(), self.at_ms);
+        }
     }
 
     fn elapsed_us(&self) -> u64 {

@@ -17,6 +17,7 @@ use crate::{
     inject::Misdirected,
     intercept::Uninvited,
     limit::Throttled,
+    live::Cut,
     relay::Broken,
 };
 
@@ -158,6 +159,12 @@ impl From<Throttled> for Refused {
     fn from(throttled: Throttled) -> Self {
         let refusal = Refusal::new(Code::RateLimited, "too many calls", sentence(&throttled));
         Self::from(refusal).after(throttled.wait())
+    }
+}
+
+impl From<Cut> for Refused {
+    fn from(cut: Cut) -> Self {
+        cut.refused()
     }
 }
 

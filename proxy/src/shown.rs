@@ -79,8 +79,8 @@ pub(crate) async fn look(
     }
     let body = match &mut call.freight {
         Freight::Request(body) => body,
-        Freight::Socket(_) => return Ok(Shown::Absent),
-        Freight::Tunnel(_) | Freight::Question(_) => return Ok(Shown::Hidden),
+        // What a WebSocket will say is seen by nobody: a rule that must see it cannot tell.
+        Freight::Socket(_) | Freight::Tunnel(_) | Freight::Question(_) => return Ok(Shown::Hidden),
     };
     if body.is_end_stream() {
         return Ok(Shown::Absent);

@@ -16,12 +16,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::{
     body::{self, Body},
     call::Subject,
+    count::Count,
     decide::Permit,
     dial::Pipe,
     greeting::Greeting,
     intercept::Uninvited,
     live::Cut,
-    record::{Count, Record},
+    record::Record,
     scope::Scope,
 };
 
@@ -116,12 +117,13 @@ where
         std::future::pending::<Result<(), Ended>>().await
     };
     let ended: Result<(), Ended> = tokio::select! {
+        biased;
+        cut = record.cut() => Err(cut.into()),
         ended = pass(from_host, &mut to_agent, &down) => ended.map_err(Ended::from),
         ended = upward => ended,
         () = silence(&up, &down, terms.silence_max) => {
             Err(io::Error::from(io::ErrorKind::TimedOut).into())
         }
-        cut = record.cut() => Err(cut.into()),
     };
     let cut = match ended {
         Err(Ended::Uninvited(uninvited)) => return record.abandon(uninvited.into()),

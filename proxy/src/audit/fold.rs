@@ -79,11 +79,7 @@ impl Folds {
         let shelf = self
             .shelves
             .entry(sandbox.clone())
-            .or_insert_with(|| Shelf {
-                open: HashMap::new(),
-                different: 0,
-                refilled: now,
-            });
+            .or_insert_with(|| Shelf::new(now));
         if let Some(fold) = shelf.open.get_mut(&exactly) {
             return fold.one_more();
         }
@@ -112,11 +108,12 @@ impl Folds {
     pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<Counted> {
         let mut due = Vec::new();
         self.shelves.retain(|_, shelf| {
-            shelf.open.retain(|_, fold| {
+            shelf.open.retain(|alike, fold| {
                 let over = all || now.saturating_duration_since(fold.since) >= FOLD_MAX;
                 if over && fold.times > 0 {
                     due.push(Counted {
                         line: fold.line.clone(),
+                        alike: *alike,
                         whole: fold.whole,
                         times: fold.times,
                     });
@@ -127,6 +124,31 @@ impl Folds {
             !(shelf.open.is_empty() && idle)
         });
         due
+    }
+
+    /// Takes back what could not be written; it is due again later, with what was counted meanwhile.
+    pub(super) fn put_back(&mut self, counted: Counted, now: Instant) {
+        let Counted {
+            line,
+            alike,
+            whole,
+            times,
+        } = counted;
+        let Some(sandbox) = line.sandbox.clone() else {
+            return;
+        };
+        let shelf = self
+            .shelves
+            .entry(sandbox)
+            .or_insert_with(|| Shelf::new(now));
+        let fold = shelf.open.entry(alike).or_insert(Fold {
+            line,
+            whole,
+            since: now,
+            written: ALIKE_MAX,
+            times: 0,
+        });
+        fold.times += times;
     }
 
     fn likeness(&self, line: &Line) -> u64 {
@@ -157,6 +179,14 @@ impl Fold {
 }
 
 impl Shelf {
+    fn new(now: Instant) -> Self {
+        Self {
+            open: HashMap::new(),
+            different: 0,
+            refilled: now,
+        }
+    }
+
     /// Whether one more refusal may be told from all others.
     fn may_differ(&mut self, now: Instant) -> bool {
         let seconds = now.saturating_duration_since(self.refilled).as_secs();
@@ -173,6 +203,7 @@ impl Shelf {
 /// Refusals that were counted and not written.
 pub(super) struct Counted {
     line: Line,
+    alike: Alike,
     whole: bool,
     times: u64,
 }

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) keep: Option<Duration>,
     /// Whether a file may go that nobody has exported.
     pub(crate) delete_unexported: bool,
+    /// How much one sandbox may write a day, in bytes.
+    pub(crate) per_sandbox: u64,
 }
 
 /// Looks after one log.

@@ -10,6 +10,9 @@ use serde::Serialize;
 /// The longest text from an agent that a line repeats, in bytes; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 2048;
 
+/// What a line takes besides texts of the agent's or of the config's, in bytes.
+const LINE_BYTES: u64 = 700;
+
 /// One call.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(tag = "kind", rename = "call")]
@@ -194,6 +197,23 @@ impl Line {
             path: alike.and_then(|line| line.path.as_deref()),
             policy_generation: self.policy_generation,
         }
+    }
+
+    /// What the line takes in the log, in bytes: nearly, and rather too much.
+    pub(crate) fn bytes(&self) -> u64 {
+        let texts = [
+            &self.method,
+            &self.path,
+            &self.authority,
+            &self.sni,
+            &self.rule,
+            &self.user,
+            &self.cut,
+        ];
+        let texts = texts
+            .iter()
+            .filter_map(|text| text.as_ref().map(String::len));
+        LINE_BYTES + texts.sum::<usize>() as u64
     }
 
     /// Whether the call may change something at its destination, as far as its method tells.

@@ -60,6 +60,7 @@ pub(crate) struct Unrecorded(#[from] io::Error);
 pub(crate) struct Audit {
     state: Arc<Mutex<State>>,
     rotated: Arc<Notify>,
+    per_sandbox: u64,
     metrics: Metrics,
     spans: Spans,
     clock: Clock,
@@ -108,7 +109,8 @@ impl Audit {
             version,
         })?;
         chain.file().sync_data()?;
-        let audit = Self::over(chain, clock);
+        let mut audit = Self::over(chain, clock);
+        audit.per_sandbox = settings.per_sandbox;
         let keeper = Keeper::open(&audit, directory, settings)?;
         Ok((audit, keeper))
     }
@@ -124,6 +126,7 @@ impl Audit {
         Self {
             state: Arc::new(Mutex::new(state)),
             rotated: Arc::default(),
+            per_sandbox: u64::MAX,
             metrics: Metrics::new(),
             spans: Spans::default(),
             clock,
@@ -175,6 +178,11 @@ impl Audit {
             return Ok(Kept::Counted);
         }
         self.append(line)
+    }
+
+    /// How many bytes of lines one sandbox may have a day.
+    pub(crate) fn per_sandbox(&self) -> u64 {
+        self.per_sandbox
     }
 
     /// What is counted.
@@ -236,8 +244,10 @@ impl Audit {
         let due = state.folds.due(self.clock.now(), all);
         let until = self.clock.rfc3339();
         for counted in due {
-            // The log's own trouble refuses the calls to come.
-            drop(state.append(&counted.line(&until)));
+            // The log's own trouble refuses the calls to come; what was counted waits for its end.
+            if state.append(&counted.line(&until)).is_err() {
+                state.folds.put_back(counted, self.clock.now());
+            }
         }
     }
 

@@ -12,6 +12,7 @@ fn settings() -> Settings {
         rotate: 1 << 30,
         keep: None,
         delete_unexported: false,
+        per_sandbox: u64::MAX,
     }
 }
 
@@ -43,6 +44,33 @@ fn a_full_disk_is_trouble_until_a_write_passes() {
     audit.lock().chain = Chain::open(directory.path(), 1 << 30).unwrap();
     assert!(audit.ready().is_ok());
     assert!(audit.trouble().is_none());
+}
+
+#[tokio::test]
+async fn what_was_counted_while_the_log_could_not_be_written_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, keeper) = Audit::open(directory.path(), settings(), Clock::manual(0)).unwrap();
+    let line = Line {
+        sandbox: Some(SandboxId::fresh()),
+        reason: Some(Code::PolicyDenied),
+        ..Line::default()
+    };
+    let refuse = |times: usize| {
+        for _ in 0..times {
+            audit.append_or_count(&line).unwrap();
+        }
+    };
+    refuse(10);
+    let full = File::options().append(true).open("/dev/full").unwrap();
+    let good = std::mem::replace(&mut audit.lock().chain, Chain::fresh(full));
+    audit.write_counts(true);
+    audit.lock().chain = good;
+    refuse(3);
+    keeper.finish().await;
+    let values = values(directory.path());
+    let counted = values.iter().filter(|line| line["kind"] == "repeated");
+    let times: Vec<_> = counted.map(|line| line["times"].clone()).collect();
+    assert_eq!(times, [serde_json::Value::from(5)]);
 }
 
 #[tokio::test]

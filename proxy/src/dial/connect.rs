@@ -23,8 +23,11 @@ const HEAD_BYTES_MAX: usize = 256 * 1024;
 const HEAD_LIST_BYTES_MAX: u32 = 64 * 1024;
 
 /// What one HTTP/2 answer, and one connection, may send before somebody reads it, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// How much of one HTTP/2 request waits for the upstream to read it, in bytes.
+const SEND_BYTES_MAX: usize = 64 * 1024;
 
 /// How often a silent HTTP/2 connection is asked whether it is still there, and for how long.
 const PING_EVERY: Duration = Duration::from_secs(60);
@@ -136,6 +139,7 @@ where
         .max_header_list_size(HEAD_LIST_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_MAX)
         .handshake::<_, Body>(TokioIo::new(stream))

@@ -25,6 +25,7 @@ mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use nix::errno::Errno;
 use postern_contract::{SandboxId, SecretName};
 use postern_daemon::Clock;
 use postern_policy::{Authority, Scheme};
@@ -132,14 +133,11 @@ pub(crate) enum Unreached {
 impl Unreached {
     /// Whether the fault is the upstream's, or the way's to it: nothing that the gate decided.
     fn is_the_upstreams(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect { .. }
-                | Self::Tls { .. }
-                | Self::Handshake { .. }
-                | Self::Timeout { .. }
-                | Self::Barred(_)
-        )
+        matches!(self, Self::Connect { error, .. } if !is_our_own(error))
+            || matches!(
+                self,
+                Self::Tls { .. } | Self::Handshake { .. } | Self::Timeout { .. } | Self::Barred(_)
+            )
     }
 
     /// Whether another try may come out better.
@@ -316,6 +314,24 @@ impl Dialer {
     }
 }
 
+/// Whether it is this machine that has no descriptor, port or memory left: a flood of one sandbox must not look like the
+/// fault of whom it floods.
+fn is_our_own(error: &std::io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        number,
+        Some(
+            Errno::EMFILE
+                | Errno::ENFILE
+                | Errno::ENOBUFS
+                | Errno::ENOMEM
+                | Errno::EADDRNOTAVAIL
+                | Errno::EADDRINUSE
+                | Errno::EAGAIN
+        )
+    )
+}
+
 /// Waits for a step, but no longer than until the deadline.
 async fn within<T>(
     journey: &Journey<'_>,
@@ -366,5 +382,29 @@ impl VerifiedLeg {
 impl std::fmt::Debug for VerifiedLeg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "VerifiedLeg({} at {})", self.authority, self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_upstreams_fault() {
+        let failed = |number: Errno| Unreached::Connect {
+            host: "a.example".to_owned(),
+            error: std::io::Error::from_raw_os_error(number as i32),
+        };
+        for number in [
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::EADDRNOTAVAIL,
+            Errno::ENOBUFS,
+        ] {
+            assert!(!failed(number).is_the_upstreams(), "{number}");
+        }
+        for number in [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ECONNRESET] {
+            assert!(failed(number).is_the_upstreams(), "{number}");
+        }
     }
 }

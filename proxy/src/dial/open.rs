@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Dialer, Journey, Sender, Unreached, backoff,
+    Dialer, Journey, Sender, Speaks, Unreached, backoff,
     breaker::Ended,
     connect,
     proxy::{Barred, Proxy, To},
@@ -33,7 +33,8 @@ const ASKED_MAX: usize = 4;
 pub(super) type Opened = (TcpStream, SocketAddr);
 
 impl Dialer {
-    /// A connection that speaks HTTP, until the deadline.
+    /// A connection that speaks HTTP. Until the deadline it waits for its turn; from then on it has all of the time that
+    /// its tool gives, so that what runs out then is the upstream's doing.
     pub(super) async fn open(
         &self,
         journey: &Journey<'_>,
@@ -50,11 +51,14 @@ impl Dialer {
         )
         .await?;
         let passage = self.passages.admit(journey)?;
+        let deadline = self.after(journey.manner.timeouts.connect);
         let opening = self.tried(journey, addresses, timings);
         let opened = timeout_at(deadline, opening).await;
         let opened = opened.unwrap_or_else(|_| Err(late(journey)));
         passage.end(match &opened {
             Ok(_) => Ended::Reached,
+            // An agent's wish for a WebSocket may meet a server that speaks HTTP/2 alone, which says nothing of it.
+            Err(_) if journey.speaks == Speaks::Http1 => Ended::Unknown,
             Err(unreached) if unreached.is_the_upstreams() => Ended::Unreached,
             Err(_) => Ended::Unknown,
         });

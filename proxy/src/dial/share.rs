@@ -1,5 +1,5 @@
 //! How many connections one sandbox may be opening at once: a flood of calls to hosts that do not answer waits for itself
-//! and for nobody else. Never refuses: the wait is part of the time that a connection may take.
+//! and for nobody else. Never refuses: who waits here in vain learns it as a timeout, which says nothing of the upstream.
 
 use std::{
     collections::HashMap,

@@ -61,14 +61,10 @@ impl Kind for Query {
     }
 }
 
-/// A query without the parameter of this name, and how often the agent had put it there.
+/// A query without the parameter of this name, and how often the agent had put it there. What some servers take for the
+/// parameter counts as it: behind a `;`, or as an item of a list (`key[]`, `key[0]`).
 pub(super) fn without(query: &CanonicalQuery, name: &str) -> (Option<CanonicalQuery>, u32) {
-    let is_own = |pair: &&str| {
-        let key = pair.split('=').next().unwrap_or(pair).replace('+', " ");
-        percent_decode_str(&key)
-            .collect::<Vec<u8>>()
-            .eq_ignore_ascii_case(name.as_bytes())
-    };
+    let is_own = |pair: &&str| pair.split(';').any(|part| is_named(part, name));
     let pairs = query.as_str().split('&');
     let dropped = pairs.clone().filter(is_own).count();
     if dropped == 0 {
@@ -82,6 +78,16 @@ pub(super) fn without(query: &CanonicalQuery, name: &str) -> (Option<CanonicalQu
         kept.join("&").parse().ok()
     };
     (rest, u32::try_from(dropped).unwrap_or(u32::MAX))
+}
+
+/// Whether a server could read a value of this name from it.
+fn is_named(pair: &str, name: &str) -> bool {
+    let key = pair.split('=').next().unwrap_or(pair).replace('+', " ");
+    let key = percent_decode_str(&key).collect::<Vec<u8>>();
+    let whole = key.split(|byte| *byte == b'[').next().unwrap_or(&key);
+    [&*key, whole]
+        .iter()
+        .any(|key| key.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 #[cfg(test)]
@@ -106,6 +112,11 @@ mod tests {
         let query = "a=1&key=mine&%6bey=mine&KEY=mine&b".parse().unwrap();
         let (rest, dropped) = without(&query, "key");
         assert_eq!((rest.unwrap().as_str(), dropped), ("a=1&b", 3));
+        let query = "a=1;key=mine&key[]=mine&key%5B0%5D=mine&keys=1&b"
+            .parse()
+            .unwrap();
+        let (rest, dropped) = without(&query, "key");
+        assert_eq!((rest.unwrap().as_str(), dropped), ("keys=1&b", 3));
         let (rest, dropped) = without(&"key=mine".parse().unwrap(), "key");
         assert_eq!((rest, dropped), (None, 1));
     }

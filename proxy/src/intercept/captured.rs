@@ -219,7 +219,7 @@ async fn judged(
     let caller = Arc::new(room.caller(&HeaderMap::new(), None, record.number()));
     record.caller(&caller, book.generation);
     record.share(room.share().ok_or_else(too_many)?);
-    gate.audit.ready()?;
+    gate.may_record(room)?;
     let way = way(&book, &caller, &mut call, record).await?;
     record.enter(&gate.live);
     Ok((way, caller, call))

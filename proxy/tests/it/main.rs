@@ -34,5 +34,6 @@ mod streams;
 mod tls;
 mod tunnels;
 mod two;
+mod uploads;
 mod upstream;
 mod websocket;

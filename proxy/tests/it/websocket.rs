@@ -14,7 +14,7 @@ use crate::{
     house::{House, SECRET, Sandbox, config, soon},
     intercept::{connect, lines},
     tls,
-    two::acceptor,
+    two::{Two, acceptor},
     upstream::{Answer, Upstream, read_message},
 };
 
@@ -346,4 +346,78 @@ async fn attack_14_a_websocket_is_cut_by_a_policy_that_denies_it_and_not_by_one_
         lines(&house, 1).await[0]["cut"],
         "cut by a new policy, generation 3: POLICY_DENIED"
     );
+}
+
+/// A rule that lets this operation of GraphQL pass, one that looks at bodies, and one that only reads a host that is no tool.
+fn careful(address: SocketAddr) -> String {
+    let resource =
+        |path: &str| format!("permission = \"allow\"\nresource = \"http://{address}/{path}\"\n");
+    format!(
+        "[tools.graph]\nurl = \"http://{address}/graph\"\nprivate = true\n\
+         [tools.pay]\nurl = \"http://{address}/pay\"\nprivate = true\n\
+         [[policies.p.rules]]\nname = \"reads\"\n{}graphql = {{ operations = [\"query\"] }}\n\
+         [[policies.p.rules]]\nname = \"pay\"\n{}\
+         [[policies.p.rules]]\nname = \"large\"\n{}when = \"body.amount > 10000\"\n\
+         [agents.desk]\ntools = [\"graph\", \"pay\"]\npolicies = [\"p\"]\n",
+        resource("graph/*"),
+        resource("pay/*"),
+        resource("pay/*").replace("allow", "deny"),
+    )
+}
+
+#[tokio::test]
+async fn attack_13_a_rule_that_must_see_the_body_opens_no_websocket() {
+    let (address, seen) = echo(switching("")).await;
+    let house = House::start(&careful(address)).await;
+    let sandbox = house.busy_sandbox().await;
+    for (line, rule) in [
+        ("/tools/graph/x?query=%7Bviewer%7Bid%7D%7D", "reads"),
+        ("/tools/pay/live", "large"),
+    ] {
+        let answer = opened(&mut dialled(&sandbox).await, &handshake(line, "gate", "")).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{line}: {answer}");
+        assert!(
+            answer.contains(rule) && answer.contains("not looked at"),
+            "{answer}"
+        );
+    }
+    assert!(seen.lock().await.is_empty());
+    // The same without a WebSocket has no body, which is certain.
+    let plain = upstream_answers(&sandbox, "GET /tools/graph/x?query=%7Bviewer%7Bid%7D%7D").await;
+    assert!(plain, "the rule reads a query that nothing can follow");
+}
+
+/// Whether a request comes as far as the server, which is no server for plain requests.
+async fn upstream_answers(sandbox: &Sandbox, line: &str) -> bool {
+    let answer = sandbox.ask(line, &[]).await;
+    answer.status == 502
+}
+
+#[tokio::test]
+async fn a_websocket_belongs_to_a_run_whoever_lives_there() {
+    let (address, seen) = echo(switching("")).await;
+    let config = format!(
+        "[[policies.p.rules]]\nname = \"page\"\npermission = \"allow\"\nresource = \"http://{address}/*\"\n\
+         [agents.desk]\npolicies = [\"p\"]\n"
+    );
+    let house = House::start(&config).await;
+    let sandbox = house.sandbox(postern_contract::link::Origin::Sandbox).await;
+    let request = handshake(&format!("http://{address}/live"), &address.to_string(), "");
+    let answer = opened(&mut dialled(&sandbox).await, &request).await;
+    assert!(answer.contains("NO_ACTIVE_RUN"), "{answer}");
+    assert!(seen.lock().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_websocket_that_an_upstream_does_not_speak_shuts_it_for_nobody() {
+    let ca = tls::ca();
+    let two = Two::start(Some(ca.leaf("localhost"))).await;
+    let house = House::program(&tls::config(two.address), &[("SSL_CERT_FILE", &ca.file)]).await;
+    let (asking, other) = (house.busy_sandbox().await, house.busy_sandbox().await);
+    for _ in 0..8 {
+        let request = handshake("/tools/crm/live", "gate", "");
+        let answer = opened(&mut dialled(&asking).await, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    }
+    assert_eq!(other.ask("GET /tools/crm/a", &[]).await.status, 200);
 }

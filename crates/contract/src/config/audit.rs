@@ -9,6 +9,9 @@ use crate::{ByteSize, Period};
 /// How long one file of the log may get, unless the config says otherwise.
 const ROTATE: ByteSize = ByteSize(64 << 20);
 
+/// How much one sandbox may write a day, unless the config says otherwise: some ten million calls.
+const PER_SANDBOX: ByteSize = ByteSize(8 << 30);
+
 /// What becomes of the gate's audit log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +27,9 @@ pub struct Audit {
     /// Whether files may go that nobody has exported.
     #[serde(default)]
     pub delete_unexported: bool,
+    /// How much one sandbox may write a day; a whole day's may be written at once.
+    #[serde(default = "default_per_sandbox")]
+    pub per_sandbox: ByteSize,
 }
 
 impl Default for Audit {
@@ -33,8 +39,13 @@ impl Default for Audit {
             rotate: ROTATE,
             keep: None,
             delete_unexported: false,
+            per_sandbox: PER_SANDBOX,
         }
     }
+}
+
+fn default_per_sandbox() -> ByteSize {
+    PER_SANDBOX
 }
 
 fn default_rotate() -> ByteSize {

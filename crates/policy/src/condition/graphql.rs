@@ -6,6 +6,7 @@ use postern_contract::config;
 
 use super::{Call, Judge, Match, Why};
 use crate::{
+    body::Opaque,
     evidence::BodyShown,
     graphql::{self, Asked, Garbled},
     json::Json,
@@ -74,8 +75,11 @@ pub(super) fn asked(call: &Call<'_>) -> Result<Asked, Why> {
 type Parts<'c> = (Cow<'c, str>, Option<Cow<'c, str>>);
 
 fn by_query<'c>(call: &'c Call<'_>) -> Result<Parts<'c>, Why> {
-    if !matches!(call.evidence.body, BodyShown::Absent | BodyShown::Whole([])) {
-        return Err(Why::GraphQlTwice);
+    match call.evidence.body {
+        BodyShown::Absent | BodyShown::Whole([]) => {}
+        // What nobody looks at may ask for more: the messages of a WebSocket begin with such a request.
+        BodyShown::Hidden => return Err(Why::Body(Opaque::Hidden)),
+        BodyShown::TooLong | BodyShown::Whole(_) => return Err(Why::GraphQlTwice),
     }
     let text = |name| {
         let found = call.parameters().one(name).map_err(Why::Query)?;
