@@ -1,4 +1,4 @@
-//! What an agent finds in its environment (contract section 2, decision 5): plain addresses inside its own sandbox and
+//! What an agent finds in its environment: plain addresses inside its own sandbox and
 //! placeholders where an SDK insists on a key. Never a secret, and never anything of this daemon's own environment.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub type Environment = BTreeMap<String, String>;
 /// What SDKs are told instead of a key; the gate drops it and adds the real one.
 const PLACEHOLDER_KEY: &str = "platform-managed";
 
-/// Where programs are looked up in the sandbox (decision 2).
+/// Where programs are looked up in the sandbox: system directories alone, never what the daemon's own PATH names.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Hosts that clients must reach without the proxy: the sandbox itself, and the gate's own address.

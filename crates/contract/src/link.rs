@@ -132,7 +132,7 @@ pub enum Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerKind {
-    /// Tools, models and the explicit proxy by request form (decision 5).
+    /// Tools, models and the explicit proxy by request form.
     Gate,
     /// Whatever a program of the sandbox connects to by address: the address that it meant is the accepted socket's own.
     Captured,

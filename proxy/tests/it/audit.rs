@@ -1,4 +1,4 @@
-//! The record of calls: there before the answer ends, one for each, chained. Attack 18.
+//! The record of calls: there before the answer ends, one for each, chained.
 
 use std::{fs, sync::Arc};
 

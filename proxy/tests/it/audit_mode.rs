@@ -1,5 +1,5 @@
 //! `mode = "audit"`: what no rule mentions passes without a credential and is written down; whatever refuses for another
-//! reason refuses as ever. Security rule 13.
+//! reason refuses as ever.
 
 use crate::{
     house::{House, SECRET, config},

@@ -1,5 +1,5 @@
 //! Rules about header fields and bodies through real sockets: what is shown is what is sent, and nothing is read that need
-//! not be. Attack 13.
+//! not be.
 
 use postern_contract::link::{News, Origin};
 use tokio::{

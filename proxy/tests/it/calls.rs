@@ -1,4 +1,4 @@
-//! Tool calls: what gets out, with what, and what does not. Attacks 3, 5, 9, 10 and 19.
+//! Tool calls: what gets out, with what, and what does not.
 
 use postern_contract::link::{News, Origin};
 

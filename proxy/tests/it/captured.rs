@@ -1,5 +1,5 @@
 //! Connections by address: what a program greets is where its request goes, at the port that it meant, and never to the
-//! address that it meant where it names a host. Every request is decided like any other. Attack 2.
+//! address that it meant where it names a host. Every request is decided like any other.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 //! Upstreams that break off, stall and lie at every point, and a gate that is killed under load: an agent never takes half
-//! an answer for a whole one or another's for its own, and no request goes out twice. Attack 18.
+//! an answer for a whole one or another's for its own, and no request goes out twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,5 @@
 //! Through the proxy of an operator's network: asked with CONNECT for addresses that the gate has checked, believed in
-//! nothing. Security rule 9.
+//! nothing.
 
 use std::{
     net::SocketAddr,

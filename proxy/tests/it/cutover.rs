@@ -1,4 +1,4 @@
-//! What is under way when the policy changes: cut if the new one does not allow it, untouched if it does. Attacks 7 and 14.
+//! What is under way when the policy changes: cut if the new one does not allow it, untouched if it does.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ fn denying(upstream: &Upstream, tool: &str) -> String {
 }
 
 #[tokio::test]
-async fn attack_14_a_stream_that_the_new_policy_denies_is_cut_and_another_goes_on() {
+async fn a_stream_that_the_new_policy_denies_is_cut_and_another_goes_on() {
     let (upstream, go) = streaming().await;
     let house = House::start(&config(upstream.address)).await;
     let sandbox = house.busy_sandbox().await;
@@ -95,7 +95,7 @@ async fn attack_14_a_stream_that_the_new_policy_denies_is_cut_and_another_goes_o
 }
 
 #[tokio::test]
-async fn attack_14_a_stream_whose_secret_is_withdrawn_is_cut_and_others_go_on() {
+async fn a_stream_whose_secret_is_withdrawn_is_cut_and_others_go_on() {
     let (upstream, go) = streaming().await;
     let house = House::start(&config(upstream.address)).await;
     let sandbox = house.busy_sandbox().await;
@@ -134,7 +134,7 @@ async fn a_call_that_has_no_answer_yet_is_refused_by_the_new_policy() {
 }
 
 #[tokio::test]
-async fn attack_7_a_pipelined_request_after_a_policy_change_is_judged_by_the_new_policy() {
+async fn a_pipelined_request_after_a_policy_change_is_judged_by_the_new_policy() {
     let (upstream, go) = streaming().await;
     let house = House::start(&config(upstream.address)).await;
     let sandbox = house.busy_sandbox().await;
@@ -166,7 +166,7 @@ policies = ["open"]
 "#;
 
 #[tokio::test]
-async fn attack_14_a_connection_that_is_looked_into_ends_when_nothing_inside_may_be_allowed() {
+async fn a_connection_that_is_looked_into_ends_when_nothing_inside_may_be_allowed() {
     let house = House::start(NOWHERE).await;
     let sandbox = house.sandbox(Origin::Sandbox).await;
     house.run(&sandbox, "run_1").await;

@@ -1,5 +1,5 @@
 //! The audit's evidence on a gate that serves: files that follow one another, heads where the config says, and refusals
-//! that fill no disk. Attack 18 and rule 20.
+//! that fill no disk.
 
 use std::{fs, path::Path};
 

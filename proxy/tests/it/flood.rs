@@ -1,4 +1,4 @@
-//! HTTP/2 frames that no client sends, written by hand. Attacks 7 and 8.
+//! HTTP/2 frames that no client sends, written by hand.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

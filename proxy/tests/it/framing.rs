@@ -1,4 +1,4 @@
-//! Requests that say two things at once, and ways in that do not exist. Attacks 2, 7 and 8.
+//! Requests that say two things at once, and ways in that do not exist.
 
 use postern_contract::link::Origin;
 use tokio::{

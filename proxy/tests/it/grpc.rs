@@ -1,4 +1,4 @@
-//! HTTP/2 towards upstreams and gRPC from end to end, by real HTTP/2 clients and servers. Attacks 2, 7 and 10.
+//! HTTP/2 towards upstreams and gRPC from end to end, by real HTTP/2 clients and servers.
 
 use bytes::Bytes;
 use http::{Request, Response};

@@ -1,5 +1,5 @@
 //! CONNECT, looked into, by the real curl and by clients that lie: what is asked inside is decided like any other request,
-//! and no name but the one of the CONNECT counts. Attacks 2, 3 and 4.
+//! and no name but the one of the CONNECT counts.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc};
 

@@ -1,5 +1,5 @@
 //! Upstreams that lie about their length, say too much, or stop too early: an agent never takes half an answer for a whole
-//! one, nor another's answer for its own. Attacks 7 and 8.
+//! one, nor another's answer for its own.
 
 use std::net::SocketAddr;
 

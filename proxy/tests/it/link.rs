@@ -1,4 +1,4 @@
-//! The link: who may speak, and what closes when it ends. Attack 18.
+//! The link: who may speak, and what closes when it ends.
 
 use std::net::TcpListener as StdListener;
 

@@ -1,4 +1,4 @@
-//! The gate as a forward proxy: whole URLs and CONNECT. Attacks 1, 2 and 4.
+//! The gate as a forward proxy: whole URLs and CONNECT.
 
 use std::{env, process::Command};
 

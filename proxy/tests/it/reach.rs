@@ -1,5 +1,5 @@
 //! How long an upstream is waited for, how often it is tried, how much of it a sandbox may have, and whom it is believed to
-//! be. Attack 8, from the upstream's side.
+//! be.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A config that changes while the gate serves: what is in force after it, and what is not used again. Attacks 12 and 18.
+//! A config that changes while the gate serves: what is in force after it, and what is not used again.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -45,7 +45,7 @@ async fn a_changed_config_is_in_force_without_a_restart() {
 }
 
 #[tokio::test]
-async fn attack_18_a_broken_config_leaves_the_last_good_one_in_force_and_says_where() {
+async fn a_broken_config_leaves_the_last_good_one_in_force_and_says_where() {
     let (upstream, house, sandbox) = stage().await;
     let broken = denying(&upstream).replacen("private = true", "privat = true", 1);
     house.rewrite(&broken);
@@ -70,7 +70,7 @@ async fn attack_18_a_broken_config_leaves_the_last_good_one_in_force_and_says_wh
 }
 
 #[tokio::test]
-async fn attack_12_a_rotated_secret_is_never_sent_again_nor_is_its_connection_used() {
+async fn a_rotated_secret_is_never_sent_again_nor_is_its_connection_used() {
     let (upstream, house, sandbox) = stage().await;
     for _ in 0..2 {
         sandbox.ask("GET /tools/crm/a", &[]).await;
@@ -86,7 +86,7 @@ async fn attack_12_a_rotated_secret_is_never_sent_again_nor_is_its_connection_us
 }
 
 #[tokio::test]
-async fn attack_12_a_secret_that_is_gone_is_gone_also_while_the_config_is_broken() {
+async fn a_secret_that_is_gone_is_gone_also_while_the_config_is_broken() {
     let (upstream, house, sandbox) = stage().await;
     house.rewrite("nonsense");
     house.until(|status| status.config_failures == 1).await;

@@ -1,5 +1,4 @@
-//! HTTP as people speak it: trailers, events, ranges, answers without a body, and bodies larger than any memory. Attacks 7
-//! and 8.
+//! HTTP as people speak it: trailers, events, ranges, answers without a body, and bodies larger than any memory.
 
 use std::{
     sync::{

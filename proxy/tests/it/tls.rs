@@ -1,4 +1,4 @@
-//! TLS towards upstreams: a credential goes only to a host that proved who it is. Attack 3.
+//! TLS towards upstreams: a credential goes only to a host that proved who it is.
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! `tls = "tunnel"`: carried unread to one tool's host and port, for whoever greets that very host. Security rule 8.
+//! `tls = "tunnel"`: carried unread to one tool's host and port, for whoever greets that very host.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -132,7 +132,7 @@ async fn standing() -> (House, TcpStream, TcpStream) {
 }
 
 #[tokio::test]
-async fn attack_14_a_tunnel_is_cut_when_its_rule_is_gone_and_not_before() {
+async fn a_tunnel_is_cut_when_its_rule_is_gone_and_not_before() {
     let (house, mut here, mut there) = standing().await;
     let config = std::fs::read_to_string(house.directory.path().join("postern.toml")).unwrap();
     house.rewrite(&format!("# The same.\n{config}"));

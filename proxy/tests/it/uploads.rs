@@ -1,5 +1,4 @@
-//! Uploads whose call is over: nothing more of them passes, whatever the upstream says or goes on reading. Attacks 7, 12
-//! and 14.
+//! Uploads whose call is over: nothing more of them passes, whatever the upstream says or goes on reading.
 
 use std::{future::pending, sync::Arc};
 
@@ -135,7 +134,7 @@ async fn an_upload_over_http_2_ends_with_its_answer_too() {
 const AT_ONCE: usize = 16;
 
 #[tokio::test]
-async fn attack_12_a_secret_that_is_withdrawn_during_the_dial_is_not_sent() {
+async fn a_secret_that_is_withdrawn_during_the_dial_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let house = House::start(&tls::config(at)).await;
@@ -167,7 +166,7 @@ async fn attack_12_a_secret_that_is_withdrawn_during_the_dial_is_not_sent() {
 }
 
 #[tokio::test]
-async fn attack_12_what_waits_while_the_policy_changes_is_refused_even_if_its_answer_is_here() {
+async fn what_waits_while_the_policy_changes_is_refused_even_if_its_answer_is_here() {
     // Every call waits for its answer when the change comes, and the answers come with it.
     let go = Arc::new(tokio::sync::Notify::new());
     let told = Arc::clone(&go);

@@ -1,4 +1,4 @@
-//! WebSockets through every door, and what only looks like one. Attacks 14 and 15.
+//! WebSockets through every door, and what only looks like one.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -328,7 +328,7 @@ async fn an_idle_websocket_costs_little() {
 }
 
 #[tokio::test]
-async fn attack_14_a_websocket_is_cut_by_a_policy_that_denies_it_and_not_by_one_that_does_not() {
+async fn a_websocket_is_cut_by_a_policy_that_denies_it_and_not_by_one_that_does_not() {
     let (address, _seen) = echo(switching("")).await;
     let house = House::start(&config(address)).await;
     let sandbox = house.busy_sandbox().await;
@@ -366,7 +366,7 @@ fn careful(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn attack_13_a_rule_that_must_see_the_body_opens_no_websocket() {
+async fn a_rule_that_must_see_the_body_opens_no_websocket() {
     let (address, seen) = echo(switching("")).await;
     let house = House::start(&careful(address)).await;
     let sandbox = house.busy_sandbox().await;

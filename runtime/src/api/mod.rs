@@ -40,7 +40,8 @@ pub(crate) async fn not_found() -> Refused {
     Refused::NotFound
 }
 
-/// GET and POST of a path that only knows the other are a path that is not there (contract 1.1); other methods are told.
+/// GET and POST of a path that only knows the other are a path that is not there, as callers of this API expect; other
+/// methods are told.
 async fn wrong_method(request: Request) -> Result<Response, Refused> {
     match *request.method() {
         Method::GET | Method::HEAD | Method::POST => Err(Refused::NotFound),

@@ -1,4 +1,4 @@
-//! A tool's capabilities as functions that a model can call (contract section 4). Never calls one.
+//! A tool's capabilities as functions that a model can call. Never calls one.
 
 use postern_contract::{
     ToolName,

@@ -89,7 +89,7 @@ pub struct GrantedModel {
 /// What an agent's sandbox is like.
 #[derive(Debug, Clone, Default)]
 pub struct SandboxSettings {
-    /// Memory of all its processes together.
+    /// Private memory of each of its processes.
     pub memory: Option<ByteSize>,
     /// More of the host to show.
     pub read_only: Vec<PathBuf>,

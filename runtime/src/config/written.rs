@@ -48,7 +48,7 @@ pub struct AgentWritten {
     pub sandbox: SandboxWritten,
 }
 
-/// What shares a sandbox (decision 6).
+/// What shares a sandbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
@@ -65,7 +65,7 @@ pub enum Isolation {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxWritten {
-    /// Memory of all its processes together.
+    /// Private memory of each of its processes.
     pub memory: Option<ByteSize>,
     /// More of the host to show, at the same path.
     #[serde(default)]

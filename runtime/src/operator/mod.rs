@@ -1,4 +1,4 @@
-//! The operator API in the RunAgents dialect (contract section 8): what runs, what ran, what happened. Every request shows the
+//! The operator API in the RunAgents dialect: what runs, what ran, what happened. Every request shows the
 //! operator's key; without it nothing is told, not even which paths there are.
 
 mod agents;

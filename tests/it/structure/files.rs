@@ -1,6 +1,6 @@
 //! What every file must look like. Functions, parameters and nesting are clippy's to count (`.clippy.toml`).
 
-use std::collections::BTreeSet;
+use std::fs;
 
 use super::{Source, none, root, sources};
 
@@ -111,25 +111,83 @@ fn tests_wait_for_conditions_and_never_sleep() {
     let me = file!();
     let asleep: Vec<_> = sources()
         .iter()
-        .filter(|source| {
-            source.is_test() && !me.ends_with(source.path.trim_start_matches("tests/"))
-        })
-        .flat_map(|source| lines_with(source, &["thread::sleep(", "time::sleep(", "#[ignore"]))
+        .filter(|source| !me.ends_with(source.path.trim_start_matches("tests/")))
+        .flat_map(|source| sleeps(&source.path, source.tests()))
         .collect();
     none(&asleep, "tests that sleep or are ignored");
 }
 
+/// Lines of test code that sleep, by whichever name, or keep a test from being run.
+fn sleeps(path: &str, tests: &str) -> Vec<String> {
+    let is_call = |line: &str| {
+        let mut before = line.match_indices("sleep(").map(|(at, _)| &line[..at]);
+        // The end of another name is none of these, nor is what another program is told.
+        before.any(|before| {
+            !before.ends_with(|c: char| c == '_' || c.is_alphanumeric()) && !before.contains('"')
+        })
+    };
+    let mut is_paused = false;
+    let mut found = Vec::new();
+    for (at, line) in tests.lines().map(str::trim).enumerate() {
+        if line.starts_with("#[") && line.contains("test") {
+            // There time passes at once when nobody has anything to do.
+            is_paused = line.contains("start_paused = true");
+        }
+        let sleeps = is_call(line) || line.contains("time::sleep");
+        let sleeps = sleeps && !is_paused || line.contains("thread::sleep");
+        if !line.starts_with("//") && (sleeps || line.contains("#[ignore")) {
+            found.push(format!("{path}, line {} of its tests: {line}", at + 1));
+        }
+    }
+    found
+}
+
 #[test]
-fn no_test_file_is_forgotten() {
+fn a_sleep_is_found_by_whichever_name() {
+    for line in [
+        "thread::sleep(PAUSE);",
+        "tokio::time::sleep(pause).await;",
+        "sleep(PAUSE).await;",
+        "use tokio::time::sleep;",
+        "#[ignore = \"slow\"]",
+    ] {
+        assert_eq!(sleeps("x", line).len(), 1, "{line}");
+    }
+    for line in [
+        "// never sleep(",
+        "let all = who_sleep(3);",
+        "run(\"sleep(1)\")",
+        "#[tokio::test(start_paused = true)]\nasync fn later() {\nsleep(HOUR).await;",
+    ] {
+        assert!(sleeps("x", line).is_empty(), "{line}");
+    }
+}
+
+/// A file that no module declares is never compiled, and what it tests is never tested.
+#[test]
+fn no_file_is_forgotten() {
     let all = sources();
-    let files: BTreeSet<&str> = all.iter().map(|source| source.path.as_str()).collect();
-    let forgotten: Vec<_> = files
+    let forgotten: Vec<_> = all
         .iter()
-        .filter(|path| path.starts_with("tests/it/") && !path.ends_with("/main.rs"))
-        .filter(|path| !declared(&all, path))
-        .map(|path| (*path).to_owned())
+        .map(|source| source.path.as_str())
+        .filter(|path| !is_root(path) && !declared(&all, path))
+        .map(str::to_owned)
         .collect();
-    none(&forgotten, "test files that no module declares");
+    none(&forgotten, "files that no module declares");
+}
+
+/// Whether cargo finds the file by itself: a library, a program, a test, or what a manifest names.
+fn is_root(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap();
+    let folder = path.trim_end_matches(name).trim_end_matches('/');
+    let is_named = || {
+        let owner = folder.split_once("/bench").map(|(owner, _)| owner);
+        let manifest =
+            owner.and_then(|owner| fs::read_to_string(root().join(owner).join("Cargo.toml")).ok());
+        manifest.is_some_and(|text| text.contains(&format!("/{name}\"")))
+    };
+    let is_test = folder.starts_with("crates/") && folder.ends_with("/tests");
+    matches!(name, "main.rs" | "lib.rs" | "build.rs") || is_test || is_named()
 }
 
 fn declared(all: &[Source], path: &str) -> bool {
@@ -137,17 +195,18 @@ fn declared(all: &[Source], path: &str) -> bool {
     let (folder, name) = stem.rsplit_once('/').unwrap();
     let parents = [
         format!("{folder}/main.rs"),
+        format!("{folder}/lib.rs"),
         format!("{folder}/mod.rs"),
         format!("{folder}.rs"),
     ];
+    let declaration = format!("mod {name};");
+    let declares = |line: &str| {
+        let before = line.trim().strip_suffix(&declaration);
+        before.is_some_and(|before| before.is_empty() || before.starts_with("pub"))
+    };
     all.iter()
         .filter(|source| parents.contains(&source.path))
-        .any(|source| {
-            source
-                .text
-                .lines()
-                .any(|line| line.trim() == format!("mod {name};"))
-        })
+        .any(|source| source.text.lines().any(declares))
 }
 
 #[test]
@@ -159,6 +218,37 @@ fn nothing_committed_names_where_it_was_written() {
         .collect();
     none(&named, "files that name a workplace");
     assert!(root().join("LICENSE").exists());
+}
+
+/// Documents that nobody has who reads the code: what they say stands where it is needed, in words.
+#[test]
+fn nothing_refers_to_what_a_stranger_cannot_look_up() {
+    let mut found = Vec::new();
+    for source in sources() {
+        for (at, line) in source.text.lines().enumerate() {
+            let comment = line.split_once("//").map_or("", |(_, comment)| comment);
+            if is_numbered(comment) || line.contains("fn ") && is_numbered(line) {
+                found.push(format!("{}:{}: {line}", source.path, at + 1));
+            }
+        }
+    }
+    none(&found, "references to a document that is not here");
+}
+
+/// Whether a line names something by a number that only another document explains; RFCs are everybody's.
+fn is_numbered(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let nouns = ["attack", "attacks", "decision", "section", "security rule"];
+    let names = |noun: &str| {
+        let mut rests = line
+            .match_indices(noun)
+            .map(|(at, _)| &line[at + noun.len()..]);
+        rests.any(|rest| {
+            let number = rest.trim_start_matches(['_', ' ']);
+            number.len() < rest.len() && number.starts_with(|c: char| c.is_ascii_digit())
+        })
+    };
+    !line.contains("rfc") && !line.contains("https://") && nouns.into_iter().any(names)
 }
 
 fn lines_with(source: &Source, marks: &[&str]) -> Vec<String> {

@@ -31,6 +31,14 @@ impl Source {
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap()
     }
 
+    /// The part of the file that is test code.
+    fn tests(&self) -> &str {
+        if self.is_test() {
+            return &self.text;
+        }
+        &self.text[self.production().len()..]
+    }
+
     /// Whether the whole file is test code.
     fn is_test(&self) -> bool {
         self.path.starts_with("tests/")

@@ -12,6 +12,15 @@ type Table = BTreeMap<String, BTreeSet<String>>;
 
 /// The rows of `| room | … | may depend on | …` as short names.
 fn permitted() -> Table {
+    column(2)
+}
+
+/// The column `never`, as it is written.
+fn banned() -> Table {
+    column(3)
+}
+
+fn column(which: usize) -> Table {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let below = text
         .lines()
@@ -21,27 +30,30 @@ fn permitted() -> Table {
     let mut table = Table::new();
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [room, _, may, ..] = cells[..] else {
-            continue;
-        };
+        let (room, words) = (cells[0], cells[which]);
         let room = room
             .trim_matches('`')
             .trim_end_matches('/')
             .rsplit('/')
             .next()
             .unwrap();
-        let may = may
+        let words = words
             .split(", ")
             .filter(|name| *name != "-")
             .map(str::to_owned)
             .collect();
-        table.insert(room.to_owned(), may);
+        table.insert(room.to_owned(), words);
     }
     table
 }
 
-/// What each crate of ours really depends on, tests left out.
+/// What each crate of ours really depends on of ours, tests left out.
 fn actual() -> Table {
+    dependencies(|dependency| dependency["path"].is_string())
+}
+
+/// What each crate really depends on, tests left out, as far as it is wanted.
+fn dependencies(wanted: impl Fn(&serde_json::Value) -> bool) -> Table {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -60,18 +72,15 @@ fn actual() -> Table {
     );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
+    let edges = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().unwrap().iter();
+        all.filter(|dependency| dependency["kind"].is_null() && wanted(dependency))
+            .map(|dependency| short(&dependency["name"]))
+            .collect()
+    };
     packages
         .iter()
         .map(|package| (short(&package["name"]), edges(package)))
-        .collect()
-}
-
-fn edges(package: &serde_json::Value) -> BTreeSet<String> {
-    let dependencies = package["dependencies"].as_array().unwrap().iter();
-    dependencies
-        .filter(|dependency| dependency["kind"].is_null())
-        .filter(|dependency| dependency["path"].is_string())
-        .map(|dependency| short(&dependency["name"]))
         .collect()
 }
 
@@ -100,6 +109,24 @@ fn every_room_depends_only_on_what_the_map_permits() {
         }
     }
     none(&strays, "dependencies that ARCHITECTURE.md does not permit");
+}
+
+/// What the map says a room never has, as far as that is a crate: `tokio` stands for `tokio-rustls` too.
+#[test]
+fn no_room_depends_on_what_the_map_says_it_never_has() {
+    let (banned, all) = (banned(), dependencies(|_| true));
+    let mut strays = Vec::new();
+    for (room, never) in &banned {
+        for edge in &all[room] {
+            let first = edge.split('-').next().unwrap();
+            if never.contains(edge) || never.contains(first) {
+                strays.push(format!("{room} depends on {edge}"));
+            }
+        }
+    }
+    none(&strays, "dependencies that ARCHITECTURE.md rules out");
+    let held = banned.values().filter(|never| never.contains("tokio"));
+    assert!(held.count() >= 5, "{banned:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Events of a run: what happened, in order, for people and for resuming. Never holds a secret; whoever appends one has
-//! masked it before.
+//! Events of a run: what happened, in order, for people and for resuming. Never holds a credential of the gate's, which
+//! nobody here is given; what callers, agents, models and tools said is kept as they said it, and nothing in it is masked.
 
 use postern_contract::RunId;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! One tool call of an agent without code (contract section 4), by the tool's URL at the gate. What the tool answers is data
+//! One tool call of an agent without code, by the tool's URL at the gate. What the tool answers is data
 //! for the model, whatever its status.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Attack 13: a rule on the body, and a body that it cannot judge. Each is refused by every kind of rule. Never about
+//! A rule on the body, and a body that it cannot judge. Each is refused by every kind of rule. Never about
 //! bodies that can be judged.
 
 use postern_policy::{BODY_BYTES_MAX, BodyShown, Evidence, Rulebook};
@@ -59,7 +59,7 @@ fn with_field<'a>(fields: &[(&'static str, &'static [u8])], body: &'a str) -> Ev
 }
 
 #[test]
-fn attack_13_what_can_be_judged_passes() {
+fn what_can_be_judged_passes() {
     for (condition, body) in CONDITIONS.into_iter().zip(GOOD) {
         let called = url("https://a.example/");
         let said = judge_with(
@@ -73,7 +73,7 @@ fn attack_13_what_can_be_judged_passes() {
 }
 
 #[test]
-fn attack_13_a_body_over_the_cap() {
+fn a_body_over_the_cap() {
     let long = format!("{}{}", GOOD[2], " ".repeat(BODY_BYTES_MAX));
     for condition in CONDITIONS {
         is_refused(condition, ("POST", "/"), &with_field(&[JSON], &long));
@@ -85,7 +85,7 @@ fn attack_13_a_body_over_the_cap() {
 }
 
 #[test]
-fn attack_13_a_body_that_is_missing_or_was_not_looked_at() {
+fn a_body_that_is_missing_or_was_not_looked_at() {
     for condition in CONDITIONS {
         for body in [BodyShown::Absent, BodyShown::Hidden, BodyShown::Whole(b"")] {
             is_refused(
@@ -98,7 +98,7 @@ fn attack_13_a_body_that_is_missing_or_was_not_looked_at() {
 }
 
 #[test]
-fn attack_13_a_compressed_body() {
+fn a_compressed_body() {
     for (condition, body) in CONDITIONS.into_iter().zip(GOOD) {
         for coding in ["gzip", "br", "identity, gzip", "x"] {
             let fields = [JSON, ("content-encoding", coding.as_bytes())];
@@ -114,7 +114,7 @@ fn attack_13_a_compressed_body() {
 }
 
 #[test]
-fn attack_13_another_charset_or_another_type() {
+fn another_charset_or_another_type() {
     for (condition, body) in CONDITIONS.into_iter().zip(GOOD) {
         for kind in [
             "application/json; charset=utf-7",
@@ -139,7 +139,7 @@ fn attack_13_another_charset_or_another_type() {
 }
 
 #[test]
-fn attack_13_duplicate_keys_in_any_case() {
+fn duplicate_keys_in_any_case() {
     for body in [
         r#"{"query":"{a}","query":"mutation{b}","jsonrpc":"2.0","method":"tools/list"}"#,
         r#"{"query":"{a}","Query":"mutation{b}"}"#,
@@ -153,7 +153,7 @@ fn attack_13_duplicate_keys_in_any_case() {
 }
 
 #[test]
-fn attack_13_a_batch() {
+fn a_batch() {
     let rpc = r#"[{"jsonrpc":"2.0","method":"tools/list"},{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}]"#;
     is_refused(CONDITIONS[3], ("POST", "/"), &with_field(&[JSON], rpc));
     let graphql = r#"[{"query":"{a}"},{"query":"mutation{b}"}]"#;
@@ -161,7 +161,7 @@ fn attack_13_a_batch() {
 }
 
 #[test]
-fn attack_13_graphql_that_asks_for_nothing_certain() {
+fn graphql_that_asks_for_nothing_certain() {
     for body in [
         r#"{"query":"query A{a} mutation B{b}","operationName":"A"}"#,
         r#"{"query":"query A{a}","operationName":"B"}"#,
@@ -179,7 +179,7 @@ fn attack_13_graphql_that_asks_for_nothing_certain() {
 }
 
 #[test]
-fn attack_13_graphql_aliases_and_fragments_hide_nothing() {
+fn graphql_aliases_and_fragments_hide_nothing() {
     let queries = "graphql = { operations = [\"query\"] }";
     let harmless = "graphql = { operations = [\"mutation\"], fields = [\"like\"] }";
     let called = url("https://a.example/");
@@ -216,7 +216,7 @@ fn attack_13_graphql_aliases_and_fragments_hide_nothing() {
 }
 
 #[test]
-fn attack_13_graphql_in_two_places() {
+fn graphql_in_two_places() {
     let body = r#"{"query":"{a}"}"#;
     for target in [
         "/?query=mutation%7Bb%7D",
@@ -245,7 +245,7 @@ fn attack_13_graphql_in_two_places() {
 }
 
 #[test]
-fn attack_13_lists_and_numbers_beyond_measure() {
+fn lists_and_numbers_beyond_measure() {
     let list = format!("{{\"x\":[{}0]}}", "0,".repeat(10_000));
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(200), "]".repeat(200));
     for body in [

@@ -1,4 +1,4 @@
-//! Attack 1: many ways to write a host, and hosts that look like others. Never looks at paths.
+//! Many ways to write a host, and hosts that look like others. Never looks at paths.
 
 use postern_policy::{Authority, BadUrl, CanonicalUrl, NotAHost, Scheme};
 
@@ -19,12 +19,12 @@ fn host_is_refused(text: &str, why: NotAHost) {
 }
 
 #[test]
-fn attack_1_upper_case_is_the_same_host() {
+fn upper_case_is_the_same_host() {
     assert_eq!(host("API.Stripe.COM"), Ok("api.stripe.com".into()));
 }
 
 #[test]
-fn attack_1_one_trailing_dot_is_the_same_host_and_two_are_none() {
+fn one_trailing_dot_is_the_same_host_and_two_are_none() {
     assert_eq!(host("api.stripe.com."), Ok("api.stripe.com".into()));
     assert_eq!(host("localhost."), Ok("localhost".into()));
     assert_eq!(
@@ -41,14 +41,14 @@ fn attack_1_one_trailing_dot_is_the_same_host_and_two_are_none() {
 }
 
 #[test]
-fn attack_1_brackets_around_a_name() {
+fn brackets_around_a_name() {
     host_is_refused("[api.stripe.com]", NotAHost::Brackets);
     host_is_refused("[127.0.0.1]", NotAHost::Brackets);
     host_is_refused("api.stripe.com]", NotAHost::Character);
 }
 
 #[test]
-fn attack_1_nul_and_control_characters_and_spaces() {
+fn nul_and_control_characters_and_spaces() {
     for text in [
         "good.com\0.evil.io",
         "good.com\0",
@@ -66,7 +66,7 @@ fn attack_1_nul_and_control_characters_and_spaces() {
 }
 
 #[test]
-fn attack_1_user_info() {
+fn user_info() {
     assert_eq!(host("good.com@evil.io"), Err(BadUrl::UserInfo));
     assert_eq!(host("user:password@good.com"), Err(BadUrl::UserInfo));
     assert!(Authority::parse(Scheme::Https, "good.com@evil.io").is_err());
@@ -74,13 +74,13 @@ fn attack_1_user_info() {
 }
 
 #[test]
-fn attack_1_fragment_in_the_authority() {
+fn fragment_in_the_authority() {
     assert_eq!(host("good.com#bad.io"), Err(BadUrl::Fragment));
     assert!(Authority::parse(Scheme::Https, "good.com#bad.io").is_err());
 }
 
 #[test]
-fn attack_1_other_scripts_and_the_ideographic_full_stop() {
+fn other_scripts_and_the_ideographic_full_stop() {
     host_is_refused("b\u{fc}cher.example", NotAHost::Character);
     host_is_refused("api\u{3002}stripe.com", NotAHost::Character);
     host_is_refused("api\u{ff0e}stripe.com", NotAHost::Character);
@@ -92,7 +92,7 @@ fn attack_1_other_scripts_and_the_ideographic_full_stop() {
 }
 
 #[test]
-fn attack_1_numbers_that_some_programs_read_as_addresses() {
+fn numbers_that_some_programs_read_as_addresses() {
     for text in [
         "127.1",
         "127.0.1",
@@ -115,7 +115,7 @@ fn attack_1_numbers_that_some_programs_read_as_addresses() {
 }
 
 #[test]
-fn attack_1_version_6_addresses_have_one_form_and_no_zone() {
+fn version_6_addresses_have_one_form_and_no_zone() {
     assert_eq!(host("[0:0::FFFF:7f00:1]"), Ok("127.0.0.1".into()));
     assert_eq!(host("[::FFFF:127.0.0.1]"), Ok("127.0.0.1".into()));
     assert_eq!(host("[2001:0db8::0001]"), Ok("[2001:db8::1]".into()));
@@ -125,7 +125,7 @@ fn attack_1_version_6_addresses_have_one_form_and_no_zone() {
 }
 
 #[test]
-fn attack_1_underscores_hyphens_and_long_labels() {
+fn underscores_hyphens_and_long_labels() {
     host_is_refused("a_b.example", NotAHost::Character);
     host_is_refused("-a.example", NotAHost::Hyphen);
     host_is_refused("a-.example", NotAHost::Hyphen);
@@ -134,7 +134,7 @@ fn attack_1_underscores_hyphens_and_long_labels() {
 }
 
 #[test]
-fn attack_1_a_host_that_begins_or_ends_like_an_allowed_one() {
+fn a_host_that_begins_or_ends_like_an_allowed_one() {
     for text in [
         "https://api.stripe.com.evil.io/v1",
         "https://evil-api.stripe.com/v1",

@@ -1,4 +1,4 @@
-//! Attack 4: CONNECT to where rules or credentials would be bypassed. Never looks at what a tunnel carries.
+//! CONNECT to where rules or credentials would be bypassed. Never looks at what a tunnel carries.
 
 use postern_policy::{Authority, CanonicalUrl};
 
@@ -15,14 +15,14 @@ fn tunnel(target: &str) -> String {
 }
 
 #[test]
-fn attack_4_no_tunnel_to_a_tool() {
+fn no_tunnel_to_a_tool() {
     assert_eq!(tunnel("api.stripe.com:443"), "POLICY_DENIED default");
     assert_eq!(tunnel("API.stripe.com.:443"), "POLICY_DENIED default");
     assert_eq!(tunnel("api.example.com:443"), "POLICY_DENIED default");
 }
 
 #[test]
-fn attack_4_no_tunnel_past_a_rule_on_paths_or_methods() {
+fn no_tunnel_past_a_rule_on_paths_or_methods() {
     assert_eq!(tunnel("half.example.org:80"), "UNKNOWN_DESTINATION default");
     assert_eq!(
         tunnel("read.example.org:443"),
@@ -35,7 +35,7 @@ fn attack_4_no_tunnel_past_a_rule_on_paths_or_methods() {
 }
 
 #[test]
-fn attack_4_no_tunnel_to_a_host_with_a_forbidden_path() {
+fn no_tunnel_to_a_host_with_a_forbidden_path() {
     assert_eq!(
         tunnel("vendor.example.org:443"),
         "POLICY_DENIED not the vendor's admin"
@@ -43,7 +43,7 @@ fn attack_4_no_tunnel_to_a_host_with_a_forbidden_path() {
 }
 
 #[test]
-fn attack_4_a_tunnel_needs_its_host_and_port_named() {
+fn a_tunnel_needs_its_host_and_port_named() {
     assert_eq!(tunnel("db.example.org:5432"), "allow database");
     assert_eq!(tunnel("db.example.org:5433"), "UNKNOWN_DESTINATION default");
     assert_eq!(tunnel("a.zone.example:443"), "UNKNOWN_DESTINATION default");
@@ -51,7 +51,7 @@ fn attack_4_a_tunnel_needs_its_host_and_port_named() {
 }
 
 #[test]
-fn attack_4_a_tunnel_is_judged_whatever_will_be_spoken_in_it() {
+fn a_tunnel_is_judged_whatever_will_be_spoken_in_it() {
     assert_eq!(tunnel("odd.example.org:8443"), "allow odd port");
     assert_eq!(tunnel("api.stripe.com:80"), "UNKNOWN_DESTINATION default");
 }
@@ -82,7 +82,7 @@ fn tunnel_by(config: &str, target: &str) -> String {
 }
 
 #[test]
-fn attack_4_the_one_exception_is_a_tool_that_says_so_and_its_whole_host_by_name() {
+fn the_one_exception_is_a_tool_that_says_so_and_its_whole_host_by_name() {
     assert_eq!(
         tunnel_by(PINNED, "pinned.a.example:8443"),
         "allow all of it"
@@ -123,7 +123,7 @@ fn attack_4_the_one_exception_is_a_tool_that_says_so_and_its_whole_host_by_name(
 }
 
 #[test]
-fn attack_4_a_tool_with_tunnels_has_nothing_that_takes_a_look_inside() {
+fn a_tool_with_tunnels_has_nothing_that_takes_a_look_inside() {
     let wrong = |from: &str, to: &str| {
         assert!(PINNED.contains(from));
         let problems = compile(&PINNED.replacen(from, to, 1))
