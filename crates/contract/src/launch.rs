@@ -94,13 +94,16 @@ pub enum Listener {
     Gate,
 }
 
-/// Bounds; an absent one is the launcher's default. Writing one of the first three requires the layer that holds it.
+/// Bounds; an absent one is the launcher's default. Writing memory, processes or open files requires `resource_limits`,
+/// which holds them one way or another; whoever wants no weaker way requires `cgroup` too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Private memory of each process, in bytes; the `resource_limits` layer. Processes together may take that much each,
-    /// and the scratch directories come on top: a bound on all memory takes the `cgroup` layer.
+    /// Memory of all processes and of the scratch directories together, in bytes; the `cgroup` layer. Where that is absent,
+    /// `resource_limits` bounds the private memory of each process alone.
     pub memory_bytes: Option<u64>,
+    /// CPU time of all processes together, in percent of one CPU; the `cgroup` layer.
+    pub cpu_percent: Option<u32>,
     /// Processes and threads together.
     pub processes: Option<u32>,
     /// Open files of each process.
@@ -121,6 +124,8 @@ pub enum Layer {
     PidNamespace,
     /// A network namespace with `lo` alone.
     NetNamespace,
+    /// An overlay over what is shown of the host, so that no socket, pipe or lock in it is the host's.
+    Overlay,
     /// An IPC namespace.
     IpcNamespace,
     /// A host name of its own.
@@ -239,7 +244,19 @@ pub enum Said {
         process: u32,
         /// Its end.
         status: ExitStatus,
+        /// Limits that the sandbox has run into since the last such message; the likely reason of an end by signal.
+        hits: Vec<Hit>,
     },
+}
+
+/// A limit of a whole sandbox that was run into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hit {
+    /// There was no more memory, and the kernel ended a process for it.
+    Memory,
+    /// There was no room for another process.
+    Processes,
 }
 
 /// What came of a verb.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use nix::unistd::getgid;
-use postern_contract::launch::{
-    Access, Layer, Limits, Listener, Mount, Obstacle, Plan, Purpose, TRUSTED,
+use postern_contract::{
+    SandboxId,
+    launch::{Access, Layer, Limits, Listener, Mount, Obstacle, Plan, Purpose, TRUSTED},
 };
 
 use crate::config::{Config, Ids, is_plain};
@@ -42,6 +43,8 @@ const SCRATCH_BYTES_MIN: u64 = 64 * 1024;
 /// A plan that nothing is wrong with, as far as that can be seen without touching the system.
 #[derive(Debug)]
 pub(crate) struct Checked {
+    /// Whose plan it is.
+    pub(crate) sandbox: SandboxId,
     /// The host name inside.
     pub(crate) hostname: String,
     /// Whose uid the agent gets.
@@ -91,8 +94,10 @@ pub(crate) struct Shown {
 /// Bounds as meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Private memory of each process, in bytes, if there is a bound.
+    /// Memory of the sandbox, in bytes, if the plan says.
     pub(crate) memory_bytes: Option<u64>,
+    /// CPU time of the sandbox, in percent of one CPU, if the plan says.
+    pub(crate) cpu_percent: Option<u32>,
     /// Processes and threads together.
     pub(crate) processes: u64,
     /// Open files of each process.
@@ -130,6 +135,7 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
     let bounds = bounds(&plan.limits)?;
     let (hostname, listeners) = (plan.hostname, plan.listeners);
     Ok(Checked {
+        sandbox: plan.sandbox,
         hostname,
         identity,
         shown,
@@ -287,6 +293,7 @@ fn layer_of(limits: &Limits) -> Option<Layer> {
 fn bounds(limits: &Limits) -> Result<Bounds, Obstacle> {
     let bounds = Bounds {
         memory_bytes: limits.memory_bytes,
+        cpu_percent: limits.cpu_percent,
         processes: limits.processes.map_or(PROCESSES, u64::from),
         open_files: limits.open_files.map_or(OPEN_FILES, u64::from),
         scratch_bytes: limits.scratch_bytes.unwrap_or(SCRATCH_BYTES),
@@ -300,7 +307,7 @@ fn bounds(limits: &Limits) -> Result<Bounds, Obstacle> {
             "open_files must be at least {OPEN_FILES_MIN}"
         )));
     }
-    if bounds.processes == 0 || bounds.memory_bytes == Some(0) {
+    if bounds.processes == 0 || bounds.memory_bytes == Some(0) || bounds.cpu_percent == Some(0) {
         return Err(Obstacle::plain("a limit of 0 leaves nothing to run"));
     }
     Ok(bounds)

@@ -32,7 +32,10 @@ use postern_sys::{
     wait::{self, End},
 };
 
-use crate::exec::{Program, Starting, outcome};
+use crate::{
+    exec::{Program, Starting, outcome},
+    stage::cgroup::Events,
+};
 
 /// Processes at the same time that `Exec` started; what those start themselves is bounded by `resource_limits`.
 const PROCESSES_MAX: usize = 256;
@@ -49,6 +52,7 @@ pub(crate) struct Supervisor<'a> {
     children: SignalFd,
     processes: BTreeMap<u32, Process>,
     started: u32,
+    events: Events,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,7 @@ impl<'a> Supervisor<'a> {
             children,
             processes: BTreeMap::new(),
             started: 0,
+            events: Events::default(),
         })
     }
 
@@ -86,8 +91,9 @@ impl<'a> Supervisor<'a> {
         seqpacket::send(self.control.as_fd(), &text, &[]).map_err(|_| Ended)
     }
 
-    /// Serves until the launcher is gone.
-    pub(crate) fn serve(mut self) -> Ended {
+    /// Serves until the launcher is gone, telling what is counted of the sandbox's limits.
+    pub(crate) fn serve(mut self, events: Events) -> Ended {
+        self.events = events;
         loop {
             if let Err(ended) = self.turn() {
                 return ended;
@@ -233,9 +239,11 @@ impl<'a> Supervisor<'a> {
                     End::Code(code) => ExitStatus::Code(code),
                     End::Signal(signal) => ExitStatus::Signal(signal),
                 };
+                let hits = self.events.news();
                 self.say(&Said::Exited {
                     process: number,
                     status,
+                    hits,
                 })?;
             }
         }

@@ -1,15 +1,21 @@
 //! The one part of a launcher that stays where the host's files are: a child that deletes what agents left behind, and
-//! takes away what the launcher made if the sandbox does not come to be. Never follows a link, never leaves the
+//! takes away what the launcher made: directories if the sandbox does not come to be, its cgroup in the end. Never follows a link, never leaves the
 //! permitted roots, never deletes a tree that no agent owns, and has no capability but those that this takes.
 
 use std::{
     io, mem,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
-    sys::wait::waitpid,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::Signal,
+        socket::{Shutdown, shutdown},
+        wait::waitpid,
+    },
     unistd::{Pid, geteuid},
 };
 use postern_contract::{
@@ -28,12 +34,16 @@ use crate::{
     ledger::Ledger,
     signals,
     stage::{
+        cgroup::Group,
         mount_namespace::sources::{Made, Source},
         no_new_privileges,
         pid_namespace::detach,
         seccomp,
     },
 };
+
+/// How long the launcher waits for the janitor's end, in milliseconds.
+const FINISH_MS_MAX: u16 = 500;
 
 /// What the launcher says when the sandbox stands and everything that was made shall stay.
 const KEEP: &[u8] = b"keep";
@@ -47,12 +57,12 @@ pub(crate) struct Janitor {
 }
 
 impl Janitor {
-    /// Starts the janitor. `made` is its to undo; of `found` it keeps no copy.
+    /// Starts the janitor. `made` is its to undo and the group its to remove; of `found` it keeps no copy.
     pub(crate) fn start(
         one: &SingleThread,
         config: &Config,
-        made: &[Made],
-        found: &mut Vec<Source>,
+        (made, found): (&[Made], &mut Vec<Source>),
+        group: Option<&Group>,
     ) -> Result<Self, Obstacle> {
         let mut start = || {
             let (control, theirs) = seqpacket::pair()?;
@@ -65,12 +75,15 @@ impl Janitor {
                     .and_then(|()| detach())
                     .and_then(|()| reduce())
                     .and_then(|()| {
-                        let built = serve(&theirs, config);
+                        let built = serve(&theirs, config, group);
                         if !matches!(built, Ok(true)) {
                             made.iter().for_each(Made::undo);
                         }
                         built.map(drop)
                     });
+                if let Some(group) = group {
+                    group.remove();
+                }
                 u8::from(served.is_err())
             };
             let pid = fork(one, child)?;
@@ -79,6 +92,9 @@ impl Janitor {
             Ok(Self { pid, control })
         };
         start().map_err(|error: io::Error| {
+            if let Some(group) = group {
+                group.remove();
+            }
             Obstacle::plain(format!("cannot start the launcher's helper: {error}"))
         })
     }
@@ -86,6 +102,14 @@ impl Janitor {
     /// Tells the janitor that the sandbox stands.
     pub(crate) fn keep(&self) -> io::Result<()> {
         seqpacket::send(self.control.as_fd(), KEEP, &[])
+    }
+
+    /// Lets the janitor go when the sandbox has ended, and waits a while until it has cleaned up.
+    pub(crate) fn finish(self) {
+        let _told = shutdown(self.control.as_raw_fd(), Shutdown::Write);
+        // If it is in the middle of something, that ends with this process.
+        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        let _gone = poll(&mut polled, PollTimeout::from(FINISH_MS_MAX));
     }
 
     /// Lets the janitor undo what was made, and waits until it has.
@@ -108,9 +132,14 @@ fn reduce() -> io::Result<()> {
     Ok(())
 }
 
-/// Serves until the launcher is gone; tells whether the sandbox came to be.
-fn serve(control: &OwnedFd, config: &Config) -> io::Result<bool> {
+/// Serves until the launcher is gone; tells whether the sandbox came to be. Whoever has a group to remove outlives the
+/// launcher by that much, but finishes no tree for nobody.
+fn serve(control: &OwnedFd, config: &Config, group: Option<&Group>) -> io::Result<bool> {
     let mut built = false;
+    if let Some(group) = group {
+        set_pdeathsig(None)?;
+        group.sweep();
+    }
     while let Some((text, _)) = seqpacket::receive(control.as_fd(), MESSAGE_BYTES_MAX)? {
         if text == KEEP {
             built = true;
@@ -120,7 +149,12 @@ fn serve(control: &OwnedFd, config: &Config) -> io::Result<bool> {
         let Verb::Discard { tree } = verb else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let said = match discard(&tree, config) {
+        set_pdeathsig(Signal::SIGKILL)?;
+        let discarded = discard(&tree, config);
+        if group.is_some() {
+            set_pdeathsig(None)?;
+        }
+        let said = match discarded {
             Ok(()) => Said::Done {
                 re,
                 outcome: Outcome::Plain,

@@ -36,7 +36,9 @@ use crate::{
     janitor::Janitor,
     ledger::Ledger,
     stage::{
-        capabilities, cgroup, cgroup_namespace, fresh_proc, ipc_namespace, landlock,
+        capabilities,
+        cgroup::{self, Entrance, Events},
+        cgroup_namespace, fresh_proc, ipc_namespace, landlock,
         mount_namespace::{
             self, sources,
             sources::{Made, Source},
@@ -56,6 +58,9 @@ const UMASK: Mode = Mode::from_bits_truncate(0o022);
 /// The exit code of an init that was asked to end, or that could not begin.
 const OVER: u8 = 0;
 
+/// What init takes over from the launcher's life on the host.
+type Handed<'a> = (&'a Checked, Vec<Source>, Option<Entrance>);
+
 /// A sandbox that stands. Dropping it kills everything in it and waits for the end.
 #[derive(Debug)]
 pub(crate) struct Confined {
@@ -67,6 +72,17 @@ pub(crate) struct Confined {
     pub(crate) listeners: Vec<OwnedFd>,
     /// What holds.
     pub(crate) enforced: Enforced,
+}
+
+impl Confined {
+    /// Ends everything in it, and then what was kept for it on the host.
+    pub(crate) fn end(self) {
+        let Self { init, janitor, .. } = self;
+        drop(init);
+        if let Some(janitor) = janitor {
+            janitor.finish();
+        }
+    }
 }
 
 /// Builds the sandbox; if that fails, nothing of it is left.
@@ -111,16 +127,19 @@ fn build(
     if early {
         found = sources::take(&checked, made)?;
     }
-    if !config.discard_roots.is_empty() || !made.is_empty() {
-        *janitor = Some(Janitor::start(one, config, made, &mut found)?);
+    let (group, mut entrance) = cgroup::make(&checked, &mut ledger)?.unzip();
+    if !config.discard_roots.is_empty() || !made.is_empty() || group.is_some() {
+        let started = Janitor::start(one, config, (made, &mut found), group.as_ref())?;
+        *janitor = Some(started);
     }
+    // The janitor alone holds it from now on: its lock tells others whether anybody does.
+    drop(group);
     separate_uid::take_on(identity, &mut ledger)?;
     user_namespace::enter(identity, &mut ledger)?;
     mount_namespace::enter()?;
     if !early {
         found = sources::take(&checked, made)?;
     }
-    cgroup_namespace::enter(&mut ledger)?;
     ipc_namespace::enter(&mut ledger)?;
     uts_namespace::enter(&checked.hostname, &mut ledger)?;
     let mut listeners = net_namespace::furnish(&checked.listeners, &mut ledger)?;
@@ -128,7 +147,7 @@ fn build(
     let init = pid_namespace::start_init(one, &mut ledger, |control, ledger| {
         // Copies that are the launcher's alone.
         drop((janitor.take(), mem::take(&mut listeners), mem::take(made)));
-        inside(control, ledger, (&checked, found), one)
+        inside(control, ledger, (&checked, found, entrance.take()), one)
     })?;
     let enforced = report(&init.control, TimeVal::seconds(REPORT_SECONDS_MAX))?;
     capabilities::keep_low_ports()?;
@@ -149,38 +168,41 @@ fn build(
 }
 
 /// The rest of the launch, as process 1 of the sandbox.
-fn inside(
-    control: OwnedFd,
-    mut ledger: Ledger,
-    (checked, found): (&Checked, Vec<Source>),
-    one: &SingleThread,
-) -> u8 {
+fn inside(control: OwnedFd, mut ledger: Ledger, handed: Handed<'_>, one: &SingleThread) -> u8 {
     let Ok(supervisor) = Supervisor::new(one, control) else {
         return OVER;
     };
-    let said = match confine(checked, found, &mut ledger) {
-        Ok(()) => Said::Built {
-            enforced: ledger.report(),
-        },
-        Err(obstacle) => Said::Refused(obstacle),
-    };
-    if supervisor.say(&said).is_ok() && matches!(said, Said::Built { .. }) {
-        let _ended = supervisor.serve();
+    match confine(handed, &mut ledger) {
+        Ok(events) => {
+            let enforced = ledger.report();
+            if supervisor.say(&Said::Built { enforced }).is_ok() {
+                let _ended = supervisor.serve(events);
+            }
+        }
+        Err(obstacle) => {
+            let _told = supervisor.say(&Said::Refused(obstacle));
+        }
     }
     OVER
 }
 
-fn confine(checked: &Checked, found: Vec<Source>, ledger: &mut Ledger) -> Result<(), Obstacle> {
+fn confine(
+    (checked, found, entrance): Handed<'_>,
+    ledger: &mut Ledger,
+) -> Result<Events, Obstacle> {
+    let grouped = entrance.is_some();
+    let events = cgroup::join(entrance, ledger)?;
+    cgroup_namespace::enter(ledger)?;
     resource_limits::volunteer_for_oom();
-    let root = mount_namespace::build(checked, found)?;
+    let root = mount_namespace::build(checked, found, ledger)?;
     fresh_proc::mount_it(ledger)?;
     root.settle(ledger)?;
-    cgroup::apply(ledger)?;
-    resource_limits::apply(&checked.bounds, ledger)?;
+    resource_limits::apply(&checked.bounds, grouped, ledger)?;
     capabilities::drop_all(ledger)?;
     no_new_privileges::apply(ledger)?;
-    landlock::apply(ledger)?;
-    seccomp::apply(ledger)
+    landlock::apply(checked, ledger)?;
+    seccomp::apply(ledger)?;
+    Ok(events)
 }
 
 /// Waits for what init says about the launch.

@@ -80,11 +80,13 @@ impl<'a> Service<'a> {
 
     /// Serves to the end, and leaves nothing of the sandbox.
     pub(crate) fn serve(mut self) -> End {
-        loop {
+        let end = loop {
             if let Err(end) = self.turn() {
-                return end;
+                break end;
             }
-        }
+        };
+        self.confined.end();
+        end
     }
 
     fn turn(&mut self) -> Result<(), End> {

@@ -10,6 +10,7 @@ pub mod capability;
 pub mod exec;
 pub mod fork;
 pub mod interface;
+pub mod keyring;
 pub mod mount;
 pub mod pidfd;
 pub mod seqpacket;

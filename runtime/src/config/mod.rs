@@ -91,6 +91,10 @@ pub struct GrantedModel {
 pub struct SandboxSettings {
     /// Private memory of each of its processes.
     pub memory: Option<ByteSize>,
+    /// CPU time of all its processes together, in percent of one CPU.
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads together.
+    pub processes: Option<u32>,
     /// More of the host to show.
     pub read_only: Vec<PathBuf>,
     /// Layers that may be absent.
@@ -206,6 +210,8 @@ fn agent(
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
             sandbox: SandboxSettings {
                 memory: written.sandbox.memory,
+                cpu_percent: written.sandbox.cpu_percent,
+                processes: written.sandbox.processes,
                 read_only: written.sandbox.read_only.clone(),
                 allow_weaker: written.sandbox.allow_weaker.iter().copied().collect(),
             },

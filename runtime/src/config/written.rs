@@ -67,6 +67,10 @@ pub enum Isolation {
 pub struct SandboxWritten {
     /// Private memory of each of its processes.
     pub memory: Option<ByteSize>,
+    /// CPU time of all its processes together, in percent of one CPU.
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads together.
+    pub processes: Option<u32>,
     /// More of the host to show, at the same path.
     #[serde(default)]
     pub read_only: Vec<PathBuf>,

@@ -310,7 +310,7 @@ async fn run(sandbox: &Sandbox, agent: &Agent, source: Source) -> Result<Report,
     let kind = source.clone();
     let feeding = tokio::task::spawn_blocking(move || copy_hashed(kind.kind(), &mut feed));
     let (told, fed) = tokio::join!(read_line(line.into()), feeding);
-    let status = process.exited().await;
+    let status = process.exited().await.map(|exit| exit.status);
     let told = told.map_err(failed)?;
     match (serde_json::from_slice(&told), status) {
         (Ok(Told::Unpacked(report)), Some(ExitStatus::Code(0))) => {

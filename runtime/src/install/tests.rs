@@ -83,10 +83,7 @@ async fn play(listener: &Listener, told: impl Fn(&str) -> Told) -> Vec<PathBuf> 
                     .await
                     .unwrap();
                 let status = unpack_played(&mut fds, &told).await;
-                channel
-                    .send(&Said::Exited { process: 1, status }, &[])
-                    .await
-                    .unwrap();
+                channel.send(&exited(status), &[]).await.unwrap();
             }
             Verb::Discard { tree } => {
                 std::fs::remove_dir_all(&tree).unwrap();
@@ -101,6 +98,14 @@ async fn play(listener: &Listener, told: impl Fn(&str) -> Told) -> Vec<PathBuf> 
         }
     }
     discarded
+}
+
+fn exited(status: ExitStatus) -> Said {
+    Said::Exited {
+        process: 1,
+        status,
+        hits: Vec::new(),
+    }
 }
 
 async fn unpack_played(fds: &mut Vec<OwnedFd>, told: &impl Fn(&str) -> Told) -> ExitStatus {

@@ -6,17 +6,17 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use postern_contract::launch::{Ask, ExitStatus, Outcome, Said, Verb};
+use postern_contract::launch::{Ask, Outcome, Said, Verb};
 use postern_daemon::channel::{Channel, ChannelError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{SandboxError, slots::Slot};
+use super::{Exit, SandboxError, slots::Slot};
 
 /// Verbs that wait to be sent; more wait at the sender.
 const QUEUED_MAX: usize = 32;
 
 /// What came of a verb, a descriptor if one came along, and the process's end if one was started.
-pub(super) type Done = (Outcome, Option<OwnedFd>, oneshot::Receiver<ExitStatus>);
+pub(super) type Done = (Outcome, Option<OwnedFd>, oneshot::Receiver<Exit>);
 
 type Answer = Result<(Outcome, Option<OwnedFd>), SandboxError>;
 
@@ -28,7 +28,7 @@ struct Order {
 
 struct Pending {
     answer: oneshot::Sender<Answer>,
-    exited: oneshot::Sender<ExitStatus>,
+    exited: oneshot::Sender<Exit>,
 }
 
 /// A handle to the task.
@@ -85,7 +85,7 @@ struct Owner {
     channel: Channel,
     seq: u64,
     pending: BTreeMap<u64, Pending>,
-    processes: BTreeMap<u32, oneshot::Sender<ExitStatus>>,
+    processes: BTreeMap<u32, oneshot::Sender<Exit>>,
 }
 
 impl Owner {
@@ -139,9 +139,13 @@ impl Owner {
                     drop(pending.answer.send(Err(obstacle.into())));
                 }
             }
-            Said::Exited { process, status } => {
+            Said::Exited {
+                process,
+                status,
+                hits,
+            } => {
                 if let Some(exited) = self.processes.remove(&process) {
-                    let _ = exited.send(status);
+                    let _ = exited.send(Exit { status, hits });
                 }
             }
             Said::Built { .. } | Said::Refused(_) => {

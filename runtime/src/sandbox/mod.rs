@@ -21,8 +21,8 @@ use std::{
 use postern_contract::{
     SandboxId,
     launch::{
-        Enforced, ExitStatus, Layer, Limits, Listener, Mount, Obstacle, Outcome, Plan, Purpose,
-        Said, Verb,
+        Enforced, ExitStatus, Hit, Layer, Limits, Listener, Mount, Obstacle, Outcome, Plan,
+        Purpose, Said, Verb,
     },
 };
 use postern_daemon::channel::{Channel, ChannelError};
@@ -134,12 +134,21 @@ pub struct Descriptors {
 pub struct Process {
     /// Its number on the sandbox's connection.
     pub number: u32,
-    exited: oneshot::Receiver<ExitStatus>,
+    exited: oneshot::Receiver<Exit>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// What the system says.
+    pub status: ExitStatus,
+    /// Limits that its sandbox had run into by then.
+    pub hits: Vec<Hit>,
 }
 
 impl Process {
     /// Returns when it ends; `None` if its sandbox ended with it.
-    pub async fn exited(&mut self) -> Option<ExitStatus> {
+    pub async fn exited(&mut self) -> Option<Exit> {
         (&mut self.exited).await.ok()
     }
 }
@@ -178,7 +187,7 @@ impl Launcher {
                 "sent other listeners than were asked for",
             ));
         }
-        let weakened = layers::compare(&enforced, &wanted.allow_weaker)?;
+        let weakened = layers::compare(&enforced, &wanted.limits, &wanted.allow_weaker)?;
         let connection = Connection::open(channel, slot);
         Ok((
             Sandbox {
@@ -201,7 +210,7 @@ fn plan(wanted: &Wanted, slot: &Slot) -> Plan {
         trusted: wanted.trusted.clone(),
         listeners: wanted.listeners.clone(),
         limits: wanted.limits.clone(),
-        required: layers::required(&wanted.allow_weaker),
+        required: layers::required(&wanted.limits, &wanted.allow_weaker),
     }
 }
 

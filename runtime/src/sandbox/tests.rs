@@ -94,14 +94,19 @@ async fn verbs_are_answered_and_the_end_of_a_process_is_told() {
             )
             .await
             .unwrap();
-        let status = ExitStatus::Code(0);
-        channel
-            .send(&Said::Exited { process: 7, status }, &[])
-            .await
-            .unwrap();
+        let exited = Said::Exited {
+            process: 7,
+            status: ExitStatus::Code(0),
+            hits: vec![Hit::Processes],
+        };
+        channel.send(&exited, &[]).await.unwrap();
     };
     let (process, ()) = tokio::join!(sandbox.exec(program, open), answer);
-    assert_eq!(process.unwrap().exited().await, Some(ExitStatus::Code(0)));
+    let expected = Exit {
+        status: ExitStatus::Code(0),
+        hits: vec![Hit::Processes],
+    };
+    assert_eq!(process.unwrap().exited().await, Some(expected));
     drop(sandbox);
     assert!(channel.receive::<Ask>().await.unwrap().is_none());
 }

@@ -1,7 +1,7 @@
 //! What this machine can enforce, as far as the tour needs it: whether a sandbox can be built, and which layers must be
 //! allowed to be absent. Never allows one silently.
 
-use postern_contract::launch::Standing;
+use postern_contract::launch::{Layer, Standing};
 use postern_runtime::sandbox::REQUIRED;
 
 use crate::{Failure, doctor, failure::EXIT_RUN, identity::Mode, terminal::say};
@@ -23,7 +23,8 @@ pub(super) fn examine(mode: Mode) -> Result<Vec<String>, Failure> {
             continue;
         };
         let name = doctor::word(layer);
-        if REQUIRED.contains(&layer) {
+        // What its desk's `memory` takes, besides.
+        if REQUIRED.contains(&layer) || layer == Layer::Cgroup {
             say(&format!(
                 "Goes on without `{name}`, which is named in allow_weaker: {why}."
             ));

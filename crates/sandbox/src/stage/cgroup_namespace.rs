@@ -6,7 +6,7 @@ use postern_contract::launch::{Layer, Obstacle};
 
 use crate::ledger::Ledger;
 
-/// Enters a cgroup namespace if the kernel has them.
+/// Enters a cgroup namespace if the kernel has them. Must come in the sandbox's own group: that one is the top inside.
 pub(crate) fn enter(ledger: &mut Ledger) -> Result<(), Obstacle> {
     let entered = unshare(CloneFlags::CLONE_NEWCGROUP);
     ledger.attempt(Layer::CgroupNamespace, "host cgroup paths hidden", entered)

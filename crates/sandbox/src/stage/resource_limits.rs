@@ -1,5 +1,6 @@
-//! Limits by setrlimit: open files and memory of each process (a bound on all memory together takes cgroups), and processes of the sandbox together (the kernel counts
-//! them in the user namespace, which is the sandbox's own). Never above what the launcher itself was given.
+//! Limits by setrlimit: open files of each process, and processes of the sandbox together (the kernel counts them in the
+//! user namespace, which is the sandbox's own). Where there is no cgroup, also the memory of each process. Never above
+//! what the launcher itself was given.
 
 use std::fs;
 
@@ -14,6 +15,9 @@ use crate::{checked::Bounds, ledger::Ledger};
 /// Out of memory, the kernel takes the sandbox before the daemons (-1000 to 1000).
 const OOM_SCORE: &str = "500";
 
+/// By how many processes this limit is wider than the group's.
+const ROOM_BEHIND_A_GROUP: u64 = 16;
+
 /// Asks the kernel to prefer the sandbox when memory runs out. Must come while this process can still write its own
 /// files in /proc; without it the sandbox is as safe as before.
 pub(crate) fn volunteer_for_oom() {
@@ -21,18 +25,29 @@ pub(crate) fn volunteer_for_oom() {
     let _preferred = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
 }
 
-/// Sets the limits for this process and all that come from it.
-pub(crate) fn apply(bounds: &Bounds, ledger: &mut Ledger) -> Result<(), Obstacle> {
+/// Sets the limits for this process and all that come from it. /// A cgroup knows better what memory is used, and tells when there was no room; it comes first then.
+pub(crate) fn apply(bounds: &Bounds, grouped: bool, ledger: &mut Ledger) -> Result<(), Obstacle> {
+    let bounds = if grouped {
+        behind_a_group(bounds)
+    } else {
+        *bounds
+    };
     let mut how = format!(
         "{} processes, {} open files each",
         bounds.processes, bounds.open_files
     );
     if let Some(bytes) = bounds.memory_bytes {
-        how.push_str(&format!(
-            ", {bytes} bytes of private memory per process until cgroups"
-        ));
+        how.push_str(&format!(", {bytes} bytes of private memory per process"));
     }
-    ledger.attempt(Layer::ResourceLimits, &how, set(bounds))
+    ledger.attempt(Layer::ResourceLimits, &how, set(&bounds))
+}
+
+fn behind_a_group(bounds: &Bounds) -> Bounds {
+    Bounds {
+        memory_bytes: None,
+        processes: bounds.processes.saturating_add(ROOM_BEHIND_A_GROUP),
+        ..*bounds
+    }
 }
 
 fn set(bounds: &Bounds) -> Result<(), Errno> {

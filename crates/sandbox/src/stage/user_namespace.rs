@@ -6,6 +6,7 @@ use std::{fs, io, os::unix::fs::MetadataExt};
 use nix::{
     sched::{CloneFlags, unshare},
     sys::prctl::set_dumpable,
+    unistd::getgroups,
 };
 use postern_contract::launch::{AGENT_UID, Layer, Obstacle};
 
@@ -24,10 +25,18 @@ pub(crate) fn enter(identity: Identity, ledger: &mut Ledger) -> Result<(), Obsta
         Identity::Caller { uid, gid } => (uid, gid),
     };
     let step = "cannot make a user namespace";
+    let groups = getgroups().unwrap_or_default();
     unshare(CloneFlags::CLONE_NEWUSER).map_err(stops(Layer::UserNamespace, step))?;
     let step = "cannot map ids into the user namespace";
     map(uid, gid).map_err(stops(Layer::UserNamespace, step))?;
     let mut how = format!("uid and gid {AGENT_UID} are host uid {uid} and gid {gid}");
+    if matches!(identity, Identity::Caller { .. }) {
+        // The kernel lets nobody give up groups without privilege; that they are all unmapped takes nothing from them.
+        let kept = groups.iter().filter(|group| group.as_raw() != gid).count();
+        if kept > 0 {
+            how.push_str(&format!("; with {kept} more groups of the user's"));
+        }
+    }
     if fs::write("/proc/sys/user/max_user_namespaces", MORE_NAMESPACES).is_ok() {
         how.push_str("; no user namespaces inside");
     }

@@ -252,7 +252,9 @@ impl Launcher {
         let mut text = String::new();
         output.read_to_string(&mut text).unwrap();
         match self.hear() {
-            Said::Exited { process, status } if process == started => (text, status),
+            Said::Exited {
+                process, status, ..
+            } if process == started => (text, status),
             other => panic!("{other:?}"),
         }
     }
@@ -348,6 +350,16 @@ impl Family {
             assert!(readable(pidfd), "process {pid} still runs");
         }
     }
+}
+
+/// Whether this kernel has Landlock as the launcher wants it.
+pub(crate) fn has_landlock() -> bool {
+    use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    rules
+        .handle_access(AccessFs::from_all(ABI::V2))
+        .and_then(Ruleset::create)
+        .is_ok()
 }
 
 /// Waits until something can be read.

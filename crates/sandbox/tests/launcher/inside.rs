@@ -3,14 +3,15 @@
 use std::{
     fs::{self, Permissions},
     os::unix::{
-        fs::{MetadataExt, PermissionsExt},
-        net::UnixListener,
+        fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+        net::{UnixDatagram, UnixListener},
     },
 };
 
+use nix::sys::stat::Mode as Stat;
 use postern_contract::launch::{Access, Enforced, ExitStatus, Layer, Plan, Said, Standing};
 
-use crate::harness::{Mode, Site, mount, plan};
+use crate::harness::{self, Mode, Site, mount, plan};
 
 #[test]
 fn the_agent_is_nobody_with_nothing() {
@@ -127,24 +128,84 @@ fn nothing_of_the_host_can_be_seen() {
     }
 }
 
-/// A known gap, so that nobody claims more: what closes it turns this test around.
 #[test]
-fn a_socket_in_what_is_shown_is_still_a_door() {
-    let call = "use IO::Socket::UNIX; IO::Socket::UNIX->new(q(/agent/door)) or die $!;";
+fn a_socket_in_what_is_shown_is_no_door() {
     for mode in Mode::all() {
         let site = Site::new(mode);
         let code = site.source("code", None);
-        let door = UnixListener::bind(code.join("door")).unwrap();
-        fs::set_permissions(code.join("door"), Permissions::from_mode(0o777)).unwrap();
+        let listener = UnixListener::bind(code.join("stream")).unwrap();
+        let datagrams = UnixDatagram::bind(code.join("datagram")).unwrap();
+        for name in ["stream", "datagram"] {
+            fs::set_permissions(code.join(name), Permissions::from_mode(0o777)).unwrap();
+        }
         let mounts = vec![mount(&code, "/agent", Access::ReadOnly)];
         let (mut launcher, _listeners) = site.build(&Plan { mounts, ..plan() });
-        assert_eq!(launcher.shell("find /agent -type s"), "/agent/door\n");
-        assert_eq!(launcher.run(&["perl", "-e", call]).1, ExitStatus::Code(0));
-        door.accept().unwrap();
-        // What is not for everybody stays shut.
-        if mode == Mode::Root {
-            fs::set_permissions(code.join("door"), Permissions::from_mode(0o700)).unwrap();
-            assert_ne!(launcher.run(&["perl", "-e", call]).1, ExitStatus::Code(0));
+        assert_eq!(launcher.shell("find /agent -type s | wc -l"), "2\n");
+        for (kind, name) in [(1, "stream"), (2, "datagram")] {
+            let call = format!(
+                "socket(my $s, 1, {kind}, 0) or die; connect($s, pack('S a*', 1, '/agent/{name}')) or print $!+0"
+            );
+            let refused = libc::ECONNREFUSED.to_string();
+            assert_eq!(
+                launcher.shell(&format!("perl -e \"{}\"", call.replace('$', "\\$"))),
+                refused
+            );
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err());
+        drop(datagrams);
+    }
+}
+
+#[test]
+fn a_pipe_or_a_lock_in_what_is_shown_is_nobody_elses() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let code = site.source("code", None);
+        let pipe = code.join("pipe");
+        nix::unistd::mkfifo(&pipe, Stat::S_IRWXU).unwrap();
+        fs::set_permissions(&pipe, Permissions::from_mode(0o777)).unwrap();
+        let reader = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&pipe)
+            .unwrap();
+        let file = fs::File::create(code.join("file")).unwrap();
+        let locked = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+        let mounts = vec![mount(&code, "/agent", Access::ReadOnly)];
+        let (mut launcher, _listeners) = site.build(&Plan { mounts, ..plan() });
+        let write = "use Fcntl; sysopen(my $p, '/agent/pipe', O_WRONLY | O_NONBLOCK) or print $!+0";
+        let (text, _) = launcher.run(&["perl", "-e", write]);
+        // Nobody reads it; and Landlock, where there is one, does not even let it be written.
+        let refused = [libc::ENXIO, libc::EACCES].map(|errno| errno.to_string());
+        assert!(refused.contains(&text), "{text}");
+        let lock = "open(my $f, '<', '/agent/file'); flock($f, 2 | 4) and print 'unseen'";
+        assert_eq!(launcher.run(&["perl", "-e", lock]).0, "unseen");
+        drop((reader, locked));
+    }
+}
+
+/// Landlock's own: no mount says that a list of certificates is no program.
+#[test]
+fn a_list_of_certificates_is_read_and_never_run() {
+    if !harness::has_landlock() {
+        return;
+    }
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let bundle = site.source("bundle", Some("#!/bin/sh\necho ran\n"));
+        fs::set_permissions(&bundle, Permissions::from_mode(0o755)).unwrap();
+        let trusted = Some(bundle);
+        let (mut launcher, _listeners) = site.build(&Plan { trusted, ..plan() });
+        let bundle = "/etc/ssl/certs/ca-certificates.crt";
+        launcher.shell(&format!("test -x {bundle} && grep -q ran {bundle}"));
+        let (text, status) = launcher.run(&["bash", "-c", bundle]);
+        assert_eq!(status, ExitStatus::Code(126), "{text}");
+        // What an agent builds it may run, in every place where it may write.
+        for place in ["/tmp", "/workspace", "/home/agent", "/dev/shm", "/run"] {
+            let line =
+                format!("cp {bundle} {place}/x && mkdir {place}/d && mv {place}/x {place}/d/y");
+            assert_eq!(launcher.shell(&format!("{line} && {place}/d/y")), "ran\n");
         }
     }
 }
@@ -278,13 +339,17 @@ fn the_report_is_honest() {
         let holds = |layer: Layer, enforced: &Enforced| {
             matches!(enforced.get(&layer), Some(Standing::Enforced(_)))
         };
-        assert_eq!(enforced.len(), 15, "every layer is reported: {enforced:?}");
+        assert_eq!(enforced.len(), 16, "every layer is reported: {enforced:?}");
         assert_eq!(holds(Layer::SeparateUid, &enforced), mode == Mode::Root);
-        assert!(!holds(Layer::Landlock, &enforced) && !holds(Layer::Cgroup, &enforced));
+        assert_eq!(holds(Layer::Landlock, &enforced), harness::has_landlock());
+        assert!(holds(Layer::Overlay, &enforced));
+        assert_eq!(holds(Layer::Cgroup, &enforced), mode == Mode::Root);
         let Some(Standing::Enforced(limits)) = enforced.get(&Layer::ResourceLimits) else {
             panic!("{enforced:?}")
         };
-        assert!(limits.contains("per process until cgroups"), "{limits}");
+        // What all of them together may take is the group's to say; without one, each is bounded by itself.
+        let by_itself = limits.contains("per process");
+        assert_eq!(by_itself, mode == Mode::Ordinary, "{limits}");
         assert!(holds(Layer::NetNamespace, &enforced) && holds(Layer::Capabilities, &enforced));
     }
 }

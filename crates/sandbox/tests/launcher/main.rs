@@ -6,8 +6,10 @@
     reason = "clippy allows it in #[test] functions, not in what they share"
 )]
 
+mod attacks;
 mod ends;
 mod harness;
 mod hostile;
 mod inside;
+mod limits;
 mod verbs;

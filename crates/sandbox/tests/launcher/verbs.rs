@@ -185,6 +185,7 @@ fn a_signal_reaches_the_program_and_its_children() {
         let ended = Said::Exited {
             process,
             status: ExitStatus::Signal(15),
+            hits: Vec::new(),
         };
         assert!(
             heard.iter().any(done) && heard.contains(&ended),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use postern_contract::{
-    launch::{Access, ExitStatus, Limits, Listener, Mount, Purpose},
+    launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose},
     link::{ListenerKind, News, Origin},
 };
 use tokio::{
@@ -28,7 +28,9 @@ use crate::{
     config::Agent,
     link::{Link, LinkError},
     output,
-    sandbox::{Descriptors, Launcher, Process, Program, Sandbox, SandboxError, Wanted, Weakened},
+    sandbox::{
+        Descriptors, Exit, Launcher, Process, Program, Sandbox, SandboxError, Wanted, Weakened,
+    },
 };
 
 /// Where the worker's code is shown in the sandbox.
@@ -106,6 +108,8 @@ impl Keeper {
             listeners: vec![Listener::Gate],
             limits: Limits {
                 memory_bytes: self.agent.sandbox.memory.map(|size| size.0),
+                cpu_percent: self.agent.sandbox.cpu_percent,
+                processes: self.agent.sandbox.processes,
                 ..Limits::default()
             },
             allow_weaker: self.agent.sandbox.allow_weaker.clone(),
@@ -266,9 +270,15 @@ enum StartFailure {
 }
 
 async fn how_it_ended(process: &mut Process) -> String {
-    match process.exited().await {
-        Some(ExitStatus::Code(code)) => format!("it exited with code {code}"),
-        Some(ExitStatus::Signal(signal)) => format!("it was ended by signal {signal}"),
-        None => "its sandbox ended".to_owned(),
-    }
+    let Some(Exit { status, hits }) = process.exited().await else {
+        return "its sandbox ended".to_owned();
+    };
+    let how = match status {
+        ExitStatus::Code(code) => format!("it exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("it was ended by signal {signal}"),
+    };
+    hits.into_iter().fold(how, |how, hit| match hit {
+        Hit::Memory => how + "; the sandbox had used up its memory",
+        Hit::Processes => how + "; the sandbox had as many processes as it may",
+    })
 }

@@ -1,12 +1,16 @@
 //! An /etc that is written for the sandbox: who the agent is, where names are asked, what certificates are trusted.
 //! Never the host's own, which tells much about the host.
 
-use std::{fs, io, os::unix::fs::symlink, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use postern_contract::launch::{AGENT_HOME, AGENT_UID, TRUSTED};
 use postern_sys::mount::Attributes;
 
-use super::tree::bind_if_there;
+use super::{overlay::Overlays, tree::bind_if_there};
 
 /// Of the host's /etc, what programs need to run at all: where alternatives and libraries are, whom to trust.
 const SHOWN: [&str; 4] = [
@@ -23,7 +27,11 @@ const TRUSTED_TOO: [&str; 2] = ["etc/ssl/cert.pem", "etc/pki/tls/certs/ca-bundle
 const ZONES: &str = "/usr/share/zoneinfo";
 
 /// Writes /etc in the working directory. Whom to trust is the host's own list, unless the plan brings another.
-pub(super) fn write(hostname: &str, brings_trusted: bool) -> io::Result<()> {
+pub(super) fn write(
+    hostname: &str,
+    brings_trusted: bool,
+    overlays: &mut Overlays,
+) -> io::Result<()> {
     fs::create_dir("etc")?;
     for (name, text) in files(hostname) {
         fs::write(Path::new("etc").join(name), text)?;
@@ -36,10 +44,12 @@ pub(super) fn write(hostname: &str, brings_trusted: bool) -> io::Result<()> {
         symlink(TRUSTED, path)?;
     }
     let host_trusts = (!brings_trusted).then_some(TRUSTED);
-    SHOWN
-        .into_iter()
-        .chain(host_trusts)
-        .try_for_each(|path| bind_if_there(Path::new(path), Attributes::READ_ONLY))
+    for path in SHOWN.into_iter().chain(host_trusts).map(Path::new) {
+        if bind_if_there(path, Attributes::READ_ONLY)? {
+            overlays.cover(&path.components().skip(1).collect::<PathBuf>());
+        }
+    }
+    Ok(())
 }
 
 fn files(hostname: &str) -> [(&'static str, String); 6] {
@@ -60,7 +70,7 @@ fn files(hostname: &str) -> [(&'static str, String); 6] {
 }
 
 /// The host's time zone, where it is one of those that every system has.
-fn zone() -> Option<std::path::PathBuf> {
+fn zone() -> Option<PathBuf> {
     let link = fs::read_link("/etc/localtime").ok()?;
     let whole = Path::new("/etc").join(link);
     let zone = whole.to_str()?.rsplit_once("zoneinfo/")?.1;

@@ -1,19 +1,20 @@
 //! A mount namespace with a root that is built up from nothing: what no line here adds, the agent does not see. Never
 //! shows /sys or a directory that can be written and is not the sandbox's own. Read-only does not stop connect(2): a Unix
-//! socket that some program put into /usr, /opt or a directory of the plan, and that everybody may write, can be reached.
+//! socket that some program put into /usr, /opt or a directory of the plan is shut by the overlay over it.
 //!
 //! ```text
 //! tmpfs /        read-only in the end
-//!   usr bin …    the host's, read-only          (system.rs)
+//!   usr bin …    the host's, read-only          (system.rs), under an overlay (overlay.rs)
 //!   etc          generated                      (etc.rs)
 //!   dev          six devices, links, own shm    (dev.rs)
 //!   tmp run …    tmpfs, writable, with a size   (scratch.rs)
 //!   proc         stage/fresh_proc.rs
-//!   /agent …     what the plan shows            (sources.rs)
+//!   /agent …     what the plan shows            (sources.rs), under an overlay unless it is fresh
 //! ```
 
 mod dev;
 mod etc;
+mod overlay;
 mod scratch;
 pub(crate) mod sources;
 mod system;
@@ -32,7 +33,8 @@ use nix::{
 use postern_contract::launch::{Layer, Obstacle};
 use postern_sys::mount::{Attributes, restrict};
 
-use self::sources::Source;
+use self::{overlay::Overlays, sources::Source};
+pub(crate) use self::{scratch::SCRATCH, system::DIRECTORIES as SYSTEM};
 use crate::{
     checked::Checked,
     ledger::{Ledger, stops},
@@ -62,7 +64,11 @@ pub(crate) fn enter() -> Result<(), Obstacle> {
 }
 
 /// Puts the root together; everything but /proc.
-pub(crate) fn build(checked: &Checked, sources: Vec<Source>) -> Result<NewRoot, Obstacle> {
+pub(crate) fn build(
+    checked: &Checked,
+    sources: Vec<Source>,
+    ledger: &mut Ledger,
+) -> Result<NewRoot, Obstacle> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(
         Some("root"),
@@ -80,14 +86,17 @@ pub(crate) fn build(checked: &Checked, sources: Vec<Source>) -> Result<NewRoot, 
         )
     };
     let root = tree::open_root().map_err(part("the top"))?;
-    system::show().map_err(part("the system directories"))?;
-    etc::write(&checked.hostname, checked.trusted.is_some()).map_err(part("/etc"))?;
+    fs::create_dir("proc").map_err(part("/proc"))?;
+    let mut overlays = Overlays::default();
+    system::show(&mut overlays).map_err(part("the system directories"))?;
+    etc::write(&checked.hostname, checked.trusted.is_some(), &mut overlays)
+        .map_err(part("/etc"))?;
     dev::make().map_err(part("/dev"))?;
     scratch::mount_all(checked.bounds.scratch_bytes).map_err(part("the scratch directories"))?;
-    fs::create_dir("proc").map_err(part("/proc"))?;
     for source in sources {
-        source.attach(&root)?;
+        source.attach(&root, &mut overlays)?;
     }
+    overlays.report(ledger)?;
     Ok(NewRoot { root })
 }
 

@@ -4,13 +4,14 @@ use std::{fs, io};
 
 use nix::mount::{MsFlags, mount};
 
-/// Name, mode.
-const SCRATCH: [(&str, &str); 4] = [
-    ("tmp", "1777"),
-    ("run", "755"),
-    ("home", "755"),
-    ("workspace", "755"),
-];
+/// Their names, and their places beneath the root.
+pub(crate) const SCRATCH: [&str; 4] = ["tmp", "run", "home", "workspace"];
+
+/// Of the one where programs expect to meet others.
+const SHARED_MODE: &str = "1777";
+
+/// Of the others.
+const MODE: &str = "755";
 
 /// Files and directories in each.
 const INODES_MAX: u32 = 131_072;
@@ -18,7 +19,8 @@ const INODES_MAX: u32 = 131_072;
 /// Mounts them in the working directory, each with room for `bytes`.
 pub(super) fn mount_all(bytes: u64) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    for (name, mode) in SCRATCH {
+    for name in SCRATCH {
+        let mode = if name == "tmp" { SHARED_MODE } else { MODE };
         let options = format!("mode={mode},size={bytes},nr_inodes={INODES_MAX}");
         fs::create_dir(name)?;
         mount(

@@ -17,7 +17,7 @@ use nix::{
 use postern_contract::launch::{Access, Layer, Obstacle};
 use postern_sys::mount::{Attributes, Detached, copy};
 
-use super::tree;
+use super::{overlay::Overlays, tree};
 use crate::{
     checked::{Checked, Identity, Shown},
     ledger::stops,
@@ -31,6 +31,7 @@ const FRESH_MODE: Mode = Mode::from_bits_truncate(0o755);
 pub(crate) struct Source {
     mount: Detached,
     is_directory: bool,
+    is_fresh: bool,
     target: PathBuf,
 }
 
@@ -105,6 +106,7 @@ fn take_one(shown: &Shown, identity: Identity, made: &mut Vec<Made>) -> io::Resu
     Ok(Source {
         mount,
         is_directory,
+        is_fresh: shown.access == Access::Fresh,
         target: shown.target.clone(),
     })
 }
@@ -172,10 +174,11 @@ fn fresh(
 
 impl Source {
     /// Puts it into the new root, which is the working directory.
-    pub(super) fn attach(self, root: &OwnedFd) -> Result<(), Obstacle> {
+    pub(super) fn attach(self, root: &OwnedFd, overlays: &mut Overlays) -> Result<(), Obstacle> {
         let Self {
             mount,
             is_directory,
+            is_fresh,
             target,
         } = self;
         let step = format!(
@@ -184,7 +187,12 @@ impl Source {
         );
         place(root, &target, is_directory)
             .and_then(|onto| mount.attach(onto.as_fd()))
-            .map_err(stops(Layer::MountNamespace, step))
+            .map_err(stops(Layer::MountNamespace, step))?;
+        // Of a fresh directory everything is the agent's own already; one file that is a file is no door.
+        if is_directory && !is_fresh {
+            overlays.cover(&target);
+        }
+        Ok(())
     }
 }
 

@@ -27,16 +27,18 @@ pub(super) fn open(root: BorrowedFd<'_>, relative: &Path) -> io::Result<OwnedFd>
     Ok(openat2(root, relative, how)?)
 }
 
-/// Shows one of the host's files or directories, if there is one, at the same place inside.
-pub(super) fn bind_if_there(host: &Path, attributes: Attributes) -> io::Result<()> {
+/// Shows one of the host's files or directories, if there is one, at the same place inside. Tells whether it is a
+/// directory that is shown now.
+pub(super) fn bind_if_there(host: &Path, attributes: Attributes) -> io::Result<bool> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let from = match openat2(AT_FDCWD, host, OpenHow::new().flags(flags)) {
         Ok(from) => from,
-        Err(nix::Error::ENOENT | nix::Error::EACCES) => return Ok(()),
+        Err(nix::Error::ENOENT | nix::Error::EACCES) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     };
     let place: std::path::PathBuf = host.components().skip(1).collect();
-    if fs::metadata(host)?.is_dir() {
+    let is_directory = fs::metadata(host)?.is_dir();
+    if is_directory {
         fs::create_dir_all(&place)?;
     } else {
         place.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -45,5 +47,6 @@ pub(super) fn bind_if_there(host: &Path, attributes: Attributes) -> io::Result<(
     let onto = open(open_root()?.as_fd(), &place)?;
     let mount = copy(from.as_fd())?;
     mount.restrict(attributes)?;
-    mount.attach(onto.as_fd())
+    mount.attach(onto.as_fd())?;
+    Ok(is_directory)
 }

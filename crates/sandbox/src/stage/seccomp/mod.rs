@@ -2,78 +2,24 @@
 //! Mostly a second wall behind namespaces and capabilities, but the only one where the kernel has no namespace: AF_VSOCK
 //! sockets reach the host of a virtual machine from any network namespace. Never to be done without for that reason.
 //!
-//! A list of what is denied for now; a list of what is allowed takes its place when the filter is deepened.
+//! ```text
+//! call ──▶ in the list of what there is? ──no──▶ ENOSYS, or EPERM where it is refused by name
+//!             └─yes─▶ refused for its arguments? ──▶ EPERM; EPROTONOSUPPORT for a transport
+//! ```
+//! Another architecture's calls end the program.
+
+mod calls;
 
 use std::collections::BTreeMap;
 
 use postern_contract::launch::{Layer, Obstacle};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
+use self::calls::{ALLOWED, ALLOWED_HERE, ALLOWED_NEW, DENIED};
 use crate::ledger::Ledger;
-
-/// Calls that fail with EPERM whatever their arguments.
-const DENIED: &[i64] = &[
-    // Other namespaces, other roots, other mounts.
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_mount_setattr,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    // Other processes' memory and descriptors.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    // Keys are shared beyond namespaces.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    // Much kernel code for little use; io_uring also passes by this very filter.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_fanotify_init,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_lookup_dcookie,
-    // The machine itself.
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
-    libc::SYS_syslog,
-    libc::SYS_nfsservctl,
-    libc::SYS_vhangup,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-];
 
 /// Flags of clone(2) that make a namespace; clone3(2) hides its flags in memory and is answered as if it did not exist.
 const NEW_NAMESPACES: [libc::c_int; 7] = [
@@ -97,23 +43,50 @@ const FAMILIES: [libc::c_int; 4] = [
 /// Terminal requests that type for somebody else.
 const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
+/// Transports over IP: TCP and UDP, named or not. Others load code into the kernel that nobody else uses.
+const TRANSPORTS: [libc::c_int; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
+
+/// Kinds of sockets that see or write what is below a transport: SOCK_RAW, and SOCK_PACKET of old.
+const BELOW: [u64; 2] = [3, 10];
+
+/// In a socket's type, what is the kind; the rest are flags.
+const KIND_MASK: u64 = 0xf;
+
+/// Personalities that change nothing but what uname(2) says, and the question which one it is.
+const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+
 /// Installs the filter for this process and all that come from it. Needs `no_new_privileges` first.
 pub(crate) fn apply(ledger: &mut Ledger) -> Result<(), Obstacle> {
-    ledger.attempt(Layer::Seccomp, "dangerous calls denied", install())
+    let how = format!(
+        "{} calls there are, {} refused by name",
+        there_is().count(),
+        DENIED.len()
+    );
+    ledger.attempt(Layer::Seccomp, &how, install())
 }
 
-/// Installs the filter for this process, wherever it is.
+/// Installs the filter for this process, wherever it is. Where several refuse a call, the last one's word is heard.
 pub(crate) fn install() -> Result<(), seccompiler::Error> {
-    let nowhere = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     for filter in [
+        what_there_is()?,
+        program(transports()?, libc::EPROTONOSUPPORT)?,
         program(denied()?, libc::EPERM)?,
-        program(nowhere, libc::ENOSYS)?,
-        #[cfg(target_arch = "x86_64")]
-        no_x32(),
     ] {
         apply_filter(&filter)?;
     }
     Ok(())
+}
+
+fn there_is() -> impl Iterator<Item = i64> {
+    let lists = [ALLOWED, ALLOWED_HERE, ALLOWED_NEW];
+    lists.into_iter().flatten().copied()
+}
+
+fn what_there_is() -> Result<BpfProgram, BackendError> {
+    let rules = there_is().map(|call| (call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let unknown = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    SeccompFilter::new(rules, unknown, SeccompAction::Allow, arch)?.try_into()
 }
 
 fn program(
@@ -132,8 +105,16 @@ fn denied() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         .map(|flag| rule(vec![argument(0, SeccompCmpOp::MaskedEq(flag), flag)]));
     rules.insert(libc::SYS_clone, all(namespaces)?);
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
-        rules.insert(call, all([foreign_family(), odd_netlink()])?);
+        let sees_below = [libc::AF_INET, libc::AF_INET6]
+            .into_iter()
+            .flat_map(|family| BELOW.map(|kind| below(kind, family)));
+        let others = [foreign_family(), odd_netlink()];
+        let refused = others.into_iter().chain(sees_below);
+        rules.insert(call, refused.collect::<Result<_, _>>()?);
     }
+    let other = |is: u64| argument(0, SeccompCmpOp::Ne, is);
+    let odd_personality = rule(PERSONALITIES.map(other).into())?;
+    rules.insert(libc::SYS_personality, vec![odd_personality]);
     let typing = TYPING.map(|request| rule(vec![argument(1, SeccompCmpOp::Eq, request)]));
     rules.insert(libc::SYS_ioctl, all(typing)?);
     Ok(rules)
@@ -149,6 +130,24 @@ fn odd_netlink() -> Result<SeccompRule, BackendError> {
         number(0, SeccompCmpOp::Eq, libc::AF_NETLINK),
         number(2, SeccompCmpOp::Ne, libc::NETLINK_ROUTE),
     ])
+}
+
+/// A socket of this kind over IP.
+fn below(kind: u64, family: libc::c_int) -> Result<SeccompRule, BackendError> {
+    rule(vec![
+        number(0, SeccompCmpOp::Eq, family),
+        argument(1, SeccompCmpOp::MaskedEq(KIND_MASK), kind),
+    ])
+}
+
+fn transports() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    let odd = |family: libc::c_int| {
+        let other = |transport: libc::c_int| number(2, SeccompCmpOp::Ne, transport);
+        let over = number(0, SeccompCmpOp::Eq, family);
+        rule([over].into_iter().chain(TRANSPORTS.map(other)).collect())
+    };
+    let rules = all([odd(libc::AF_INET), odd(libc::AF_INET6)])?;
+    Ok(BTreeMap::from([(libc::SYS_socket, rules)]))
 }
 
 fn all<const N: usize>(
@@ -180,30 +179,27 @@ fn argument(
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
 }
 
-/// The x32 calls are the same calls under other numbers, which no rule above names: none of them exists.
-#[cfg(target_arch = "x86_64")]
-fn no_x32() -> BpfProgram {
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    const X32_BIT: u32 = 0x4000_0000;
-    let deny = u32::from(SeccompAction::Errno(libc::ENOSYS.cast_unsigned()));
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    vec![
-        step(LOAD, 0, 0, 0),
-        step(JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
-        step(RETURN, 0, 0, deny),
-        step(RETURN, 0, 0, u32::from(SeccompAction::Allow)),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_filter_compiles_within_the_kernels_length() {
-        let filter = program(denied().unwrap(), libc::EPERM).unwrap();
-        assert!(filter.len() < 4096);
+    fn the_filters_compile_within_the_kernels_length() {
+        let filters = [
+            what_there_is().unwrap(),
+            program(transports().unwrap(), libc::EPROTONOSUPPORT).unwrap(),
+            program(denied().unwrap(), libc::EPERM).unwrap(),
+        ];
+        assert!(filters.iter().all(|filter| filter.len() < 4096));
+    }
+
+    #[test]
+    fn what_is_refused_is_not_also_there_and_nothing_stands_twice() {
+        let mut all: Vec<_> = there_is().chain(DENIED.iter().copied()).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(!all.contains(&libc::SYS_clone3), "its flags cannot be seen");
     }
 }
