@@ -72,12 +72,6 @@ pub(crate) fn place(authority: &Authority) -> (Host, u16) {
 }
 
 impl Book {
-    /// Whether a tool or a provider lives there.
-    pub(crate) fn is_home(&self, authority: &Authority) -> bool {
-        let place = place(authority);
-        self.homes.tools.contains(&place) || self.homes.providers.contains(&place)
-    }
-
     /// Whether some request of an agent to this place might be allowed. A guess that lets nothing out: it only says
     /// where looking into a CONNECT makes sense.
     pub(crate) fn may_call(&self, agent: &AgentName, authority: &Authority) -> bool {

@@ -121,8 +121,8 @@ pub(crate) enum Way {
     In,
 }
 
-/// Judges one call; of a CONNECT, whether it may be opaque. It may where a rule allows it as a whole and neither provider
-/// nor tool lives there, but for a tool whose config says so. Where requests inside may be allowed, it is looked into;
+/// Judges one call; of a CONNECT, whether it may be opaque. It may to a
+/// tool whose config says so, and nowhere else, whatever rules allow. Where requests inside may be allowed, it is looked into;
 /// elsewhere it is refused. What was judged is in the record, to be judged again.
 pub(crate) async fn way(
     book: &Book,
@@ -157,7 +157,8 @@ fn sort_out(
     }
     let authority = call.url.authority();
     match judged {
-        Ok(permit) if permit.would_deny().is_none() && !book.is_home(authority) => {
+        // Only its config's own word makes a tool's tunnel opaque; the rulebook lets no other tool have one.
+        Ok(permit) if permit.would_deny().is_none() && call.subject.tool().is_some() => {
             Ok(Way::Out(permit))
         }
         Err(refused) if !book.may_call(&caller.agent, authority) => Err(refused),

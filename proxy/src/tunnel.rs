@@ -1,5 +1,5 @@
-//! Bytes both ways between an agent and a host that a rule allows as a whole. Never looks further inside than the first
-//! greeting, and never adds a credential.
+//! Bytes both ways between an agent and a tool whose config says `tls = "tunnel"`, or between a WebSocket's two ends. Never
+//! looks further inside than the first greeting, and never adds a credential.
 //!
 //! ```text
 //! 200 ─▶ greeting.rs ─▶ carrying ── the host is done, either side fails, both fall silent, ─▶ audit line ─▶ both closed

@@ -4,7 +4,7 @@
 //! ```text
 //! first bytes ─┬─ HTTP in the clear: each request names its host (door/captured.rs) ─▶ exchange
 //!              └─ TLS: server name, or the address where none is named ─▶ judged like a CONNECT ─┬─ looked into
-//!                                                                                               ├─ carried (whole-host rule)
+//!                                                                                               ├─ carried (`tls = "tunnel"`)
 //!                                                                                               └─ refused
 //! ```
 
@@ -155,7 +155,7 @@ impl Greeted {
         })
     }
 
-    /// Carries it unread, where a rule allows the whole host.
+    /// Carries it unread, where its tool says so.
     async fn carry(
         self,
         gate: &Gate,

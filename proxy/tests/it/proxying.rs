@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     house::{House, SECRET, config, soon},
+    intercept::connect,
     upstream::{Answer, Upstream},
 };
 
@@ -128,14 +129,16 @@ policies = ["open"]
 "#;
     let house = House::start(config).await;
     let sandbox = house.busy_sandbox().await;
-    for line in ["GET http://127.0.0.1:9/", "CONNECT 127.0.0.1:9"] {
-        let answer = sandbox.ask(line, &[]).await;
-        assert_eq!(
-            (answer.status, &answer.json()["code"]),
-            (403, &"DESTINATION_BLOCKED".into()),
-            "{line}"
-        );
-    }
+    let answer = sandbox.ask("GET http://127.0.0.1:9/", &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (403, &"DESTINATION_BLOCKED".into())
+    );
+    let mut inside = connect(&sandbox, "127.0.0.1:9").await;
+    let request = b"GET / HTTP/1.1\r\nhost: 127.0.0.1:9\r\n\r\n";
+    inside.write_all(request).await.unwrap();
+    let answer = soon(crate::upstream::read_message(&mut inside)).await;
+    assert!(answer.unwrap().contains("DESTINATION_BLOCKED"));
 }
 
 /// An address that is nobody's business, put on the loopback device of a namespace made for this one test.
@@ -144,10 +147,10 @@ const PUBLIC: &str = "93.184.215.14";
 /// Says to this program that it was started again by itself, inside the namespace.
 const INSIDE: &str = "POSTERN_TEST_INSIDE";
 
-/// The gate dials no private address for a tunnel, so this needs a public one that leads nowhere: the test starts itself
+/// The gate dials no private address for a host that is no tool, so this needs a public one that leads nowhere: the test starts itself
 /// again in a network namespace of its own.
 #[test]
-fn an_allowed_tunnel_carries_both_ways_and_is_recorded_before_it_closes() {
+fn a_whole_host_that_is_no_tool_is_looked_into_and_nothing_is_carried_there_unread() {
     if environment::read(INSIDE).is_some() {
         let tasks = tokio::runtime::Runtime::new().unwrap();
         return tasks.block_on(inside_a_namespace());
@@ -156,7 +159,7 @@ fn an_allowed_tunnel_carries_both_ways_and_is_recorded_before_it_closes() {
         format!("ip link set lo up && ip addr add {PUBLIC}/32 dev lo && exec \"$0\" \"$@\"");
     let inside = [
         "--exact",
-        "proxying::an_allowed_tunnel_carries_both_ways_and_is_recorded_before_it_closes",
+        "proxying::a_whole_host_that_is_no_tool_is_looked_into_and_nothing_is_carried_there_unread",
     ];
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user", "--net", "sh", "-c", &script]);
@@ -182,33 +185,29 @@ async fn inside_a_namespace() {
     );
     let house = House::start(&config).await;
     let sandbox = house.busy_sandbox().await;
-    let mut stream = TcpStream::connect(sandbox.address).await.unwrap();
-    let connect = format!("CONNECT {at} HTTP/1.1\r\nhost: {at}\r\n\r\n");
-    stream.write_all(connect.as_bytes()).await.unwrap();
-    let head = soon(crate::upstream::read_message(&mut stream))
-        .await
-        .unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    let inside = "GET /inside HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut stream = connect(&sandbox, &at.to_string()).await;
+    let inside = format!("GET /inside HTTP/1.1\r\nhost: {at}\r\n\r\n");
     stream.write_all(inside.as_bytes()).await.unwrap();
     let answer = soon(crate::upstream::read_message(&mut stream))
         .await
         .unwrap();
     assert!(answer.ends_with("hello"), "{answer}");
     assert!(upstream.only().starts_with("GET /inside "));
-    assert!(house.audit().is_empty());
-    stream.shutdown().await.unwrap();
-    let mut rest = Vec::new();
-    soon(stream.read_to_end(&mut rest)).await.unwrap();
-    let line = &house.audit()[0];
+    let lines = house.audit();
+    assert_eq!(lines[0]["decision"], "intercepted");
     assert_eq!(
-        (&line["decision"], &line["rule"]),
+        (&lines[1]["decision"], &lines[1]["rule"]),
         (&"allowed".into(), &"the database".into())
     );
-    assert_eq!(
-        (&line["bytes_up"], &line["cut"]),
-        (&inside.len().into(), &().into())
-    );
+    let dialled = upstream.connections();
+    let mut other = connect(&sandbox, &at.to_string()).await;
+    other
+        .write_all(b"\x05\x01 by another protocol")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    drop(soon(other.read_to_end(&mut rest)).await);
+    assert_eq!(upstream.connections(), dialled);
     // A host that is no tool, asked by a whole URL: nothing is added, and the agent's own fields pass.
     let plain = sandbox
         .ask(&format!("GET http://{at}/plain"), &["authorization: mine"])
