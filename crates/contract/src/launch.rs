@@ -11,7 +11,7 @@
 //!
 //! One message is one packet of JSON, at most [`crate::MESSAGE_BYTES_MAX`] bytes, unknown fields refused.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// Bounds on what runs inside.
     pub limits: Limits,
-    /// Layers without which the sandbox must not start. A layer that is in neither list is best effort.
+    /// Layers without which the sandbox must not start. Every other layer is best effort.
     pub required: Vec<Layer>,
 }
 
@@ -148,6 +148,13 @@ pub enum Layer {
     Cgroup,
     /// Resource limits by setrlimit.
     ResourceLimits,
+}
+
+impl fmt::Display for Layer {
+    /// The name that configs, reports and people use.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Whether a layer holds.

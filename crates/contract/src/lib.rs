@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod exit;
 pub mod id;
 pub mod launch;
 pub mod link;

@@ -47,6 +47,7 @@ pub(crate) fn rulebook<A: AgentGrants, C, S>(
         let only_watched = !held.is_empty() && modes.all(|mode| *mode == Mode::Audit);
         let agent = Agent {
             tools,
+            models: grants.models().to_vec(),
             policies: held,
             only_watched,
         };

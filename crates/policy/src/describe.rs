@@ -12,6 +12,7 @@ pub(crate) fn lines(book: &Rulebook) -> Vec<String> {
     for (name, agent) in &book.agents {
         out.push(format!("agent {name}"));
         tools(book, agent, &mut out);
+        models(agent, &mut out);
         policies(book, agent, &mut out);
     }
     out
@@ -38,6 +39,17 @@ fn tools(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
             ));
         }
     }
+}
+
+/// A model needs no rule, but some policy, and rules that deny or ask hold for its provider too.
+fn models(agent: &Agent, out: &mut Vec<String>) {
+    let usable = if agent.policies.is_empty() {
+        "  DENIED: the agent has no policy"
+    } else {
+        ""
+    };
+    let listed = agent.models.iter();
+    out.extend(listed.map(|name| format!("  model {name}{usable}")));
 }
 
 fn policies(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use postern_contract::{
-    AgentName, PolicyName, ToolName,
+    AgentName, ModelName, PolicyName, ToolName,
     config::{AgentGrants, Document, Mode, Problem},
 };
 
@@ -33,6 +33,8 @@ pub struct Rulebook {
 pub(crate) struct Agent {
     /// Tools it may call.
     pub(crate) tools: HashSet<ToolName>,
+    /// Models it may ask. No rule judges that; they are here to be described.
+    pub(crate) models: Vec<ModelName>,
     /// Positions in [`Rulebook::policies`].
     pub(crate) policies: Vec<usize>,
     /// Whether all of these only watch; never where there is none.

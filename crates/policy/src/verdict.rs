@@ -144,7 +144,8 @@ impl Pending {
             |tool| format!("tool `{tool}`"),
         );
         let message = format!(
-            "Rule `{}` asks a human before {} on {what}. Wait for the answer, then send the same request again.",
+            "Rule `{}` asks a human before {} on {what}. Nobody can be asked in this version, so the call cannot be made; \
+             a rule that allows it would be needed.",
             self.rule(),
             self.method(),
         );

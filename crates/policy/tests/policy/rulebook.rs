@@ -445,6 +445,33 @@ agent desk
 }
 
 #[test]
+fn models_are_described_with_what_stands_against_them() {
+    let config = r#"
+default_agent = "asks"
+[providers.play]
+format = "playground"
+[models.fast]
+provider = "play"
+upstream = "play"
+[policies.none]
+[agents.asks]
+models = ["fast"]
+policies = ["none"]
+[agents.bare]
+models = ["fast"]
+"#;
+    let expected = "agent asks
+  model fast
+  policy none
+  everything else is denied
+agent bare
+  model fast  DENIED: the agent has no policy
+  no policy: everything is denied";
+    let book = compile(config).expect("the config compiles");
+    assert_eq!(book.describe().join("\n"), expected);
+}
+
+#[test]
 fn an_empty_config_allows_nothing() {
     let book = compile("").expect("an empty config compiles");
     assert_eq!(
