@@ -18,7 +18,6 @@ use hyper_util::{
     server::conn::auto,
 };
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, sockopt};
-use postern_contract::link::ListenerKind;
 use postern_daemon::prompt::Prompt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,6 +27,7 @@ use tokio::{
 
 use crate::{
     body::Body,
+    dns::Meant,
     door::{self, Form, Local, Unclear},
     exchange::exchange,
     gate::Gate,
@@ -76,7 +76,7 @@ enum Place {
     /// A CONNECT that the gate looks into.
     Inside(Arc<Inside>),
     /// Nothing; the connection was made to this address, and what comes is in the clear.
-    Captured(SocketAddr),
+    Captured(Arc<Meant>),
 }
 
 impl Arrival {
@@ -89,9 +89,9 @@ impl Arrival {
     }
 
     /// The same sandbox, on a connection that was made to this address.
-    pub(crate) fn captured(&self, meant: SocketAddr) -> Self {
+    pub(crate) fn captured(&self, meant: Meant) -> Self {
         Self {
-            place: Place::Captured(meant),
+            place: Place::Captured(Arc::new(meant)),
             ..self.clone()
         }
     }
@@ -116,9 +116,18 @@ impl Arrival {
         match &self.place {
             Place::Inside(inside) => Ok(Ok(Form::Inside(Arc::clone(inside)))),
             Place::Listener(own) => door::sort(parts, *own),
-            Place::Captured(meant) => Ok(Ok(Form::Captured(*meant))),
+            Place::Captured(meant) => Ok(Ok(Form::Captured(Arc::clone(meant)))),
         }
     }
+}
+
+/// What comes in on a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Comes {
+    /// Requests for the gate itself, in any of its forms.
+    ToTheGate,
+    /// Whatever a program connected to by some address.
+    ByAddress,
 }
 
 /// A listening socket that was made elsewhere.
@@ -155,12 +164,7 @@ impl Listener {
     }
 
     /// Accepts for a room until its scope ends.
-    pub(crate) fn serve(
-        self,
-        kind: ListenerKind,
-        gate: &Arc<Gate>,
-        (room, scope): (&Arc<Room>, &Scope),
-    ) {
+    pub(crate) fn serve(self, comes: Comes, gate: &Arc<Gate>, (room, scope): (&Arc<Room>, &Scope)) {
         let own = match &self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
@@ -171,10 +175,10 @@ impl Listener {
             place: Place::Listener(own),
         };
         let gate = Arc::clone(gate);
-        scope.spawn(async move { self.accept_all(kind, gate, arrival).await });
+        scope.spawn(async move { self.accept_all(comes, gate, arrival).await });
     }
 
-    async fn accept_all(self, kind: ListenerKind, gate: Arc<Gate>, arrival: Arrival) {
+    async fn accept_all(self, comes: Comes, gate: Arc<Gate>, arrival: Arrival) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let accepted = match &self {
@@ -183,11 +187,11 @@ impl Listener {
                         tracing::debug!(%error, "no TCP_NODELAY");
                     }
                     let tenure = Tenure::new(place, None);
-                    match kind {
-                        ListenerKind::Gate => {
+                    match comes {
+                        Comes::ToTheGate => {
                             serve(stream, tenure, Arc::clone(&gate), arrival.clone());
                         }
-                        ListenerKind::Captured => captured::attend(stream, tenure, &gate, &arrival),
+                        Comes::ByAddress => captured::attend(stream, tenure, &gate, &arrival),
                     }
                 }),
                 Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {

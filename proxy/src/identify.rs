@@ -11,7 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use postern_contract::{AgentName, RequestId, RunId, SandboxId, link::Origin};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::allowance::Allowance;
+use crate::{
+    allowance::Allowance,
+    dns::{Pace, Synthetic},
+};
 
 /// The most runs at once in one sandbox.
 pub(crate) const RUNS_PER_SANDBOX_MAX: usize = 1024;
@@ -42,6 +45,10 @@ pub(crate) struct Room {
     held: Arc<Semaphore>,
     interceptions: Arc<Semaphore>,
     written: Arc<Allowance>,
+    /// Addresses that stand for names here.
+    pub(crate) names: Synthetic,
+    /// How often names were asked for.
+    pub(crate) questions: Pace,
 }
 
 /// Whose call it is.
@@ -112,6 +119,8 @@ impl Room {
             held: Arc::new(Semaphore::new(HELD_KIB_PER_SANDBOX_MAX)),
             interceptions: Arc::new(Semaphore::new(INTERCEPTED_PER_SANDBOX_MAX)),
             written: Arc::default(),
+            names: Synthetic::default(),
+            questions: Pace::default(),
         }
     }
 

@@ -27,6 +27,7 @@ mod count;
 mod deadline;
 mod decide;
 mod dial;
+mod dns;
 mod door;
 mod exchange;
 mod gate;

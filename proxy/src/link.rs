@@ -19,7 +19,8 @@ use postern_daemon::channel::{Channel, ChannelError, Listener as LinkListener};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    accept::Listener,
+    accept::{Comes, Listener},
+    dns::Desk,
     gate::Gate,
     identify::Room,
     scope::{Life, Scope},
@@ -189,15 +190,15 @@ impl Rooms {
                 fds.len()
             ));
         }
-        let listeners = fds
-            .into_iter()
-            .map(Listener::from_fd)
+        let listeners = fds.into_iter().zip(kinds);
+        let listeners = listeners
+            .map(|(fd, kind)| Ear::of(fd, *kind))
             .collect::<Result<Vec<_>, _>>();
         let listeners = listeners.map_err(|error| format!("a listener is of no use: {error}"))?;
         let room = Arc::new(Room::new(sandbox.clone(), agent, origin));
         let (life, scope): (Life, Scope) = Life::begin();
-        for (listener, kind) in listeners.into_iter().zip(kinds) {
-            listener.serve(*kind, &self.gate, (&room, &scope));
+        for listener in listeners {
+            listener.serve(&self.gate, (&room, &scope));
         }
         tracing::info!(%sandbox, agent = %room.agent, ?origin, "a sandbox opens");
         self.open.insert(sandbox, (room, life));
@@ -224,6 +225,29 @@ impl Rooms {
             .get(sandbox)
             .map(|(room, _)| &**room)
             .ok_or_else(|| unknown(sandbox))
+    }
+}
+
+/// A socket of a sandbox, and what comes in there.
+enum Ear {
+    Calls(Listener, Comes),
+    Names(Desk),
+}
+
+impl Ear {
+    fn of(fd: OwnedFd, kind: ListenerKind) -> io::Result<Self> {
+        match kind {
+            ListenerKind::Gate => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ToTheGate)),
+            ListenerKind::Captured => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ByAddress)),
+            ListenerKind::Names => Desk::from_fd(fd).map(Self::Names),
+        }
+    }
+
+    fn serve(self, gate: &Arc<Gate>, around: (&Arc<Room>, &Scope)) {
+        match self {
+            Self::Calls(listener, comes) => listener.serve(comes, gate, around),
+            Self::Names(desk) => desk.serve(gate, around),
+        }
     }
 }
 

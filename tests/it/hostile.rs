@@ -124,12 +124,20 @@ fn nothing_but_loopback_is_in_its_network() {
             .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim().to_owned()))
             .collect();
         assert_eq!(devices, ["lo"]);
-        for (host, port) in [("1.1.1.1", 53), ("169.254.169.254", 80), ("10.0.0.1", 443)] {
+        for (host, port) in [("1.1.1.1", 853), ("169.254.169.254", 81), ("10.0.0.1", 22)] {
+            let connect = json!({"do": "connect", "host": host, "port": port});
+            let said = order(devbox, &connect);
+            assert!(said.as_str().unwrap().contains("Error"), "{host}: {said}");
+        }
+        // Whoever answers at an address of somebody's is the gate, and it says no.
+        for host in ["169.254.169.254", "10.0.0.1", "127.0.0.1"] {
+            let text = format!("GET /latest/meta-data/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
             let said = order(
                 devbox,
-                &json!({"do": "connect", "host": host, "port": port}),
+                &json!({"do": "raw", "text": text, "host": host, "port": 80}),
             );
-            assert!(said.as_str().unwrap().contains("Error"), "{host}: {said}");
+            let said = said.as_str().unwrap();
+            assert!(said.contains("UNKNOWN_DESTINATION"), "{host}: {said}");
         }
         for kind in ["SOCK_RAW"] {
             for family in ["AF_INET", "AF_PACKET"] {

@@ -10,6 +10,7 @@
 mod audit;
 mod audit_command;
 mod bad_input;
+mod capture;
 mod commands;
 mod examples;
 mod fixture;

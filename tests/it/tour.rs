@@ -84,14 +84,14 @@ fn assert_nothing_runs(directory: &TempDir) {
 
 #[test]
 fn it_passes_as_who_runs_the_tests() {
-    let said = passes(None, &["--once"], 5);
+    let said = passes(None, &["--once"], 6);
     assert!(!said.contains("Try next"), "{said}");
 }
 
 #[test]
 fn it_passes_as_an_ordinary_user() {
     let uid = nix::unistd::geteuid().is_root().then_some(ORDINARY_UID);
-    let said = passes(uid, &["--once"], 5);
+    let said = passes(uid, &["--once"], 6);
     assert!(said.contains("Goes on without `separate_uid`"), "{said}");
 }
 

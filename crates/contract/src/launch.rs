@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::SandboxId;
+use crate::{GATE_PORT, SandboxId};
 
 /// The uid and gid of the agent as it sees itself, in every mode.
 pub const AGENT_UID: u32 = 1000;
@@ -28,6 +28,15 @@ pub const WORKSPACE: &str = "/workspace";
 
 /// Where programs in the sandbox find the certificates of the authorities that they trust.
 pub const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The most ports of one sandbox at which connections by address are captured.
+pub const CAPTURED_PORTS_MAX: usize = 32;
+
+/// Ports at which connections by address are always captured.
+pub const CAPTURED_ALWAYS: [u16; 2] = [80, 443];
+
+/// Ports that something else answers at: names, and the gate itself.
+pub const KEPT_PORTS: [u16; 2] = [53, GATE_PORT];
 
 /// Everything a sandbox shall be. The launcher's own config can only narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,12 +95,22 @@ pub enum Access {
     Fresh,
 }
 
-/// A listening socket inside the sandbox's network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A socket inside the sandbox's network namespace, for others to answer on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Listener {
     /// Tools, models and the explicit proxy, on `127.127.0.1:4180`.
     Gate,
+    /// Whatever is connected to at this port, by any address at all. With any but the gate's own listener every address
+    /// leads to the sandbox itself.
+    Captured {
+        /// The port: not 0, and none of [`KEPT_PORTS`].
+        port: u16,
+    },
+    /// Questions for names (DNS) in datagrams, whichever server they are meant for.
+    NamesByDatagram,
+    /// The same on connections.
+    NamesByStream,
 }
 
 /// Bounds; an absent one is the launcher's default. Writing memory, processes or open files requires `resource_limits`,
@@ -203,7 +222,7 @@ pub enum Verb {
         /// The signal's number.
         signal: i32,
     },
-    /// Makes one more listening socket on [`crate::GATE_ADDRESS`].
+    /// Makes one more listening socket for what is connected to by any address.
     Listen {
         /// The port, not 0.
         port: u16,

@@ -30,4 +30,4 @@ pub const GATE_PORT: u16 = 4180;
 pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// The most descriptors that travel with one message.
-pub const MESSAGE_FDS_MAX: usize = 8;
+pub const MESSAGE_FDS_MAX: usize = 64;

@@ -17,10 +17,10 @@ use std::{fmt, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::{AgentName, PolicyName, RunId, SandboxId, Secret};
+use crate::{AgentName, PolicyName, RunId, SandboxId, Secret, launch::Listener};
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 3;
+pub const LINK_VERSION: u32 = 4;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -136,6 +136,18 @@ pub enum ListenerKind {
     Gate,
     /// Whatever a program of the sandbox connects to by address: the address that it meant is the accepted socket's own.
     Captured,
+    /// Questions for names (DNS), on a datagram socket or a stream socket that listens.
+    Names,
+}
+
+impl From<Listener> for ListenerKind {
+    fn from(made: Listener) -> Self {
+        match made {
+            Listener::Gate => Self::Gate,
+            Listener::Captured { .. } => Self::Captured,
+            Listener::NamesByDatagram | Listener::NamesByStream => Self::Names,
+        }
+    }
 }
 
 /// One answer of the gate.

@@ -1,9 +1,12 @@
 //! The rules of one policy, found by host, zone or tag and then by port and path, so that a decision looks only at those
 //! that can speak. Never judges: a rule found here may still not hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use postern_contract::{PolicyName, config::Mode};
+use postern_contract::{
+    PolicyName,
+    config::{Mode, Permission},
+};
 
 use crate::{
     condition::{Call, Condition, Place},
@@ -25,6 +28,9 @@ pub(crate) struct PolicyIndex {
     pub(crate) reads_headers: bool,
     /// Whether any rule is about header fields or bodies.
     pub(crate) looks_inside: bool,
+    /// Hosts, and names above hosts, that some rule does more than deny about.
+    opened: HashSet<Host>,
+    opened_zones: HashSet<HostName>,
     by_host: HashMap<Host, Ports>,
     by_zone: HashMap<HostName, Ports>,
     /// Rules without a resource.
@@ -49,6 +55,8 @@ impl PolicyIndex {
             reads_bodies: rules.iter().any(Rule::is_about_the_body),
             reads_headers: rules.iter().any(Rule::is_about_headers),
             looks_inside: rules.iter().any(Rule::looks_inside),
+            opened: HashSet::new(),
+            opened_zones: HashSet::new(),
             by_host: HashMap::new(),
             by_zone: HashMap::new(),
             by_tag: HashMap::new(),
@@ -56,6 +64,7 @@ impl PolicyIndex {
         };
         for (at, rule) in rules.iter().enumerate() {
             index.enter(at, rule);
+            index.open(rule);
         }
         index.rules = rules;
         index
@@ -86,6 +95,34 @@ impl PolicyIndex {
             let shelf = self.by_tag.entry(tag.clone()).or_default();
             shelf.enter(at, &trails);
         }
+    }
+
+    /// Notes what a rule could open.
+    fn open(&mut self, rule: &Rule) {
+        if rule.permission == Permission::Deny {
+            return;
+        }
+        for condition in &rule.conditions {
+            match condition.place() {
+                Place::Host(host) => {
+                    self.opened.insert(host.clone());
+                }
+                Place::Zone(zone) => {
+                    self.opened_zones.insert(zone.clone());
+                }
+                Place::Tagged(_) | Place::Anywhere => {}
+            }
+        }
+    }
+
+    /// Whether some rule that does more than deny is about a host, by its name or by one above it.
+    pub(crate) fn could_open(&self, host: &Host) -> bool {
+        let zones = match host {
+            Host::Name(name) if !self.opened_zones.is_empty() => Some(name),
+            _ => None,
+        };
+        let mut zones = zones.into_iter().flat_map(HostName::parents);
+        self.opened.contains(host) || zones.any(|zone| self.opened_zones.contains(zone))
     }
 
     /// The rules that may speak about a call; one may come twice.

@@ -13,6 +13,7 @@ use crate::{
     decide::Facts,
     describe,
     evidence::Evidence,
+    host::Host,
     index::PolicyIndex,
     tools::{NoToolUrl, Residence, Route, Tools},
     trace::{self, Trace},
@@ -152,6 +153,26 @@ impl Rulebook {
     #[must_use]
     pub fn trace(&self, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Trace {
         trace::trace(self, facts, evidence)
+    }
+
+    /// Whether some call of an agent to this host could come to be allowed, as far as the host alone can tell: a tool that
+    /// it was given lives there, a rule of its policies that does more than deny is about it, or its policies only watch.
+    /// What this says of a host lets nothing out: each call is judged by itself.
+    #[must_use]
+    pub fn could_open(&self, agent: &AgentName, host: &Host) -> bool {
+        let agent = self.agents.get(agent);
+        let Some(agent) = agent.filter(|agent| !agent.policies.is_empty()) else {
+            return false;
+        };
+        let mut tools = agent.tools.iter().filter_map(|name| self.tools.get(name));
+        let mut policies = agent.policies.iter();
+        agent.only_watched
+            || tools.any(|tool| tool.url.authority().host() == host)
+            || policies.any(|at| {
+                self.policies
+                    .get(*at)
+                    .is_some_and(|policy| policy.could_open(host))
+            })
     }
 
     /// The rulebook in plain lines, agent by agent, for people.

@@ -9,7 +9,10 @@ use std::{
 use nix::unistd::getgid;
 use postern_contract::{
     SandboxId,
-    launch::{Access, Layer, Limits, Listener, Mount, Obstacle, Plan, Purpose, TRUSTED},
+    launch::{
+        Access, CAPTURED_PORTS_MAX, KEPT_PORTS, Layer, Limits, Listener, Mount, Obstacle, Plan,
+        Purpose, TRUSTED,
+    },
 };
 
 use crate::config::{Config, Ids, is_plain};
@@ -181,11 +184,38 @@ fn hostname(name: &str) -> Result<(), Obstacle> {
 }
 
 fn listeners(plan: &Plan) -> Result<(), Obstacle> {
-    match (plan.purpose, plan.listeners.len()) {
-        (Purpose::Install, 1..) => Err(Obstacle::plain("an install sandbox gets no listener")),
-        (_, 2..) => Err(Obstacle::plain("the same listener twice")),
-        _ => Ok(()),
+    if plan.purpose == Purpose::Install && !plan.listeners.is_empty() {
+        return Err(Obstacle::plain("an install sandbox gets no listener"));
     }
+    let mut seen = BTreeSet::new();
+    for listener in &plan.listeners {
+        if !seen.insert(listener) {
+            return Err(Obstacle::plain("the same listener twice"));
+        }
+        if let Listener::Captured { port } = listener {
+            captured(*port)?;
+        }
+    }
+    let captured = seen
+        .iter()
+        .filter(|listener| matches!(listener, Listener::Captured { .. }));
+    if captured.count() > CAPTURED_PORTS_MAX {
+        let what = format!("a sandbox has at most {CAPTURED_PORTS_MAX} captured ports");
+        return Err(Obstacle::plain(what));
+    }
+    Ok(())
+}
+
+/// Connections at this port can be captured.
+pub(crate) fn captured(port: u16) -> Result<(), Obstacle> {
+    if port == 0 {
+        return Err(Obstacle::plain("0 is no port"));
+    }
+    if KEPT_PORTS.contains(&port) {
+        let what = format!("port {port} cannot be captured: something else answers there");
+        return Err(Obstacle::plain(what));
+    }
+    Ok(())
 }
 
 fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {

@@ -168,7 +168,7 @@ fn probe(config: &Config, one: &SingleThread) -> Result<(), Failure> {
         uid_slot: 0,
         mounts: Vec::new(),
         trusted: None,
-        listeners: vec![Listener::Gate],
+        listeners: vec![Listener::Gate, Listener::Captured { port: 80 }],
         limits: Limits::default(),
         required: Vec::new(),
     };

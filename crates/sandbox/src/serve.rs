@@ -21,7 +21,7 @@ use postern_contract::{
 };
 use postern_sys::seqpacket;
 
-use crate::{connection::Connection, launch::Confined, stage::net_namespace};
+use crate::{checked::captured, connection::Connection, launch::Confined, stage::net_namespace};
 
 /// Connections to the agent that are being made at the same time.
 const DIALS_MAX: usize = 64;
@@ -183,10 +183,10 @@ impl<'a> Service<'a> {
                 Some(janitor) => pass_on(janitor.control.as_fd(), text, fds).map(|()| None),
                 None => Err(Obstacle::plain("launcher.toml has no discard_roots")),
             },
-            Verb::Listen { port } | Verb::Dial { port } if port == 0 => {
-                Err(Obstacle::plain("0 is no port"))
+            Verb::Dial { port: 0 } => Err(Obstacle::plain("0 is no port")),
+            Verb::Listen { port } => {
+                captured(port).and_then(|()| net_namespace::capture(port).map(Some))
             }
-            Verb::Listen { port } => net_namespace::listen_on(port).map(Some),
             Verb::Dial { port } => self.dial(ask.seq, port).map(|()| None),
         }
     }

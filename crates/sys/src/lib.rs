@@ -13,5 +13,6 @@ pub mod interface;
 pub mod keyring;
 pub mod mount;
 pub mod pidfd;
+pub mod route;
 pub mod seqpacket;
 pub mod wait;

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 
 /// The most descriptors that one message may carry.
-pub const FDS_MAX: usize = 8;
+pub const FDS_MAX: usize = 64;
 
 /// Room for SCM_MAX_FD (253, unix(7)) descriptors, so that only a receiver short of descriptors loses one.
 const CONTROL_BYTES: usize = 1056;

@@ -2,6 +2,7 @@
 
 `host`     asks for a host that no rule names, through the proxy that the environment offers
 `method`   calls the order service in a way that the policy forbids
+`direct`   calls a URL past every proxy, straight to its address, and looks up a host that no rule names
 `secrets`  looks for a credential wherever this process can read. It is told only the credential's SHA-256, so that
            neither this code nor the message it got can be what it finds.
 """
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 
@@ -27,9 +29,23 @@ def run(what, headers):
     if kind == "method":
         url = f"{os.environ['TOOL_URL_ORDERS']}/orders/1042/refund"
         return attempt(urllib.request.Request(url, b"{}", {"Content-Type": "application/json", **headers}))
+    if kind == "direct":
+        return direct(rest.strip())
     if kind == "secrets":
         return secrets(rest.strip())
-    return {"response": "I can probe: host, method, secrets SHA256."}
+    return {"response": "I can probe: host, method, direct URL, secrets SHA256."}
+
+
+def direct(url):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    sent = {"method": "GET", "url": url, "headers": {}}
+    with opener.open(url, timeout=TIMEOUT_SECONDS) as answer:
+        status = answer.status
+    try:
+        found = str(socket.getaddrinfo("collector.example", 443)[0][4])
+    except OSError as error:
+        found = str(error)
+    return {"response": "I went straight there.", "sent": sent, "status": status, "collector.example": found}
 
 
 def attempt(request):

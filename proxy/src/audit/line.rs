@@ -277,6 +277,8 @@ pub(crate) enum Door {
     Connect,
     /// A connection by address, or inside one.
     Captured,
+    /// A question for a name.
+    Names,
     /// The model gateway.
     Gateway,
 }

@@ -7,7 +7,7 @@ use postern_contract::{GATE_ADDRESS, GATE_PORT};
 use postern_llm::{Api, Family};
 
 use super::{Unclear, is_tunnel};
-use crate::intercept::Inside;
+use crate::{dns::Meant, intercept::Inside};
 
 /// A request that wants out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Form {
     /// Any request inside a CONNECT that the gate looks into.
     Inside(Arc<Inside>),
     /// Any request in the clear on a connection by address: the one that was meant.
-    Captured(SocketAddr),
+    Captured(Arc<Meant>),
     /// A request line with a whole URL.
     Proxy,
     /// `/tools/NAME` and what follows.

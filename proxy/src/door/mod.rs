@@ -16,7 +16,7 @@ pub(crate) mod local;
 mod proxying;
 mod tool;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{Method, Request, request::Parts};
 use hyper::body::{Body as _, Incoming};
@@ -64,6 +64,8 @@ pub(crate) enum Unclear {
     TunnelInTunnel,
     #[error("the request names no host")]
     NoHost,
+    #[error("{0} stands for no name here: look up the name, and connect to what it has")]
+    NoName(IpAddr),
     #[error(
         "the connection is to {inside}, and the request names another destination: open a connection of its own for it"
     )]
@@ -84,7 +86,7 @@ pub(crate) async fn call(
     match form {
         Form::Connect => proxying::connect(book, request, record),
         Form::Inside(inside) => inside::call(book, &inside, request, record),
-        Form::Captured(meant) => captured::call(book, meant, request, record),
+        Form::Captured(meant) => captured::call(book, &meant, request, record),
         Form::Proxy => proxying::absolute(book, request, record),
         Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
         Form::Model(route) => {

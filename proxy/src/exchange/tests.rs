@@ -2,10 +2,7 @@
 
 use std::{fs::File, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
-use postern_contract::{
-    SandboxId,
-    link::{ListenerKind, Origin},
-};
+use postern_contract::{SandboxId, link::Origin};
 use postern_daemon::Clock;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    accept::Listener,
+    accept::{Comes, Listener},
     audit::Audit,
     config::Config,
     dial::{Dialer, World},
@@ -59,7 +56,7 @@ fn sandbox(gate: &Arc<Gate>) -> (SocketAddr, Life) {
     room.run_started("run_1".parse().unwrap(), None).unwrap();
     let (life, scope): (Life, Scope) = Life::begin();
     Listener::from_fd(OwnedFd::from(listener)).unwrap().serve(
-        ListenerKind::Gate,
+        Comes::ToTheGate,
         gate,
         (&Arc::new(room), &scope),
     );

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! first bytes ─┬─ HTTP in the clear: each request names its host (door/captured.rs) ─▶ exchange
-//!              └─ TLS: server name, or the address where none is named ─▶ judged like a CONNECT ─┬─ looked into
+//!              └─ TLS: server name, or what the address stands for     ─▶ judged like a CONNECT ─┬─ looked into
 //!                                                                                               ├─ carried (`tls = "tunnel"`)
 //!                                                                                               └─ refused
 //! ```
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use postern_policy::{Host, Method, Scheme};
@@ -25,7 +25,8 @@ use crate::{
     call::{Call, Freight},
     decide::{Permit, Way, way},
     dial::Journey,
-    door,
+    dns::Meant,
+    door::{self, Unclear},
     gate::Gate,
     greeting::Greeting,
     identify::Caller,
@@ -39,7 +40,10 @@ pub(crate) fn attend(stream: TcpStream, tenure: Tenure, gate: &Arc<Gate>, arriva
     let (gate, arrival) = (Arc::clone(gate), arrival.clone());
     arrival.scope.clone().spawn(async move {
         match stream.local_addr() {
-            Ok(meant) => Box::pin(open(stream, meant, (tenure, arrival), &gate)).await,
+            Ok(at) => {
+                let meant = arrival.room.names.meant(at);
+                Box::pin(open(stream, meant, (tenure, arrival), &gate)).await;
+            }
             Err(error) => tracing::debug!(%error, "a connection without an address"),
         }
     });
@@ -47,7 +51,7 @@ pub(crate) fn attend(stream: TcpStream, tenure: Tenure, gate: &Arc<Gate>, arriva
 
 async fn open(
     mut stream: TcpStream,
-    meant: SocketAddr,
+    meant: Meant,
     (tenure, arrival): (Tenure, Arrival),
     gate: &Arc<Gate>,
 ) {
@@ -85,7 +89,7 @@ async fn open(
 struct Greeted {
     stream: Rewound<TcpStream>,
     hello: Hello,
-    meant: SocketAddr,
+    meant: Meant,
 }
 
 impl Greeted {
@@ -138,9 +142,12 @@ impl Greeted {
                     .flat_map(char::escape_default)
                     .collect(),
             })?,
-            None => Host::Ip(self.meant.ip().to_canonical()),
+            None => self
+                .meant
+                .host()
+                .ok_or(Unclear::NoName(self.meant.at.ip()))?,
         };
-        let authority = door::at(Scheme::Https, host, self.meant)?;
+        let authority = door::at(Scheme::Https, host, &self.meant)?;
         let book = gate.book();
         let url = book.rulebook.tunnel_to(authority);
         let (subject, target) = door::routed(&book, &url);

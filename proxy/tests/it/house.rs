@@ -5,7 +5,10 @@ mod configs;
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener as StdListener},
-    os::{fd::AsFd, unix::fs::PermissionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -211,9 +214,13 @@ impl House {
 
     /// Tells the gate something, with a listener or without.
     pub(crate) async fn tell(&self, news: News, listener: Option<&StdListener>) -> Reply {
-        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
         let fds: Vec<_> = listener.iter().map(|listener| listener.as_fd()).collect();
-        soon(self.link.send(&ToGate { seq, news }, &fds))
+        self.hand(news, &fds).await
+    }
+
+    pub(crate) async fn hand(&self, news: News, fds: &[BorrowedFd<'_>]) -> Reply {
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
+        soon(self.link.send(&ToGate { seq, news }, fds))
             .await
             .unwrap();
         let (answer, _) = soon(self.link.receive::<FromGate>())

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod asking;
 mod audit;
 mod audit_mode;
 mod bodies;

@@ -62,6 +62,8 @@ pub struct Agent {
     pub env: BTreeMap<String, String>,
     /// How often it may ask its model in one run, if it has no code.
     pub max_tool_iterations: u32,
+    /// Ports at which connections by address may be for something.
+    pub captured: BTreeSet<u16>,
     /// Its sandbox.
     pub sandbox: SandboxSettings,
 }
@@ -208,6 +210,7 @@ fn agent(
             max_tool_iterations: written
                 .max_tool_iterations
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
+            captured: document.captured_ports(written),
             sandbox: SandboxSettings {
                 memory: written.sandbox.memory,
                 cpu_percent: written.sandbox.cpu_percent,

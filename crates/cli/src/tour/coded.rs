@@ -1,14 +1,15 @@
-//! The five steps with the Python agent in its sandbox. Never takes the agent's word where the tool's is to be had.
+//! The six steps with the Python agent in its sandbox. Never takes the agent's word where the tool's is to be had.
 
 use postern_contract::Code;
 use serde_json::Value;
 
 use super::{stage::KEY, walk::Walk};
 
-/// Walks all five.
+/// Walks all six.
 pub(super) async fn walk(walk: &mut Walk<'_>) {
     greeting(walk).await;
     order(walk).await;
+    direct(walk).await;
     refusals(walk).await;
     question(walk).await;
     secrets(walk).await;
@@ -29,6 +30,21 @@ async fn order(walk: &mut Walk<'_>) {
         "the order service answered",
     );
     walk.both_sides(&answer["sent"]);
+    walk.end_step();
+}
+
+async fn direct(walk: &mut Walk<'_>) {
+    walk.step("It knows of no proxy: it connects to the order service's own address, and looks up a host that nobody named");
+    let url = walk.order_url(1042);
+    let answer = walk.invoke(&format!("probe direct {url}")).await;
+    walk.judge(answer["status"] == 200, "the order service answered");
+    walk.both_sides(&answer["sent"]);
+    let found = answer["collector.example"].as_str().unwrap_or_default();
+    let nobody = !found.is_empty() && !found.starts_with('(');
+    walk.judge(
+        nobody,
+        "for the agent there is no such host, and nobody was asked",
+    );
     walk.end_step();
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! stage.rs    the example, staged and packed          orders.rs    the order service that wants a key
 //! devbox.rs   `postern up` as a child                 call.rs      one HTTP call, and the curl line that does the same
-//! coded.rs    five steps with the Python agent        codeless.rs  what is left of them without python3
+//! coded.rs    six steps with the Python agent        codeless.rs  what is left of them without python3
 //! kernel.rs   what stops user namespaces here
 //! ```
 

@@ -64,6 +64,11 @@ impl<'a> Walk<'a> {
         say(&format!("   {line}"));
     }
 
+    /// An order, by the order service's own address.
+    pub(super) fn order_url(&self, number: u32) -> String {
+        format!("http://{}/orders/{number}", self.orders.address())
+    }
+
     /// What reached the order service since the last time.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.orders.take_seen()

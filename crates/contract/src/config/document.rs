@@ -202,6 +202,7 @@ impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source>
             );
         }
         self.check_tool_environment(&mut found);
+        self.check_ports(&mut found);
         found
     }
 

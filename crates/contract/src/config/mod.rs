@@ -5,6 +5,7 @@ mod audit;
 mod document;
 mod egress;
 mod policy;
+mod ports;
 mod reach;
 mod tool;
 

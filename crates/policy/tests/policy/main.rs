@@ -5,5 +5,6 @@ mod audit_mode;
 mod conditions;
 mod evidence;
 mod fixture;
+mod opening;
 mod properties;
 mod rulebook;

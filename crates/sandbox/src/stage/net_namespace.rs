@@ -1,8 +1,16 @@
-//! A network with `lo` and nothing else, and the sockets inside it that the gate answers on. Never makes a route, an
-//! interface or a way out.
+//! A network with `lo` and nothing else, and the sockets inside it that the gate answers on. Never makes an interface or a
+//! way out: the only routes lead back in, so that whatever address a program means, the connection ends at one of these
+//! sockets or is refused at once.
+//!
+//! ```text
+//! connect to 127.127.0.1:4180 ─▶ the gate's own listener
+//! ask any address, port 53 ────▶ names: datagrams and connections
+//!         to any address:443 ──▶ captured: the accepted socket's own address is the one that was meant
+//!         to any other port ───▶ whoever of the sandbox listens there, or refused (TCP reset, ICMP unreachable)
+//! ```
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -10,17 +18,23 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
     sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt,
-        socket, sockopt,
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect, listen,
+        setsockopt, socket, sockopt,
     },
 };
 use postern_contract::{
     GATE_ADDRESS, GATE_PORT,
     launch::{Layer, Listener, Obstacle},
 };
-use postern_sys::interface;
+use postern_sys::{
+    interface,
+    route::{self, Family},
+};
 
 use crate::ledger::{Ledger, stops};
+
+/// Where programs ask for names.
+const NAMES_PORT: u16 = 53;
 
 /// Connections that wait for the gate to accept them.
 const BACKLOG: i32 = 1024;
@@ -37,36 +51,105 @@ pub(crate) fn furnish(
     unshare(CloneFlags::CLONE_NEWNET).map_err(stops(Layer::NetNamespace, step))?;
     let step = "cannot bring lo up";
     interface::loopback_up().map_err(stops(Layer::NetNamespace, step))?;
+    let detail = if listeners.iter().any(|made| *made != Listener::Gate) {
+        lead_back_in()?
+    } else {
+        "lo alone".to_owned()
+    };
     let made = listeners
         .iter()
         .map(|listener| match listener {
-            Listener::Gate => listen_on(GATE_PORT),
+            Listener::Gate => gate(),
+            Listener::Captured { port } => capture(*port),
+            Listener::NamesByStream => capture(NAMES_PORT),
+            Listener::NamesByDatagram => datagrams(NAMES_PORT),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    ledger.enforced(Layer::NetNamespace, "lo alone");
+    ledger.enforced(Layer::NetNamespace, &detail);
     Ok(made)
 }
 
-/// A listening socket on the gate's address inside; close-on-exec and non-blocking.
-pub(crate) fn listen_on(port: u16) -> Result<OwnedFd, Obstacle> {
-    let address = SocketAddrV4::new(gate_address()?, port);
-    let made = tcp_socket().and_then(|fd| {
-        // Connections of an earlier listener may linger on the port.
-        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        bind(fd.as_raw_fd(), &SockaddrIn::from(address))?;
-        listen(&fd, Backlog::new(BACKLOG)?)?;
-        Ok(fd)
-    });
-    made.map_err(stops(
+/// Makes every address one of this namespace's own, and says which. Where the kernel has no IPv6 nothing of it can be
+/// reached either, so there is nothing to capture.
+fn lead_back_in() -> Result<String, Obstacle> {
+    let step = "cannot make every address lead back in";
+    route::every_address_is_local(Family::V4).map_err(stops(Layer::NetNamespace, step))?;
+    Ok(match route::every_address_is_local(Family::V6) {
+        Ok(()) => "lo alone, every address leads to the gate".to_owned(),
+        Err(error) => format!("lo alone, every IPv4 address leads to the gate, no IPv6: {error}"),
+    })
+}
+
+/// The gate's own listening socket; close-on-exec and non-blocking, like all here.
+fn gate() -> Result<OwnedFd, Obstacle> {
+    let address = SocketAddrV4::new(gate_address()?, GATE_PORT);
+    listening_v4(address).map_err(no_listener(&address.to_string()))
+}
+
+/// A listening socket for what is connected to at this port by any address; of both families where there are two, as
+/// one socket.
+pub(crate) fn capture(port: u16) -> Result<OwnedFd, Obstacle> {
+    let made = match listening_v6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)) {
+        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => {
+            listening_v4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
+        }
+        made => made,
+    };
+    made.map_err(no_listener(&format!("every address, port {port}")))
+}
+
+/// A datagram socket for what is sent to this port of any address. Nobody else may share the port, whoever it is.
+fn datagrams(port: u16) -> Result<OwnedFd, Obstacle> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let v6 = || {
+        let fd = socket(AddressFamily::Inet6, SockType::Datagram, flags, None)?;
+        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+        let address = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+        bind(fd.as_raw_fd(), &SockaddrIn6::from(address)).map(|()| fd)
+    };
+    let v4 = || {
+        let fd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+        let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+        bind(fd.as_raw_fd(), &SockaddrIn::from(address)).map(|()| fd)
+    };
+    let made = match v6() {
+        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => v4(),
+        made => made,
+    };
+    made.map_err(no_listener(&format!(
+        "every address, datagrams to port {port}"
+    )))
+}
+
+fn listening_v4(address: SocketAddrV4) -> Result<OwnedFd, Errno> {
+    let fd = tcp_socket(AddressFamily::Inet)?;
+    // Connections of an earlier listener may linger on the port.
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::from(address))?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(fd)
+}
+
+fn listening_v6(address: SocketAddrV6) -> Result<OwnedFd, Errno> {
+    let fd = tcp_socket(AddressFamily::Inet6)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    bind(fd.as_raw_fd(), &SockaddrIn6::from(address))?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(fd)
+}
+
+fn no_listener(place: &str) -> impl FnOnce(Errno) -> Obstacle {
+    stops(
         Layer::NetNamespace,
-        format!("cannot listen on {address} inside"),
-    ))
+        format!("cannot listen on {place} inside"),
+    )
 }
 
 /// Begins to connect to a port on 127.0.0.1 inside. The socket is non-blocking and becomes writable when the outcome
 /// is known, at the latest after `DIAL_MS_MAX`.
 pub(crate) fn dial(port: u16) -> Result<OwnedFd, Errno> {
-    let fd = tcp_socket()?;
+    let fd = tcp_socket(AddressFamily::Inet)?;
     setsockopt(&fd, sockopt::TcpUserTimeout, &DIAL_MS_MAX)?;
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     match connect(fd.as_raw_fd(), &SockaddrIn::from(address)) {
@@ -75,9 +158,9 @@ pub(crate) fn dial(port: u16) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn tcp_socket() -> Result<OwnedFd, Errno> {
+fn tcp_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Inet, SockType::Stream, flags, None)
+    socket(family, SockType::Stream, flags, None)
 }
 
 fn gate_address() -> Result<Ipv4Addr, Obstacle> {

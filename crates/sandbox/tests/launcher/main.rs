@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod capture;
 mod ends;
 mod harness;
 mod hostile;

@@ -11,7 +11,7 @@ use std::{
 
 use postern_contract::{
     launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose},
-    link::{ListenerKind, News, Origin},
+    link::{News, Origin},
 };
 use tokio::{
     net::UnixStream,
@@ -70,13 +70,15 @@ enum Life {
 impl Keeper {
     /// Builds a sandbox and tells the gate.
     pub(super) async fn build(&mut self) -> Result<Sandbox, StartError> {
-        let (sandbox, listeners) = self.launcher.start(self.wanted()).await?;
+        let wanted = self.wanted();
+        let kinds = wanted.listeners.iter().map(|made| (*made).into()).collect();
+        let (sandbox, listeners) = self.launcher.start(wanted).await?;
         self.weakened.send_replace(sandbox.weakened.clone());
         let news = News::SandboxStarted {
             sandbox: sandbox.id.clone(),
             agent: self.agent.name.clone(),
             origin: Origin::Sandbox,
-            listeners: vec![ListenerKind::Gate],
+            listeners: kinds,
         };
         self.link.tell(news, listeners).await?;
         tracing::info!(agent = %self.agent.name, sandbox = %sandbox.id, "sandbox stands");
@@ -105,7 +107,7 @@ impl Keeper {
             hostname: self.agent.name.to_string(),
             mounts,
             trusted: Some(self.trusted.clone()),
-            listeners: vec![Listener::Gate],
+            listeners: self.listeners(),
             limits: Limits {
                 memory_bytes: self.agent.sandbox.memory.map(|size| size.0),
                 cpu_percent: self.agent.sandbox.cpu_percent,
@@ -114,6 +116,19 @@ impl Keeper {
             },
             allow_weaker: self.agent.sandbox.allow_weaker.clone(),
         }
+    }
+
+    /// What the gate will answer on: its own address, questions for names, and every address at the ports that may be for
+    /// something.
+    fn listeners(&self) -> Vec<Listener> {
+        let ports = self.agent.captured.iter();
+        let captured = ports.map(|port| Listener::Captured { port: *port });
+        let always = [
+            Listener::Gate,
+            Listener::NamesByDatagram,
+            Listener::NamesByStream,
+        ];
+        always.into_iter().chain(captured).collect()
     }
 
     /// Goes on until nobody holds the agent any more.

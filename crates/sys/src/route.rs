@@ -1,0 +1,154 @@
+//! Routes of this network namespace (rtnetlink(7)): the one kind that is needed, which leads to the namespace itself. Never
+//! makes a route that leads out of it.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    net::if_::if_nametoindex,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
+        socket,
+    },
+};
+
+/// The table that is asked before all others, for addresses of this machine (rtnetlink(7)).
+const TABLE_LOCAL: u8 = 255;
+
+/// Made by an administrator, as `ip route` says it.
+const BY_BOOT: u8 = 3;
+
+/// The head of a netlink message, in bytes (netlink(7)).
+const HEAD: usize = 16;
+
+/// An acknowledgement with the request that it is for, and to spare.
+const ANSWER_BYTES_MAX: usize = 512;
+
+/// Versions of the Internet protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// From here on every address of a family is one of this namespace's own, by the loopback interface, which must be up:
+/// what is sent to any of them comes out here. What has no address yet sends from 127.0.0.1: else a connection to a
+/// closed port could be answered by the very socket that makes it.
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN in the namespace; `EOPNOTSUPP` and the like where the kernel does not speak the family.
+pub fn every_address_is_local(family: Family) -> io::Result<()> {
+    ask(&request(family, if_nametoindex("lo")?))
+}
+
+fn ask(request: &[u8]) -> io::Result<()> {
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    let kernel = NetlinkAddr::new(0, 0);
+    sendto(socket.as_raw_fd(), request, &kernel, MsgFlags::MSG_NOSIGNAL)?;
+    acknowledged(&socket)
+}
+
+/// `ip route add local default dev lo`, as the kernel reads it: a head, the route, and its attributes.
+fn request(family: Family, interface: u32) -> Vec<u8> {
+    let (family, source) = match family {
+        Family::V4 => (libc::AF_INET, Some(Ipv4Addr::LOCALHOST.octets())),
+        Family::V6 => (libc::AF_INET6, None),
+    };
+    let family = u8::try_from(family).unwrap_or_default();
+    // Family, lengths of destination and source, service, table, protocol, scope, type; then four bytes of flags.
+    let mut route = vec![family, 0, 0, 0, TABLE_LOCAL, BY_BOOT];
+    route.extend([libc::RT_SCOPE_HOST, libc::RTN_LOCAL]);
+    route.extend([0; 4]);
+    attribute(&mut route, libc::RTA_OIF, interface.to_ne_bytes());
+    if let Some(source) = source {
+        attribute(&mut route, libc::RTA_PREFSRC, source);
+    }
+    message(libc::RTM_NEWROUTE, &route)
+}
+
+/// The head of a request to make something anew, and the request.
+fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let mut message = Vec::with_capacity(HEAD + body.len());
+    message.extend(u32_of(HEAD + body.len()).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(u16_of(flags).to_ne_bytes());
+    // The first and only request, from whoever the kernel says it is.
+    message.extend(1u32.to_ne_bytes());
+    message.extend(0u32.to_ne_bytes());
+    message.extend(body);
+    message
+}
+
+/// Length, kind, value; four bytes need no filling up.
+fn attribute(to: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
+    to.extend(8u16.to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend(value);
+}
+
+/// The kernel's answer: an error message whose number is 0 where all went well.
+fn acknowledged(socket: &OwnedFd) -> io::Result<()> {
+    let mut answer = [0; ANSWER_BYTES_MAX];
+    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    let odd = || io::Error::new(io::ErrorKind::InvalidData, "an odd answer of the kernel");
+    let answer = answer.get(..length).ok_or_else(odd)?;
+    let kind = answer
+        .get(4..6)
+        .and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
+    let number = answer
+        .get(HEAD..HEAD + 4)
+        .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?)));
+    match (kind.map(i32::from), number) {
+        (Some(libc::NLMSG_ERROR), Some(0)) => Ok(()),
+        (Some(libc::NLMSG_ERROR), Some(number)) => {
+            Err(Errno::from_raw(number.saturating_neg()).into())
+        }
+        _ => Err(odd()),
+    }
+}
+
+fn u32_of(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn u16_of(flags: i32) -> u16 {
+    u16::try_from(flags).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_what_the_kernel_reads() {
+        let message = request(Family::V4, 7);
+        assert_eq!(message.len(), 16 + 12 + 8 + 8);
+        assert_eq!(message[..4], 44u32.to_ne_bytes());
+        assert_eq!(message[4..6], 24u16.to_ne_bytes());
+        assert_eq!(message[16..24], [2, 0, 0, 0, 255, 3, 254, 2]);
+        assert_eq!(message[32..36], 7u32.to_ne_bytes());
+        assert_eq!(message[40..], [127, 0, 0, 1]);
+        assert_eq!(request(Family::V6, 7).len(), 36);
+    }
+
+    #[test]
+    fn who_has_no_right_to_it_is_told() {
+        if nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let refused = every_address_is_local(Family::V4).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    }
+}
