@@ -73,11 +73,11 @@ impl Door {
 
 /// Every number of the gate's, in the text format of OpenMetrics.
 pub(crate) fn numbers(gate: &Gate) -> Result<String, std::fmt::Error> {
-    let status = gate.status(0);
+    let now = gate.condition();
     gate.audit.metrics().text(&Moment {
-        generation: status.policy_generation,
-        config_failures: status.config_failures,
-        config_trouble: !status.config_troubles.is_empty(),
+        generation: now.policy_generation,
+        config_failures: now.config_failures,
+        config_trouble: !now.config_troubles.is_empty(),
         audit_line: gate.audit.head().0,
         audit_trouble: gate.audit.trouble().is_some(),
     })
@@ -98,12 +98,14 @@ async fn status(State(gate): State<Weak<Gate>>) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let (line, hash) = gate.audit.head();
-    let status = gate.status(0);
+    let now = gate.condition();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "policy_generation": status.policy_generation,
-        "troubles": status.troubles,
-        "config_troubles": status.config_troubles,
+        "policy_generation": now.policy_generation,
+        "troubles": now.troubles,
+        "config_troubles": now.config_troubles,
+        "weakened": now.weakened,
+        "audit_mode": now.audit_mode,
         "audit": { "line": line, "hash": hash },
     }))
     .into_response()

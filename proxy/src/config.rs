@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use postern_contract::{
-    ModelName, SecretName, ToolName,
+    AgentName, ModelName, SecretName, ToolName,
     config::{Document, Egress, Granted, Problem, Protocol},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
@@ -24,6 +24,8 @@ mod models;
 mod patience;
 mod reach;
 
+pub use reach::{Doorway, doorway};
+
 /// The file as the gate reads it.
 type Written = Document<Granted, Credential, secret::Source>;
 
@@ -41,7 +43,7 @@ pub struct Config {
     tools: BTreeMap<ToolName, Arc<Target>>,
     models: BTreeMap<ModelName, Arc<Model>>,
     homes: Homes,
-    agents: BTreeMap<postern_contract::AgentName, Grants>,
+    agents: BTreeMap<AgentName, Grants>,
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
     source: Source,
@@ -56,6 +58,8 @@ pub struct Checked {
     pub rules: Vec<String>,
     /// What is weaker than it could be, in lines for people.
     pub weakened: Vec<String>,
+    /// What is hardly meant as it is written, in lines for people.
+    pub warnings: Vec<String>,
 }
 
 /// Checks a config without starting anything. Secrets must be there and private; their values are not read.
@@ -70,8 +74,28 @@ pub fn check(path: &Path) -> Result<Checked, ConfigError> {
     }
     Ok(Checked {
         rules: config.rulebook.describe(),
+        warnings: useless(&config.agents),
         weakened: config.weakened,
     })
+}
+
+/// Agents that were given something and can use none of it.
+fn useless(agents: &BTreeMap<AgentName, Grants>) -> Vec<String> {
+    let given = |grants: &Grants| match (grants.tools.is_empty(), grants.models.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some("tools"),
+        (true, false) => Some("models"),
+        (false, false) => Some("tools and models"),
+    };
+    let without = agents.iter().filter(|(_, grants)| !grants.has_policy);
+    let told = without.filter_map(|(name, grants)| {
+        Some(format!(
+            "agent `{name}` has {} and no policy, so each of its calls is denied: name a policy in `policies` of \
+             `[agents.{name}]`, an empty one if it is for models alone",
+            given(grants)?
+        ))
+    });
+    told.collect()
 }
 
 impl Config {
@@ -397,6 +421,15 @@ policies = ["support"]
         refused(r#"["web_search"]"#, r#"["state_ids"]"#, "cannot be allowed");
         let with_url = "format = \"playground\"\nurl = \"http://a.b\"";
         refused(r#"format = "playground""#, with_url, "leave it out");
+    }
+
+    #[test]
+    fn an_agent_that_can_use_nothing_is_warned_of() {
+        let mute = GOOD.replace("policies = [\"support\"]", "");
+        let warnings = useless(&read(&mute).unwrap().agents);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("agent `desk` has tools and models and no policy"));
+        assert!(useless(&read(GOOD).unwrap().agents).is_empty());
     }
 
     #[test]

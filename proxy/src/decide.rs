@@ -217,8 +217,8 @@ fn changed(how: &str) -> Refused {
     Refusal::new(Code::PolicyDenied, "cut by a new policy", message).into()
 }
 
-/// A rule that denies or wants a human asked holds for model calls too, and an agent without a policy
-/// asks nothing; that no rule mentions the provider does not matter, since the list of models is the permission there.
+/// Judges the call by its facts and what it shows. For a call to a model the agent's list of models is the permission: it
+/// needs no rule, but a rule that denies or asks holds for it too, and an agent without a policy may call none.
 fn decide(
     book: &Book,
     (caller, call): (&Caller, &Call),
@@ -229,7 +229,7 @@ fn decide(
     let Some(model) = call.subject.model() else {
         return match verdict {
             Verdict::Allowed(allowed) => Ok(allowed.into()),
-            Verdict::ApprovalRequired(pending) => Err(Refused::pending(&pending)),
+            Verdict::ApprovalRequired(pending) => Err(pending.refusal().into()),
             Verdict::Denied(denied) => match book.rulebook.watched(&facts, evidence) {
                 Some(watched) => Ok(watched.into()),
                 None => Err(denied.refusal().into()),
@@ -238,7 +238,7 @@ fn decide(
     };
     match verdict {
         Verdict::Denied(denied) if !denied.is_for_want_of_a_rule() => Err(denied.refusal().into()),
-        Verdict::ApprovalRequired(pending) => Err(Refused::pending(&pending)),
+        Verdict::ApprovalRequired(pending) => Err(pending.refusal().into()),
         Verdict::Allowed(_) | Verdict::Denied(_) => {
             let (method, url) = (call.method.clone(), call.url.clone());
             Ok(Permit {

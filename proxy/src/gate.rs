@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::Response;
-use postern_contract::{Code, Refusal, SandboxId, link::GateStatus};
+use postern_contract::{Code, PolicyName, Refusal, SandboxId, link::GateStatus};
 use postern_daemon::Clock;
 use postern_llm::Chat;
 
@@ -27,6 +27,35 @@ pub(crate) struct Gate {
     pub(crate) ledger: Ledger,
     pub(crate) turnstiles: Turnstiles,
     pub(crate) clock: Clock,
+}
+
+/// How the gate is, whoever asks.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) policy_generation: u64,
+    /// What it cannot do now.
+    pub(crate) troubles: Vec<String>,
+    /// Why the config as it stands is not wholly in force.
+    pub(crate) config_troubles: Vec<String>,
+    pub(crate) config_failures: u64,
+    pub(crate) weakened: Vec<String>,
+    /// Policies that only watch.
+    pub(crate) audit_mode: Vec<PolicyName>,
+}
+
+impl Condition {
+    /// The same for posternd, with the number of its sandboxes.
+    pub(crate) fn told(self, sandboxes: usize) -> GateStatus {
+        GateStatus {
+            policy_generation: self.policy_generation,
+            troubles: self.troubles,
+            config_troubles: self.config_troubles,
+            config_failures: self.config_failures,
+            weakened: self.weakened,
+            audit_mode: self.audit_mode,
+            sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 impl Gate {
@@ -88,21 +117,16 @@ impl Gate {
     }
 
     /// How the gate is.
-    pub(crate) fn status(&self, sandboxes: usize) -> GateStatus {
+    pub(crate) fn condition(&self) -> Condition {
         let book = self.book.load();
-        GateStatus {
+        let troubles = self.audit.trouble().into_iter();
+        Condition {
             policy_generation: book.generation,
-            troubles: self
-                .audit
-                .trouble()
-                .into_iter()
-                .chain(self.ledger.trouble())
-                .collect(),
+            troubles: troubles.chain(self.ledger.trouble()).collect(),
             config_troubles: self.config.troubles(),
             config_failures: self.config.failures(),
             weakened: book.weakened.clone(),
             audit_mode: book.rulebook.in_audit_mode(),
-            sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
         }
     }
 }

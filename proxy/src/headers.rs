@@ -82,8 +82,8 @@ const MISLEADING: [&str; 9] = [
     "x-rewrite-url",
 ];
 
-/// The most field names that one `Connection` field may name; more is an attack.
-const CONNECTION_NAMES_MAX: usize = 32;
+/// The most field names that the `Connection` fields of a request may name; more is an attack.
+pub(crate) const CONNECTION_NAMES_MAX: usize = 32;
 
 /// Whose credentials an agent's request may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,13 @@ pub(crate) fn is_framed_plainly(headers: &HeaderMap) -> bool {
         }
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether a request names no more fields of its own connection than anybody needs.
+pub(crate) fn names_few_hops(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let names = values.map(|value| value.as_bytes().split(|byte| *byte == b',').count());
+    names.sum::<usize>() <= CONNECTION_NAMES_MAX
 }
 
 /// Takes out of a request everything that must not pass. Returns how many credentials the agent had tried to show.
@@ -218,7 +225,6 @@ fn remove_hops(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
-        .take(CONNECTION_NAMES_MAX)
         .collect();
     // Trailers pass, and who wants or announces them says so; everything else of these two fields stays behind.
     let wants_trailers = names_in(headers, &header::TE).any(|name| name == "trailers");

@@ -57,7 +57,7 @@ mod tunnel;
 mod unread;
 mod websocket;
 
-pub use config::{Checked, Config, check};
+pub use config::{Checked, Config, Doorway, check, doorway};
 pub use decide::Permit;
 pub use dial::VerifiedLeg;
 pub use options::Options;
@@ -66,17 +66,12 @@ pub use start::{Place, RunError, run};
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
+use postern_contract::exit;
 use postern_daemon::{
     Shutdown,
     lifeline::{self, Boot},
     logs, process,
 };
-
-/// The exit code for a config or a command line that is wrong.
-const EXIT_CONFIG: u8 = 2;
-
-/// The exit code for a gate that could not start or go on.
-const EXIT_RUN: u8 = 1;
 
 /// The program: reads its command line, runs until it is asked to stop, and says in one line why if it cannot.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -85,7 +80,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(usage) => {
             drop(usage.print());
             return if usage.use_stderr() {
-                ExitCode::from(EXIT_CONFIG)
+                ExitCode::from(exit::CONFIG)
             } else {
                 ExitCode::SUCCESS
             };
@@ -101,15 +96,16 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<(), (u8, String)> {
-    let cannot = |error: std::io::Error| (EXIT_RUN, error.to_string());
+    let cannot = |error: std::io::Error| (exit::RUN, error.to_string());
     process::harden().map_err(cannot)?;
     let boot = if options.lifeline {
-        lifeline::read_boot().map_err(|error| (EXIT_RUN, format!("standard input: {error}")))?
+        lifeline::read_boot().map_err(|error| (exit::RUN, format!("standard input: {error}")))?
     } else {
         Boot::default()
     };
-    logs::init(logs::Format::Text);
-    let config = Config::read(&options.config).map_err(|error| (EXIT_CONFIG, error.to_string()))?;
+    logs::init(logs::Format::of(options.json_log));
+    let config =
+        Config::read(&options.config).map_err(|error| (exit::CONFIG, error.to_string()))?;
     let tasks = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -127,8 +123,8 @@ fn start(options: &Options) -> Result<(), (u8, String)> {
         run(config, place, shutdown)
             .await
             .map_err(|error| match &error {
-                RunError::Config(_) => (EXIT_CONFIG, error.to_string()),
-                _ => (EXIT_RUN, error.to_string()),
+                RunError::Config(_) => (exit::CONFIG, error.to_string()),
+                _ => (exit::RUN, error.to_string()),
             })
     })
 }

@@ -162,7 +162,7 @@ impl Rooms {
                 }
                 self.gate.dialer.own(addresses);
             }
-            News::Status => return Ok(Reply::Status(self.gate.status(self.open.len()))),
+            News::Status => return Ok(Reply::Status(self.gate.condition().told(self.open.len()))),
         }
         Ok(Reply::Done)
     }

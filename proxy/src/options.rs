@@ -23,4 +23,7 @@ pub struct Options {
     /// Standard input is a supervisor's pipe: its first line is the boot line, its end is the gate's.
     #[arg(long)]
     pub lifeline: bool,
+    /// Log lines as JSON.
+    #[arg(long)]
+    pub json_log: bool,
 }

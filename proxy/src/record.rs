@@ -112,11 +112,11 @@ impl Record {
         self.line.trace = self.context.as_ref().map(|context| context.trace.clone());
     }
 
-    /// Where spans are wanted and the agent named a trace, the call goes on under the gate's own span.
+    /// Where spans are wanted and the agent's trace is sampled, the call goes on under the gate's own span.
     pub(crate) fn traced(&self, headers: &mut HeaderMap) {
         let span = telemetry::span_of(self.request.as_str());
-        if let (true, Some(context), Some(span)) =
-            (self.audit.spans().are_wanted(), &self.context, span)
+        let sampled = self.context.as_ref().filter(|trace| trace.is_sampled());
+        if let (true, Some(context), Some(span)) = (self.audit.spans().are_wanted(), sampled, span)
         {
             context.continued(span, headers);
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode, header};
 use postern_contract::{Code, Refusal};
 use postern_llm::Family;
-use postern_policy::Pending;
 
 use crate::{
     audit::Unrecorded,
@@ -33,17 +32,6 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// A rule wants a human asked.
-    pub(crate) fn pending(pending: &Pending) -> Self {
-        let mut refusal = pending.refusal();
-        refusal.message = format!(
-            "Rule `{}` asks a human first. Approvals come with a later version of this gate, so the call cannot be \
-             made now; a rule that allows it would be needed.",
-            pending.rule()
-        );
-        refusal.into()
-    }
-
     /// What the agent is told.
     pub(crate) fn refusal(&self) -> &Refusal {
         &self.refusal

@@ -150,7 +150,14 @@ async fn read(
     Ok((Shown::Whole(bytes), again))
 }
 
-fn hold(before: usize, more: usize, caller: &Caller, record: &mut Record) -> Result<(), Refused> {
+/// Takes every KiB of a body that the gate keeps out of the sandbox's share, before it is kept: `more` bytes behind those
+/// that are kept already.
+pub(crate) fn hold(
+    before: usize,
+    more: usize,
+    caller: &Caller,
+    record: &mut Record,
+) -> Result<(), Refused> {
     let wanted = (before + more).div_ceil(1024) - before.div_ceil(1024);
     let share = u32::try_from(wanted).unwrap_or(u32::MAX);
     let share = Arc::clone(&caller.held).try_acquire_many_owned(share);
@@ -160,8 +167,8 @@ fn hold(before: usize, more: usize, caller: &Caller, record: &mut Record) -> Res
 
 fn too_much() -> Refused {
     let message = format!(
-        "The bodies of a sandbox that rules look into have at most {HELD_KIB_PER_SANDBOX_MAX} KiB at once. Wait for an \
-         answer first."
+        "The bodies of a sandbox that the gate reads whole have at most {HELD_KIB_PER_SANDBOX_MAX} KiB at once: those that \
+         rules look into, and questions to models. Wait for an answer first."
     );
     Refusal::new(Code::RateLimited, "too many large bodies", message).into()
 }

@@ -35,13 +35,8 @@ use std::{
     process::ExitCode,
 };
 
-pub use config::check;
-
-/// Exit code for a mistake in the config or the command line.
-pub const EXIT_CONFIG: u8 = 2;
-
-/// Exit code for a failure while starting or running.
-pub const EXIT_RUN: u8 = 1;
+use clap::Parser as _;
+use postern_contract::exit;
 
 /// Runs the daemon until it is told to stop; the first argument is the program's name. `unpack` as the second argument
 /// is the hidden subcommand, see [`unpack_main`].
@@ -51,7 +46,19 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|second| second == "unpack") {
         return unpack::main(args.split_off(1));
     }
-    match start::main(args) {
+    let arguments = match arguments::Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Help and the version come this way too.
+            drop(answer.print());
+            return if answer.use_stderr() {
+                ExitCode::from(exit::CONFIG)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match start::main(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to tell if stderr is gone too.

@@ -1,20 +1,15 @@
 //! The daemon's life in order: config, store, link, launcher, agents, listeners, ready; then serving; then the end. Whatever
 //! fails on the way is one line that says what and where, and nothing of what was begun stays.
 
-use std::{
-    collections::BTreeMap, ffi::OsString, fmt, fs, net::SocketAddr, path::Path, sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use clap::Parser;
-use postern_contract::{AgentName, Secret, launch::Layer, link::News};
+use postern_contract::{AgentName, Secret, exit, launch::Layer, link::News};
 use postern_daemon::{
     Clock, Hangup, Shutdown, lifeline, logs, notify, process, serve, shutdown::SUPERVISOR_GONE,
 };
 use postern_store::runs::Runs;
 
 use crate::{
-    EXIT_CONFIG, EXIT_RUN,
     agents::{Kind, Readiness, Surroundings},
     api,
     app::{self, App, Served},
@@ -45,14 +40,14 @@ pub(crate) struct Failure {
 impl Failure {
     fn config(error: impl fmt::Display) -> Self {
         Self {
-            code: EXIT_CONFIG,
+            code: exit::CONFIG,
             line: error.to_string(),
         }
     }
 
     fn run(error: impl fmt::Display) -> Self {
         Self {
-            code: EXIT_RUN,
+            code: exit::RUN,
             line: error.to_string(),
         }
     }
@@ -63,26 +58,14 @@ impl Failure {
 }
 
 /// What the command line asks for, done to its end.
-pub(crate) fn main(args: Vec<OsString>) -> Result<(), Failure> {
-    let arguments = match Arguments::try_parse_from(args) {
-        Ok(arguments) => arguments,
-        Err(error) if !error.use_stderr() => {
-            drop(error.print());
-            return Ok(());
-        }
-        Err(error) => return Err(Failure::config(error.to_string().trim_end())),
-    };
+pub(crate) fn main(arguments: &Arguments) -> Result<(), Failure> {
     process::harden().map_err(Failure::run)?;
     let boot = if arguments.lifeline {
         lifeline::read_boot().map_err(|error| Failure::run(format!("the lifeline: {error}")))?
     } else {
         lifeline::Boot::default()
     };
-    logs::init(if arguments.json_log {
-        logs::Format::Json
-    } else {
-        logs::Format::Text
-    });
+    logs::init(logs::Format::of(arguments.json_log));
     if let Err(error) = process::allow_many_descriptors() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -94,7 +77,7 @@ pub(crate) fn main(args: Vec<OsString>) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::run)?;
-    let ended = runtime.block_on(live(&arguments, config, boot.link_token));
+    let ended = runtime.block_on(live(arguments, config, boot.link_token));
     runtime.shutdown_timeout(THREADS_END_MAX);
     ended
 }

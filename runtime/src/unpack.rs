@@ -11,10 +11,9 @@ use std::{
 };
 
 use clap::Parser;
+use postern_contract::exit;
 use postern_unpack::{Limits, Report, UnpackError};
 use serde::{Deserialize, Serialize};
-
-use crate::EXIT_CONFIG;
 
 /// The longest line that the subcommand writes, in bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -54,7 +53,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             drop(error.print());
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(exit::CONFIG);
         }
     };
     let told = unpack(&arguments.into);

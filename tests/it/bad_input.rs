@@ -165,7 +165,7 @@ fn several_agents_need_a_default() {
 
 #[test]
 fn what_a_daemons_user_cannot_read_is_named_with_that_user() {
-    if !nix::unistd::geteuid().is_root() {
+    if !fixture::is_root() {
         return;
     }
     let set_mode = |path: &std::path::Path, mode| {

@@ -18,32 +18,81 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The commands beneath one, as its help lists them.
+fn beneath(command: &[&str]) -> Vec<String> {
+    let help = text(&postern(&[command, &["--help"]].concat()).stdout);
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| line.starts_with("  "));
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names
+        .filter(|name| !name.is_empty() && *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
 #[test]
 fn every_command_helps_with_an_example_and_the_hidden_ones_stay_hidden() {
-    for command in ["tour", "up", "check", "policy", "audit", "doctor"] {
-        let output = postern(&[command, "--help"]);
-        assert!(output.status.success(), "{command}");
-        let help = text(&output.stdout);
-        assert!(
-            help.contains(&format!("Example:\n  postern {command}")),
-            "{command}: {help}"
+    let mut left: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = Vec::new();
+    while let Some(command) = left.pop() {
+        let words: Vec<_> = command.iter().map(String::as_str).collect();
+        let output = postern(&[&words[..], &["--help"]].concat());
+        assert!(output.status.success(), "{words:?}");
+        let (help, name) = (
+            text(&output.stdout),
+            ["postern", &words.join(" ")].join(" "),
         );
+        let (_, examples) = help.split_once("\nExample").unwrap_or_default();
+        let example = format!("  {}", name.trim_end());
+        assert!(examples.contains(&example), "{name}: {help}");
+        left.extend(beneath(&words).into_iter().map(|below| {
+            let below = [below];
+            command.iter().chain(&below).cloned().collect()
+        }));
+        seen.push(words.join(" "));
     }
-    let help = text(&postern(&["--help"]).stdout);
-    for hidden in ["runtime", "proxy", "launcher", "unpack", "sweep"] {
-        assert!(!help.contains(&format!("\n  {hidden}")), "{hidden}: {help}");
-    }
+    seen.sort();
+    let expected = [
+        "",
+        "audit",
+        "audit export",
+        "audit verify",
+        "check",
+        "doctor",
+        "policy",
+        "policy explain",
+        "policy learn",
+        "policy test",
+        "tour",
+        "up",
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]
 fn the_thin_executables_are_the_same_programs() {
-    for name in ["posternd", "postern-proxy"] {
-        let output = Command::new(binaries::find(name))
-            .arg("--help")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{name}");
-        assert!(text(&output.stdout).contains("--config"), "{name}");
+    for name in ["posternd", "postern-proxy", "postern-launcher"] {
+        let run = |flag| {
+            Command::new(binaries::find(name))
+                .arg(flag)
+                .output()
+                .unwrap()
+        };
+        let help = run("--help");
+        assert!(help.status.success(), "{name}");
+        assert!(text(&help.stdout).contains("--config"), "{name}");
+        let version = run("--version");
+        let expected = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+        assert!(version.status.success(), "{name}");
+        assert_eq!(text(&version.stdout), expected);
+        let wrong = run("--nonsense");
+        assert_eq!(wrong.status.code(), Some(2), "{name}");
+        let complaint = text(&wrong.stderr).to_lowercase();
+        assert!(complaint.contains("usage"), "{name}: {complaint}");
+        assert!(
+            !complaint.contains(&format!("{name}: error")),
+            "{complaint}"
+        );
     }
 }
 
@@ -55,6 +104,10 @@ fn a_wrong_command_line_is_2() {
         &["check", "--nonsense", "x"],
         &["proxy"],
         &["runtime"],
+        &["launcher"],
+        &["policy"],
+        &["policy", "explain", "GET"],
+        &["audit", "verify"],
     ] {
         let output = postern(args);
         assert_eq!(

@@ -49,6 +49,19 @@ fn postern_check_takes_each_of_them() {
 }
 
 #[test]
+fn the_agent_of_a_fresh_install_answers() {
+    let text = fs::read_to_string(root().join("systemd/postern.toml")).unwrap();
+    let anywhere = text
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("127.0.0.1:8092", "127.0.0.1:0");
+    let devbox = Setup::new(&anywhere).start();
+    let answer = devbox.invoke("Are you there?");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let said = answer.json()["response"].to_string();
+    assert!(said.contains("Are you there?"), "{answer:?}");
+}
+
+#[test]
 fn the_pack_script_makes_what_the_config_names() {
     let desk = root().join("examples/support-desk");
     let read = |path: &str| fs::read(desk.join(path)).unwrap();

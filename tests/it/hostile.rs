@@ -22,20 +22,31 @@ fn the_credential_is_nowhere_to_be_read() {
         for kind in ["environment", "files", "memory"] {
             assert!(found["looked"][kind].as_u64() > Some(0), "{found}");
         }
-        // The search itself works: it finds what the agent is meant to have.
-        let known = order(
-            devbox,
-            &json!({"do": "search", "digest": sha256("platform-managed-but-not-here")}),
-        );
-        assert_eq!(known["found"], json!([]));
-        let wrote = json!({"do": "write", "path": "/tmp/planted", "text": "a planted-word-of-more-than-20-letters"});
-        assert_eq!(order(devbox, &wrote), "written");
-        let digest = sha256("planted-word-of-more-than-20-letters");
-        let found = order(devbox, &json!({"do": "search", "digest": digest}));
-        assert!(
-            found["found"].to_string().contains("/tmp/planted"),
-            "{found}"
-        );
+        // The search itself works: it finds what is there, wherever it looks.
+        for (plant, word, place) in [
+            (
+                json!({"do": "write", "path": "/tmp/planted", "text": "a file-word-of-more-than-20-letters"}),
+                "file-word-of-more-than-20-letters",
+                "/tmp/planted",
+            ),
+            (
+                json!({"do": "plant", "place": "environment", "text": "environment-word-of-20-letters"}),
+                "environment-word-of-20-letters",
+                "os.environ",
+            ),
+            (
+                json!({"do": "plant", "place": "memory", "text": "memory-word-of-more-than-20-letters"}),
+                "memory-word-of-more-than-20-letters",
+                "/mem",
+            ),
+        ] {
+            order(devbox, &plant);
+            let found = order(devbox, &json!({"do": "search", "digest": sha256(word)}));
+            assert!(
+                found["found"].to_string().contains(place),
+                "{place}: {found}"
+            );
+        }
     });
 }
 

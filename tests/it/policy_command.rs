@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use postern_testkit::{Setup, binaries};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CONFIG: &str = r#"
 [tools.shop]
@@ -155,6 +155,65 @@ fn a_table_of_decisions_is_met_or_not() {
         "{told}"
     );
     assert_eq!(told["cases"][0]["found"]["verdict"], "allow");
+}
+
+#[test]
+fn a_tunnel_to_a_tool_is_looked_into_and_one_to_a_stranger_is_not() {
+    let setup = setup().file(
+        "tunnels.toml",
+        "config = \"postern.toml\"\n[[cases]]\nname = \"the tool\"\nmethod = \"CONNECT\"\nurl = \"shop.example:443\"\n\
+         expect = \"look inside\"\n",
+    );
+    let ask = |url| {
+        postern(
+            &setup,
+            &["explain", "CONNECT", url, "--config", "postern.toml"],
+        )
+    };
+    for url in ["shop.example:443", "https://shop.example/"] {
+        let output = ask(url);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.contains("verdict  look inside"), "{text}");
+        assert!(text.contains("ask about the request inside"), "{text}");
+    }
+    let output = ask("stranger.example:443");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("verdict  deny"));
+    assert!(postern(&setup, &["test", "tunnels.toml"]).status.success());
+}
+
+#[test]
+fn learn_reads_what_was_put_aside_too_and_stops_at_what_is_no_log() {
+    let line = |path: &str| {
+        let line = json!({
+            "kind": "call", "agent": "desk", "method": "GET", "authority": "https://a.example", "path": path,
+            "model": null, "decision": "allowed", "rule": "default", "reason": null,
+        });
+        format!("{line}\n")
+    };
+    let setup = setup()
+        .file("audit-1-1.jsonl", line("/old"))
+        .file("audit.jsonl", line("/new") + "{\"kind\": \"ca\n")
+        .file("none.jsonl", "");
+    let learnt = postern(&setup, &["learn", "audit.jsonl"]);
+    let text = said(&learnt);
+    assert!(learnt.status.success(), "{text}");
+    assert!(
+        text.contains("\"/old\"") && text.contains("\"/new\""),
+        "{text}"
+    );
+    assert!(said(&postern(&setup, &["learn", "none.jsonl"])).starts_with("# Nothing"));
+
+    let setup = setup.file(
+        "audit.jsonl",
+        [line("/new").as_bytes(), b"\xff\xfe\n"].concat(),
+    );
+    let output = postern(&setup, &["learn", "audit.jsonl"]);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(complaint.contains("audit.jsonl:2:"), "{complaint}");
+    assert!(said(&output).is_empty());
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn the_daemons_units_are_hardened() {
 
 #[test]
 fn users_and_directories_are_understood() {
-    if !geteuid().is_root() {
+    if !fixture::is_root() {
         return;
     }
     let root = tempfile::tempdir().unwrap();
@@ -257,7 +257,7 @@ fn the_launchers_unit_leaves_it_five_capabilities() {
 
 #[test]
 fn the_daemons_run_as_their_units_say_with_a_launcher_for_each_connection() {
-    if !geteuid().is_root() {
+    if !fixture::is_root() {
         return;
     }
     let tool = fixture::tool();

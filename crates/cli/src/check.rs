@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use crate::{Failure, failure::EXIT_CONFIG, terminal::say, up};
+use postern_contract::exit;
+
+use crate::{Failure, terminal::say, up};
 
 /// Checks a config as both daemons would, and prints the compiled rules
 #[derive(Debug, clap::Args)]
@@ -20,26 +22,30 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = &args.config;
     match (up::checked(config), args.json) {
-        (Ok((rules, weakened)), true) => {
+        (Ok(checked), true) => {
             let told = serde_json::json!({
-                "config": config, "ok": true, "rules": rules, "weakened": weakened,
+                "config": config, "ok": true, "rules": checked.rules, "weakened": checked.weakened,
+                "warnings": checked.warnings,
             });
             say(&told.to_string());
             Ok(())
         }
-        (Ok((rules, weakened)), false) => {
+        (Ok(checked), false) => {
             say(&format!("{}: good\n", config.display()));
-            for line in &weakened {
+            for line in &checked.weakened {
                 say(&format!("weakened: {line}\n"));
             }
-            rules.iter().for_each(|line| say(line));
+            for line in &checked.warnings {
+                say(&format!("warning: {line}\n"));
+            }
+            checked.rules.iter().for_each(|line| say(line));
             Ok(())
         }
         (Err(Failure::Config(lines)), true) => {
             let problems: Vec<_> = lines.lines().collect();
             let told = serde_json::json!({ "config": config, "ok": false, "problems": problems });
             say(&told.to_string());
-            Err(Failure::Told(EXIT_CONFIG))
+            Err(Failure::Told(exit::CONFIG))
         }
         (Err(other), _) => Err(other),
     }

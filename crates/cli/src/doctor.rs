@@ -3,13 +3,12 @@
 
 use std::{fs, process::Command};
 
-use postern_contract::launch::{Layer, Standing};
+use postern_contract::{exit, launch::Standing};
 use postern_sandbox::doctor::{Finding, probe};
 use serde_json::{Value, json};
 
 use crate::{
     Failure,
-    failure::EXIT_RUN,
     identity::Mode,
     terminal::{complain, say},
 };
@@ -59,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if works {
         Ok(())
     } else {
-        Err(Failure::Told(EXIT_RUN))
+        Err(Failure::Told(exit::RUN))
     }
 }
 
@@ -68,14 +67,6 @@ pub(crate) fn examine() -> Result<Vec<Finding>, Failure> {
     let mut launcher = Command::new("/proc/self/exe");
     launcher.arg("launcher");
     probe(launcher).map_err(|error| Failure::Run(error.to_string()))
-}
-
-/// The name of a layer as config and reports write it.
-pub(crate) fn word(layer: Layer) -> String {
-    serde_json::to_value(layer)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 /// Which settings stand in the way here, and how to change them; root is bound by the first alone.
@@ -127,7 +118,9 @@ fn mode_letter(mode: Mode) -> &'static str {
 }
 
 fn shown(finding: &Finding) -> String {
-    let name = finding.layer.map_or_else(|| "sandbox".to_owned(), word);
+    let name = finding
+        .layer
+        .map_or_else(|| "sandbox".to_owned(), |layer| layer.to_string());
     match &finding.standing {
         Standing::Enforced(how) => format!("  enforced  {name:<18}  {how}"),
         Standing::Absent(why) => format!("  absent    {name:<18}  {why}"),

@@ -2,17 +2,17 @@
 
 use std::{fmt::Display, path::Path, process::ExitCode};
 
-/// Exit code for a mistake in the config or the command line.
-pub(crate) const EXIT_CONFIG: u8 = 2;
+use postern_contract::exit;
 
-/// Exit code for a failure while starting or running.
-pub(crate) const EXIT_RUN: u8 = 1;
+use crate::terminal::complain;
 
 /// Why a command did not do its work.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The config or the command line asks for what cannot be.
+    /// A file that somebody wrote says what cannot be: lines that each begin with the place.
     Config(String),
+    /// The command line asks for what cannot be, or what was asked cannot be told.
+    Usage(String),
     /// Something failed while starting or running.
     Run(String),
     /// Somebody has already said it; this is the exit code.
@@ -29,12 +29,16 @@ impl Failure {
     pub(crate) fn told(self) -> ExitCode {
         match self {
             Self::Config(lines) => {
-                crate::terminal::complain(&lines);
-                ExitCode::from(EXIT_CONFIG)
+                complain(&lines);
+                ExitCode::from(exit::CONFIG)
+            }
+            Self::Usage(line) => {
+                complain(&format!("postern: {line}"));
+                ExitCode::from(exit::CONFIG)
             }
             Self::Run(line) => {
-                crate::terminal::complain(&format!("postern: {line}"));
-                ExitCode::from(EXIT_RUN)
+                complain(&format!("postern: {line}"));
+                ExitCode::from(exit::RUN)
             }
             Self::Told(code) => ExitCode::from(code),
         }

@@ -28,6 +28,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use nix::sys::signal::SigSet;
+use postern_contract::exit;
 
 use failure::Failure;
 
@@ -93,9 +94,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Err(answer) => {
             // Help and versions come this way too; clap knows which stream and which code is theirs.
             drop(answer.print());
-            return ExitCode::from(
-                u8::try_from(answer.exit_code()).unwrap_or(failure::EXIT_CONFIG),
-            );
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(exit::CONFIG));
         }
     };
     let done = match command {

@@ -6,8 +6,9 @@ use std::{
 };
 
 use nix::poll::{PollTimeout, poll};
+use postern_contract::exit;
 
-use crate::{Failure, failure::EXIT_CONFIG, up::is_run_directory};
+use crate::{Failure, up::is_run_directory};
 
 /// How often the directory is tried: a daemon on its way out may still put a socket there.
 const TRIES_MAX: u32 = 500;
@@ -24,7 +25,7 @@ pub(crate) fn main(directory: Option<&OsString>) -> ExitCode {
         .map(Path::new)
         .filter(|path| is_run_directory(path))
     else {
-        return ExitCode::from(EXIT_CONFIG);
+        return ExitCode::from(exit::CONFIG);
     };
     let end = io::copy(&mut io::stdin().lock(), &mut io::sink());
     match end.and_then(|_| remove(directory)) {

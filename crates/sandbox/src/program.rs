@@ -11,7 +11,7 @@ use std::{
 
 use nix::unistd::geteuid;
 use postern_contract::{
-    SandboxId,
+    SandboxId, exit,
     launch::{Limits, Listener, Obstacle, Plan, Purpose, Said},
 };
 use postern_sys::{exec::close_all_on_exec, fork::SingleThread};
@@ -31,10 +31,24 @@ const PROBE_IDS: AgentIds = AgentIds {
     count: 1,
 };
 
+/// What `--help` prints.
+const HELP: &str = "\
+Makes one sandbox, as the plan on its standard input says, and ends with that connection
+
+Usage: postern-launcher --config FILE
+       postern-launcher [--config FILE] --probe
+
+Options:
+      --config FILE  What no plan can widen; only root may write it
+      --probe        Build an empty sandbox, print what held as one line of JSON, and take it down
+      --help         Print help
+      --version      Print version
+";
+
 /// Why the launcher did not do its work.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("usage: postern-launcher --config FILE [--probe]")]
+    #[error("usage: postern-launcher --config FILE, or --probe; see --help")]
     Usage,
     #[error("{0}")]
     Config(#[from] ConfigError),
@@ -51,8 +65,8 @@ enum Failure {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Usage | Self::Config(_) => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
+            Self::Usage | Self::Config(_) => ExitCode::from(exit::CONFIG),
+            _ => ExitCode::from(exit::RUN),
         }
     }
 }
@@ -64,6 +78,13 @@ struct Arguments {
 
 /// Runs the launcher to its end.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(answer) = about(&args) {
+        return match io::stdout().write_all(answer.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(exit::RUN),
+        };
+    }
     match parse(args).and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         // The peer was told over the connection, or the probe's reader on standard output: once is enough.
@@ -74,6 +95,17 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure.code()
         }
     }
+}
+
+/// What the program says of itself, if it is asked.
+fn about(args: &[OsString]) -> Option<String> {
+    let asked =
+        |long: &str, short: &str| args.iter().skip(1).any(|arg| arg == long || arg == short);
+    if asked("--help", "-h") {
+        return Some(HELP.to_owned());
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    asked("--version", "-V").then(|| format!("postern-launcher {version}\n"))
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Arguments, Failure> {

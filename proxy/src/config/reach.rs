@@ -4,16 +4,45 @@
 use std::collections::BTreeMap;
 
 use postern_contract::{
-    PolicyName,
-    config::{Permission, Policy, Problem, Rule, Tls},
+    AgentName, PolicyName,
+    config::{AgentGrants, Document, Permission, Policy, Problem, Rule, Tls},
 };
 use postern_policy::{Authority, Host, Scheme};
 
 use super::Written;
 use crate::book::{Homes, Places, place};
 
+/// What the gate does with a CONNECT of an agent to this place, besides what the rules say of the tunnel itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doorway {
+    /// A tool or a provider lives there, so no tunnel to it is opaque.
+    pub is_home: bool,
+    /// Some request inside might be allowed, so the gate looks into the tunnel instead of refusing it.
+    pub may_look: bool,
+}
+
+/// What a CONNECT to a place meets, by a config as it is written: for commands that judge without a gate.
+#[must_use]
+pub fn doorway<Agent: AgentGrants, Credential, Source>(
+    document: &Document<Agent, Credential, Source>,
+    agent: &AgentName,
+    authority: &Authority,
+) -> Doorway {
+    let (homes, place) = (homes(document), place(authority));
+    let policies = document.agents.get(agent).map(AgentGrants::policies);
+    let policies = policies.filter(|held| !held.is_empty());
+    Doorway {
+        is_home: homes.tools.contains(&place) || homes.providers.contains(&place),
+        may_look: policies.is_some_and(|held| {
+            homes.tools.contains(&place) || named(&document.policies, held).contains(&place)
+        }),
+    }
+}
+
 /// Where tools and providers live.
-pub(super) fn homes(document: &Written) -> Homes {
+pub(super) fn homes<Agent, Credential, Source>(
+    document: &Document<Agent, Credential, Source>,
+) -> Homes {
     // A tunnel to a tool is nobody's to look into, if its config says so.
     let tools = document.tools.values();
     let tools = tools.filter(|tool| tool.tls == Tls::Intercept);

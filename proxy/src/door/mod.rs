@@ -33,7 +33,7 @@ use crate::{
     book::{Book, Target},
     call::{Call, Freight, Subject},
     gateway,
-    headers::{self, Managed},
+    headers::{self, CONNECTION_NAMES_MAX, Managed},
     identify::Caller,
     inject::Credential,
     record::Record,
@@ -56,6 +56,8 @@ pub(crate) enum Unclear {
     Method(#[from] postern_policy::NotAMethod),
     #[error("the body is in a transfer coding besides chunked")]
     Coding,
+    #[error("the request names more than {CONNECTION_NAMES_MAX} fields in Connection")]
+    Hops,
     #[error("the WebSocket is not understood: {0}")]
     Socket(#[from] NoHandshake),
     #[error("CONNECT cannot be asked for inside HTTP/2 here")]
@@ -82,6 +84,9 @@ pub(crate) async fn call(
     record.line.door = Some(form.door());
     if !headers::is_framed_plainly(request.headers()) {
         return Err(Unclear::Coding.into());
+    }
+    if !headers::names_few_hops(request.headers()) {
+        return Err(Unclear::Hops.into());
     }
     match form {
         Form::Connect => proxying::connect(book, request, record),

@@ -189,6 +189,8 @@ fn word(code: Option<Code>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::audit::{Decision, Timings};
 
@@ -244,11 +246,31 @@ mod tests {
             assert!(!text.contains(chosen), "{text}");
         }
         drop(held);
-        assert!(
-            metrics
-                .text(&moment)
-                .unwrap()
-                .contains("postern_calls_in_flight 0")
-        );
+        let text = metrics.text(&moment).unwrap();
+        assert!(text.contains("postern_calls_in_flight 0"));
+        assert_eq!(documented(), written(&text));
+    }
+
+    /// The names in the document's table.
+    fn documented() -> BTreeSet<String> {
+        let document = include_str!("../../../docs/metrics.md");
+        let rows = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `postern_"));
+        rows.map(|row| row.split('`').next().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The names that are shown, without what every one begins with.
+    fn written(text: &str) -> BTreeSet<String> {
+        let types = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE postern_"));
+        let names = types.map(|line| match line.split_once(' ') {
+            Some((name, "counter")) => format!("{name}_total"),
+            Some((name, _)) => name.to_owned(),
+            None => unreachable!("{line}"),
+        });
+        names.collect()
     }
 }

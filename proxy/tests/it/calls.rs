@@ -161,7 +161,12 @@ async fn what_needs_a_human_is_not_done_without_one() {
         (&json["error"], &json["rule"]),
         (&"APPROVAL_REQUIRED".into(), &"ask before changing".into())
     );
-    assert!(json["message"].as_str().unwrap().contains("later version"));
+    assert!(
+        json["message"]
+            .as_str()
+            .unwrap()
+            .contains("in this version")
+    );
     assert_eq!(upstream.connections(), 0);
 }
 

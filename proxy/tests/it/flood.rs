@@ -15,7 +15,11 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+
+/// `:status: 200` as HPACK's table has it (RFC 7541, appendix A).
+const STATUS_200: u8 = 0x88;
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -77,17 +81,34 @@ async fn flooded(sandbox: &Sandbox, mut next: impl FnMut(u32) -> Vec<u8>) -> (u3
     (count, soon(reading).await.unwrap())
 }
 
+/// The kinds and payloads of the frames that the gate said.
+fn frames(said: &[u8]) -> Vec<(u8, &[u8])> {
+    let (mut rest, mut found) = (said, Vec::new());
+    while let [a, b, c, kind, _, _, _, _, _, behind @ ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let (payload, next) = behind.split_at(length.min(behind.len()));
+        found.push((*kind, payload));
+        rest = next;
+    }
+    found
+}
+
 /// Whether the gate said GOAWAY.
 fn goes_away(said: &[u8]) -> bool {
-    let mut rest = said;
-    while let [a, b, c, kind, ..] = rest {
-        if *kind == 7 {
-            return true;
-        }
-        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize + 9;
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    false
+    frames(said).iter().any(|(kind, _)| *kind == GOAWAY)
+}
+
+/// Whether the gate refused: it reset the stream, went away, or answered with another status than 200.
+fn says_no(said: &[u8]) -> bool {
+    let frames = frames(said);
+    let is_200 = |payload: &[u8]| payload.first() == Some(&STATUS_200);
+    let answers = frames.iter().filter(|(kind, _)| *kind == HEADERS);
+    let mut answers = answers.map(|(_, payload)| is_200(payload)).peekable();
+    let refused = answers.peek().is_some()
+        || frames
+            .iter()
+            .any(|(kind, _)| [RST_STREAM, GOAWAY].contains(kind));
+    refused && !answers.any(|is_200| is_200)
 }
 
 async fn still_serves(sandbox: &Sandbox) {
@@ -131,7 +152,7 @@ async fn a_head_that_is_continued_for_ever_is_cut_off() {
 }
 
 #[tokio::test]
-async fn empty_continuations_and_empty_data_are_cut_off() {
+async fn empty_continuations_are_cut_off() {
     let (upstream, _house, sandbox) = stage().await;
     let head = head(&sandbox, "GET", "/tools/crm/a");
     let (count, _) = flooded(&sandbox, |count| match count {
@@ -142,6 +163,26 @@ async fn empty_continuations_and_empty_data_are_cut_off() {
     assert!(count < FLOOD, "{count}");
     assert_eq!(upstream.connections(), 0);
     still_serves(&sandbox).await;
+}
+
+#[tokio::test]
+async fn empty_data_is_no_end_of_a_body_and_in_nobodys_way() {
+    let (upstream, house, sandbox) = stage().await;
+    let head = head(&sandbox, "POST", "/tools/crm/a");
+    let (_, said) = flooded(&sandbox, |count| match count {
+        0 => frame(HEADERS, END_HEADERS, 1, &head),
+        _ => frame(DATA, 0, 1, &[]),
+    })
+    .await;
+    // The body never ended, so neither did the request.
+    assert!(
+        !frames(&said)
+            .iter()
+            .any(|(kind, payload)| *kind == HEADERS && payload[0] == STATUS_200)
+    );
+    assert!(upstream.connections() <= 1);
+    still_serves(&sandbox).await;
+    still_serves(&house.busy_sandbox().await).await;
 }
 
 #[tokio::test]
@@ -165,6 +206,7 @@ async fn a_head_list_that_is_too_large_is_refused() {
     writes.shutdown().await.unwrap();
     let mut said = Vec::new();
     drop(soon(reads.read_to_end(&mut said)).await);
+    assert!(says_no(&said), "{said:?}");
     assert_eq!(upstream.connections(), 0);
     still_serves(&sandbox).await;
 }
@@ -219,6 +261,7 @@ async fn fields_that_only_http1_has_are_refused_in_http2() {
         writes.shutdown().await.unwrap();
         let mut said = Vec::new();
         drop(soon(reads.read_to_end(&mut said)).await);
+        assert!(says_no(&said), "{name}: {said:?}");
     }
     assert_eq!(upstream.connections(), 0);
 }

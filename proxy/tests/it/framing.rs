@@ -33,6 +33,31 @@ async fn two_hosts_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_that_names_too_many_hops_is_refused_and_the_last_of_many_does_not_pass() {
+    let (upstream, house) = stage().await;
+    let sandbox = house.busy_sandbox().await;
+    let named = |names: usize| {
+        let names: Vec<_> = (1..=names).map(|n| format!("x-hop-{n}")).collect();
+        format!("connection: {}", names.join(", "))
+    };
+    let answer = sandbox
+        .ask("GET /tools/crm/", &[&named(33), "x-hop-33: 1"])
+        .await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (400, &"BAD_REQUEST".into())
+    );
+    assert_eq!(upstream.connections(), 0);
+    let answer = sandbox
+        .ask("GET /tools/crm/", &[&named(32), "x-hop-32: 1", "x-kept: 1"])
+        .await;
+    assert_eq!(answer.status, 200);
+    let sent = upstream.requests().remove(0);
+    assert!(!sent.contains("x-hop"), "{sent}");
+    assert!(sent.contains("x-kept"), "{sent}");
+}
+
+#[tokio::test]
 async fn two_lengths_never_make_two_requests() {
     let (upstream, house) = stage().await;
     let sandbox = house.busy_sandbox().await;

@@ -104,6 +104,19 @@ async fn a_provider_sees_no_header_of_the_agents_but_a_few() {
 }
 
 #[tokio::test]
+async fn a_question_that_comes_too_slowly_is_not_waited_for() {
+    let upstream = Upstream::start(|_| Answer::ok("{}")).await;
+    let config = config(&upstream.address.to_string());
+    let house = House::start(&format!("[patience]\nbody = \"200ms\"\n{config}")).await;
+    let sandbox = house.busy_sandbox().await;
+    let request = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{";
+    let answer = sandbox.send(request).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("too slowly"), "{answer:?}");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_model_that_is_not_the_agents_is_refused_with_those_that_are() {
     let (upstream, house) = stage().await;
     let sandbox = house.busy_sandbox().await;

@@ -155,6 +155,11 @@ async fn a_collector_gets_spans_and_numbers_and_the_call_goes_on_under_the_gates
         sent.contains(&format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{own}-01")),
         "{sent}"
     );
+    let unsampled = PARENT.replace("-01", "-00");
+    sandbox.ask("GET /tools/crm/", &[&unsampled]).await;
+    let sent = upstream.requests().remove(1);
+    assert!(sent.contains(&unsampled), "{sent}");
+
     let text = spans.to_string();
     assert!(!text.contains("hidden") && !text.contains(SECRET), "{text}");
 

@@ -131,20 +131,12 @@ impl Agent {
     }
 }
 
-/// Reads and checks the file.
+/// Reads and checks the file: everything but starting.
 ///
 /// # Errors
 /// Every mistake with its line and column.
 pub fn read(path: &Path) -> Result<Config, ConfigError> {
     mean(file::read(path)?)
-}
-
-/// Checks the file as `postern check` does: everything but starting.
-///
-/// # Errors
-/// As [`read`].
-pub fn check(path: &Path) -> Result<Config, ConfigError> {
-    read(path)
 }
 
 fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {

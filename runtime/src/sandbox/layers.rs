@@ -47,10 +47,7 @@ pub(super) fn way_around(obstacle: &Obstacle) -> String {
         .layer
         .filter(|layer| REQUIRED.contains(layer) || *layer == Layer::Cgroup)
     {
-        Some(layer) => format!(
-            "; or say `allow_weaker = [\"{}\"]` for the agent",
-            word(layer)
-        ),
+        Some(layer) => format!("; or say `allow_weaker = [\"{layer}\"]` for the agent"),
         None => String::new(),
     }
 }
@@ -77,7 +74,7 @@ pub(super) fn compare(
     for layer in required(limits, allow_weaker) {
         if let Some(why) = absence(enforced, layer) {
             return Err(LayerAbsent {
-                layer: word(layer),
+                layer: layer.to_string(),
                 why,
             });
         }
@@ -94,14 +91,6 @@ fn absence(enforced: &Enforced, layer: Layer) -> Option<String> {
         Some(Standing::Absent(why)) => Some(why.clone()),
         None => Some("the launcher did not speak of it".to_owned()),
     }
-}
-
-/// The name that configs and people use.
-fn word(layer: Layer) -> String {
-    serde_json::to_value(layer)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
     ocsf,
     source::{Log, Raw, directory},
 };
-use crate::{Failure, failure::EXIT_RUN, terminal::complain};
+use crate::Failure;
 
 /// Writes a log's lines on standard output; exits with 0 where all were written, 1 where the chain breaks, 2 where the log
 /// cannot be read
@@ -57,8 +57,7 @@ impl From<io::Error> for Stop {
 
 /// Exports.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let cannot =
-        |error: io::Error| Failure::Config(format!("postern: {}: {error}", args.file.display()));
+    let cannot = |error: io::Error| Failure::Usage(format!("{}: {error}", args.file.display()));
     let folder = directory(&args.file);
     let since = if args.new {
         let mark = Mark::read(folder).map_err(cannot)?;
@@ -77,12 +76,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         // Whoever read standard output has heard enough; nothing is marked.
         Err(Stop::Unwritable(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(Stop::Unwritable(error)) => Err(Failure::Run(format!("standard output: {error}"))),
-        Err(Stop::Broken(Broken { line, place, what })) => {
-            complain(&format!(
-                "postern: line {line}: {what} ({place}): nothing is exported behind it"
-            ));
-            Err(Failure::Told(EXIT_RUN))
-        }
+        Err(Stop::Broken(Broken { line, place, what })) => Err(Failure::Run(format!(
+            "line {line}: {what} ({place}): nothing is exported behind it"
+        ))),
     }
 }
 

@@ -10,7 +10,7 @@ mod chain;
 mod export;
 mod heads;
 mod ocsf;
-mod source;
+pub(crate) mod source;
 mod verify;
 
 #[cfg(test)]

@@ -13,26 +13,26 @@ const LINE_BYTES_MAX: u64 = 128 * 1024;
 
 /// A log on its files.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     files: Vec<PathBuf>,
 }
 
 /// One line as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Raw {
+pub(crate) struct Raw {
     /// The file it stands in.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Its number in that file, from 1.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// Its bytes without the line break.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Whether it has its line break.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl Log {
     /// The log that this file belongs to: with `audit.jsonl`, all that was put aside before it; else the file alone.
-    pub(super) fn of(file: &Path) -> io::Result<Self> {
+    pub(crate) fn of(file: &Path) -> io::Result<Self> {
         File::open(file)?;
         let mut files = Vec::new();
         if file.file_name().is_some_and(|name| name == LOG_FILE) {
@@ -43,7 +43,7 @@ impl Log {
     }
 
     /// Hands every line over until the taker says stop.
-    pub(super) fn each<E: From<io::Error>>(
+    pub(crate) fn each<E: From<io::Error>>(
         &self,
         mut take: impl FnMut(Raw) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -61,7 +61,7 @@ impl Log {
 }
 
 /// Where a log's file lies.
-pub(super) fn directory(file: &Path) -> &Path {
+pub(crate) fn directory(file: &Path) -> &Path {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use postern_contract::exit;
 use postern_proxy::audit::{HEADS_FILE, HeadKey, KEY_FILE};
 use serde::Serialize;
 
@@ -17,7 +18,6 @@ use super::{
 };
 use crate::{
     Failure,
-    failure::EXIT_RUN,
     terminal::{complain, say},
 };
 
@@ -104,7 +104,7 @@ impl From<io::Error> for Stop {
 /// Checks.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let cannot = |path: &Path, cause: &dyn std::fmt::Display| {
-        Failure::Config(format!("postern: {}: {cause}", path.display()))
+        Failure::Usage(format!("{}: {cause}", path.display()))
     };
     let beside = |name: &str| directory(&args.file).join(name);
     let log = Log::of(&args.file).map_err(|error| cannot(&args.file, &error))?;
@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         None
     } else {
         let path = args.key.clone().unwrap_or_else(|| beside(KEY_FILE));
-        Some(HeadKey::read(&path).map_err(|error| Failure::Config(format!("postern: {error}")))?)
+        Some(HeadKey::read(&path).map_err(|error| Failure::Usage(error.to_string()))?)
     };
     let path = args.heads.clone().unwrap_or_else(|| beside(HEADS_FILE));
     let heads = Heads::read(&path, key.as_ref()).map_err(|error| cannot(&path, &error))?;
@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if report.ok {
         Ok(())
     } else {
-        Err(Failure::Told(EXIT_RUN))
+        Err(Failure::Told(exit::RUN))
     }
 }
 

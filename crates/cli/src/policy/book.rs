@@ -6,7 +6,8 @@ use postern_contract::{
     AgentName,
     config::{Document, Granted},
 };
-use postern_policy::Rulebook;
+use postern_policy::{Authority, Rulebook};
+use postern_proxy::Doorway;
 
 use crate::Failure;
 
@@ -14,8 +15,7 @@ use crate::Failure;
 #[derive(Debug)]
 pub(super) struct Book {
     pub(super) rules: Rulebook,
-    agents: Vec<AgentName>,
-    default: Option<AgentName>,
+    document: Document<Granted>,
 }
 
 impl Book {
@@ -26,28 +26,27 @@ impl Book {
         let document = loaded.document;
         let rules = Rulebook::compile(&document)
             .map_err(|problems| Failure::Config(loaded.source.errors(&problems).to_string()))?;
-        Ok(Self {
-            rules,
-            agents: document.agents.into_keys().collect(),
-            default: document.default_agent,
-        })
+        Ok(Self { rules, document })
+    }
+
+    /// What a CONNECT of an agent meets at the gate besides the rules.
+    pub(super) fn doorway(&self, agent: &AgentName, authority: &Authority) -> Doorway {
+        postern_proxy::doorway(&self.document, agent, authority)
     }
 
     /// The agent of that name, or the one that is meant where none is named.
     pub(super) fn agent(&self, named: Option<&str>) -> Result<&AgentName, Failure> {
-        let known = |name: &str| self.agents.iter().find(|agent| agent.as_str() == name);
-        let (found, wrong) = match (named, &self.default, self.agents.as_slice()) {
+        let agents: Vec<_> = self.document.agents.keys().collect();
+        let known = |name: &str| agents.iter().find(|agent| agent.as_str() == name);
+        let (found, wrong) = match (named, &self.document.default_agent, agents.as_slice()) {
             (Some(name), ..) => (known(name), format!("there is no agent `{name}`")),
             (None, Some(name), _) => (known(name.as_str()), format!("there is no agent `{name}`")),
             (None, None, [only]) => (Some(only), String::new()),
             (None, None, _) => (None, "say for which agent".to_owned()),
         };
-        found.ok_or_else(|| {
-            let names: Vec<_> = self.agents.iter().map(AgentName::as_str).collect();
-            Failure::Config(format!(
-                "postern: {wrong}: defined are {}",
-                names.join(", ")
-            ))
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> = agents.iter().map(|agent| agent.as_str()).collect();
+            Failure::Usage(format!("{wrong}: defined are {}", names.join(", ")))
         })
     }
 }

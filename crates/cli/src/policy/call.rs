@@ -2,8 +2,8 @@
 
 use postern_contract::{AgentName, ToolName, config::Permission};
 use postern_policy::{
-    BODY_BYTES_MAX, BodyShown, CanonicalUrl, Evidence, Facts, Heard, Method, Route, Step, Trace,
-    Verdict,
+    Authority, BODY_BYTES_MAX, BodyShown, CanonicalUrl, Evidence, Facts, Heard, Method, Route,
+    Step, Trace, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::Failure;
 pub(super) struct Written<'a> {
     pub(super) agent: Option<&'a str>,
     pub(super) method: &'a str,
-    /// A URL, or `/tools/NAME/...` as an agent would call it.
+    /// A URL, or `/tools/NAME/...` as an agent would call it; for CONNECT, `HOST:PORT` too.
     pub(super) url: &'a str,
     pub(super) fields: Vec<(&'a str, &'a str)>,
     pub(super) body: Option<&'a [u8]>,
@@ -30,6 +30,8 @@ pub(super) struct Judged {
     pub(super) method: Method,
     pub(super) url: CanonicalUrl,
     pub(super) trace: Trace,
+    /// It is a CONNECT that the gate looks into: each request inside is judged by itself.
+    pub(super) looked_into: bool,
 }
 
 impl Written<'_> {
@@ -40,7 +42,11 @@ impl Written<'_> {
             .method
             .parse()
             .map_err(|why| wrong(self.method, &why))?;
-        let url = self.canonical(book)?;
+        let url = if method.is_connect() {
+            book.rules.tunnel_to(self.tunnel()?)
+        } else {
+            self.canonical(book)?
+        };
         let facts = Facts {
             agent,
             method: &method,
@@ -48,12 +54,29 @@ impl Written<'_> {
             tool: book.rules.route(&url).map(Route::tool),
         };
         let trace = book.rules.trace(&facts, &self.evidence());
+        let looked_into = method.is_connect() && {
+            let doorway = book.doorway(agent, url.authority());
+            match trace.verdict {
+                Verdict::Allowed(_) => doorway.is_home,
+                Verdict::ApprovalRequired(_) | Verdict::Denied(_) => doorway.may_look,
+            }
+        };
         Ok(Judged {
             agent: agent.clone(),
             method,
             url,
             trace,
+            looked_into,
         })
+    }
+
+    /// Where a CONNECT leads.
+    fn tunnel(&self) -> Result<Authority, Failure> {
+        if self.url.contains("://") {
+            let url: CanonicalUrl = self.url.parse().map_err(|why| wrong(self.url, &why))?;
+            return Ok(url.authority().clone());
+        }
+        Authority::parse_connect(self.url).map_err(|why| wrong(self.url, &why))
     }
 
     fn canonical(&self, book: &Book) -> Result<CanonicalUrl, Failure> {
@@ -99,18 +122,20 @@ impl Written<'_> {
 }
 
 impl Judged {
-    /// The verdict in a word: `allow`, `ask` or `deny`.
+    /// The verdict in a word: `allow`, `ask` or `deny`; `look inside` for a CONNECT that says nothing yet.
     pub(super) fn word(&self) -> &'static str {
         match &self.trace.verdict {
+            _ if self.looked_into => "look inside",
             Verdict::Allowed(_) => "allow",
             Verdict::ApprovalRequired(_) => "ask",
             Verdict::Denied(_) => "deny",
         }
     }
 
-    /// The rule that decided, or `default`.
+    /// The rule that decided, or `default`; that of a CONNECT that is looked into is not known yet.
     pub(super) fn rule(&self) -> &str {
         match &self.trace.verdict {
+            _ if self.looked_into => "default",
             Verdict::Allowed(allowed) => allowed.rule(),
             Verdict::ApprovalRequired(pending) => pending.rule(),
             Verdict::Denied(denied) => denied.rule(),
@@ -119,7 +144,9 @@ impl Judged {
 
     /// What an agent would read; nothing where the call is allowed.
     pub(super) fn message(&self) -> Option<String> {
+        let inside = "The gate looks into this tunnel: ask about the request inside.";
         match &self.trace.verdict {
+            _ if self.looked_into => Some(inside.to_owned()),
             Verdict::Allowed(_) => None,
             Verdict::ApprovalRequired(pending) => Some(pending.refusal().message),
             Verdict::Denied(denied) => Some(denied.message().to_owned()),
@@ -169,5 +196,5 @@ pub(super) fn word_of(permission: Permission) -> &'static str {
 }
 
 fn wrong(written: &str, why: &dyn std::fmt::Display) -> Failure {
-    Failure::Config(format!("postern: {written}: {why}"))
+    Failure::Usage(format!("{written}: {why}"))
 }

@@ -6,15 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use postern_contract::exit;
 use postern_policy::{BODY_BYTES_MAX, Heard, Step};
 
 use super::{
     book::Book,
     call::{Judged, Written, word_of},
 };
-use crate::{Failure, failure::EXIT_RUN, terminal::say};
+use crate::{Failure, terminal::say};
 
-/// Shows the path of one call through the rules, and the verdict; exits with 0 where it is allowed and 1 where it is not
+/// Shows the path of one call through the rules, and the verdict; exits with 0 where it is allowed or looked into, and
+/// with 1 where it is not
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  postern policy explain POST https://api.stripe.com/v1/refunds --agent desk --body refund.json --header 'x-env: prod' --config postern.toml"
@@ -22,7 +24,7 @@ use crate::{Failure, failure::EXIT_RUN, terminal::say};
 pub(crate) struct Args {
     /// The method, in upper case; CONNECT for a tunnel
     method: String,
-    /// The URL, or /tools/NAME/PATH as an agent would call it
+    /// The URL, or /tools/NAME/PATH as an agent would call it; HOST:PORT for a tunnel
     url: String,
     /// The config
     #[arg(long)]
@@ -68,8 +70,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         tell(&judged);
     }
     match judged.word() {
-        "allow" => Ok(()),
-        _ => Err(Failure::Told(EXIT_RUN)),
+        "allow" | "look inside" => Ok(()),
+        _ => Err(Failure::Told(exit::RUN)),
     }
 }
 
@@ -85,15 +87,13 @@ fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
         Some("-") => read(&mut io::stdin().lock()),
         _ => File::open(path).and_then(|mut file| read(&mut file)),
     };
-    body.map_err(|error: io::Error| {
-        Failure::Config(format!("postern: {}: {error}", path.display()))
-    })
+    body.map_err(|error: io::Error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 fn split(field: &str) -> Result<(&str, &str), Failure> {
     let (name, value) = field.split_once(':').ok_or_else(|| {
-        Failure::Config(format!(
-            "postern: a header field is written `name: value`, not `{field}`"
+        Failure::Usage(format!(
+            "a header field is written `name: value`, not `{field}`"
         ))
     })?;
     Ok((name.trim(), value.trim()))
@@ -121,11 +121,11 @@ fn tell(judged: &Judged) {
         trace.rules
     ));
     trace.steps.iter().for_each(tell_step);
-    say(&format!(
-        "verdict  {}, by rule `{}`",
-        judged.word(),
-        judged.rule()
-    ));
+    say(&if judged.looked_into {
+        format!("verdict  {}", judged.word())
+    } else {
+        format!("verdict  {}, by rule `{}`", judged.word(), judged.rule())
+    });
     if let Some(message) = judged.message() {
         say(&format!("         {message}"));
     }

@@ -1,16 +1,15 @@
-//! `postern policy learn`: the fewest rules that allow what an audit log shows to have passed. Never proposes what a rule
-//! or a guard refused, and never puts anything in force: it prints.
+//! `postern policy learn`: a short list of rules that allow what an audit log shows to have passed. Never proposes what a
+//! rule or a guard refused, and never puts anything in force: it prints.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
 };
 
 use serde_json::{Value, json};
 
-use crate::{Failure, terminal::say};
+use crate::{Failure, audit::source::Log, terminal::say};
 
 /// The longest path that is learnt from, in bytes: the audit cuts longer ones off.
 const PATH_BYTES_MAX: usize = 2047;
@@ -18,13 +17,14 @@ const PATH_BYTES_MAX: usize = 2047;
 /// How many hexadecimal digits make a segment a number of somebody's and no word.
 const HEX_DIGITS_MIN: usize = 16;
 
-/// Proposes minimal rules from an audit log: what passed, and nothing that was refused for a reason
+/// Proposes a short list of rules from an audit log: they allow what passed, and nothing that was refused for a reason;
+/// exits with 2 where the log cannot be read
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  postern policy learn /var/lib/postern-proxy/audit.jsonl --agent desk"
 )]
 pub(crate) struct Args {
-    /// The audit log
+    /// The audit log; with `audit.jsonl`, also what was put aside beside it
     audit: PathBuf,
     /// Only for this agent
     #[arg(long)]
@@ -52,53 +52,90 @@ struct Proposal {
 
 /// Proposes.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let failed = |path: &Path, error: std::io::Error| Failure::path(path, error);
-    let file = File::open(&args.audit).map_err(|error| failed(&args.audit, error))?;
-    let lines = BufReader::new(file).lines();
-    let lines = lines.map_while(Result::ok);
-    let wanted = |line: &Value| {
-        args.agent
-            .as_deref()
-            .is_none_or(|agent| line["agent"] == agent)
-    };
-    // A line that a crash cut short is none.
-    let lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-    let proposals = learn(lines.filter(wanted));
+    let cannot = |error: io::Error| Failure::Usage(format!("{}: {error}", args.audit.display()));
+    let agent = args.agent.as_deref();
+    let mut seen = Seen::default();
+    let walked = Log::of(&args.audit).map_err(cannot)?.each(|raw| {
+        match serde_json::from_slice::<Value>(&raw.bytes) {
+            Ok(line) if agent.is_none_or(|agent| line["agent"] == agent) => seen.take(&line),
+            Ok(_) => {}
+            // A line that a crash cut short is none.
+            Err(error) if error.is_eof() => {}
+            Err(error) => {
+                return Err(Unread::NoLine(format!(
+                    "{}:{}: {error}",
+                    raw.file.display(),
+                    raw.at
+                )));
+            }
+        }
+        Ok(())
+    });
+    walked.map_err(|unread| match unread {
+        Unread::File(error) => cannot(error),
+        Unread::NoLine(why) => Failure::Usage(format!("this is no line of an audit log: {why}")),
+    })?;
+    let proposals = seen.proposals();
     if args.json {
         say(&in_json(&proposals).to_string());
+    } else if proposals.is_empty() {
+        say("# Nothing passed that a rule could allow.");
     } else {
         say(in_toml(&proposals).trim_end());
     }
     Ok(())
 }
 
-/// What passed, as rules.
-fn learn(lines: impl Iterator<Item = Value>) -> Vec<Proposal> {
-    let mut passed: BTreeMap<Place, Learnt> = BTreeMap::new();
-    let mut refused: BTreeSet<(Place, String, String)> = BTreeSet::new();
-    for line in lines.filter(|line| line["kind"] == "call" && line["model"].is_null()) {
-        let Some((place, path, method)) = call(&line) else {
-            continue;
+/// Why a log cannot be learnt from.
+enum Unread {
+    File(io::Error),
+    NoLine(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
+}
+
+/// What the lines so far have shown.
+#[derive(Debug, Default)]
+struct Seen {
+    passed: BTreeMap<Place, Learnt>,
+    /// For a reason: where, in which form, and how.
+    refused: BTreeSet<(Place, String, String)>,
+}
+
+impl Seen {
+    /// One more line.
+    fn take(&mut self, line: &Value) {
+        if line["kind"] != "call" || !line["model"].is_null() {
+            return;
+        }
+        let Some((place, path, method)) = call(line) else {
+            return;
         };
         if line["decision"] == "allowed" {
-            let methods = passed.entry(place).or_default().entry(path).or_default();
-            methods.insert(method);
-        } else if line["decision"] == "refused" && is_for_a_reason(&line) {
-            refused.insert((place, path, method));
+            let paths = self.passed.entry(place).or_default();
+            paths.entry(path).or_default().insert(method);
+        } else if line["decision"] == "refused" && is_for_a_reason(line) {
+            self.refused.insert((place, path, method));
         }
     }
-    for (place, path, method) in refused {
-        let methods = passed
-            .get_mut(&place)
-            .and_then(|paths| paths.get_mut(&path));
-        if let Some(methods) = methods {
-            methods.remove(&method);
+
+    /// What passed, as rules.
+    fn proposals(mut self) -> Vec<Proposal> {
+        for (place, path, method) in self.refused {
+            let paths = self.passed.get_mut(&place);
+            if let Some(methods) = paths.and_then(|paths| paths.get_mut(&path)) {
+                methods.remove(&method);
+            }
         }
+        let passed = self.passed.into_iter();
+        passed
+            .flat_map(|(place, paths)| gathered(&place, paths))
+            .collect()
     }
-    passed
-        .into_iter()
-        .flat_map(|(place, paths)| gathered(&place, paths))
-        .collect()
 }
 
 /// Paths of one place that were used alike make one rule.

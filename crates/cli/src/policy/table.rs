@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use postern_contract::exit;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,14 +13,14 @@ use super::{
     book::Book,
     call::{Judged, Written},
 };
-use crate::{Failure, failure::EXIT_RUN, terminal::say};
+use crate::{Failure, terminal::say};
 
 /// Runs a table of calls and expected decisions; exits with 0 where all are as expected and 1 where one is not
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  postern policy test policy-tests.toml\n\n\
     The file:\n  config = \"postern.toml\"          # from the file's own directory\n\n  \
     [[cases]]\n  name = \"a large refund is asked for\"\n  method = \"POST\"\n  url = \"/tools/stripe/refunds\"\n  \
-    body = '{\"amount\": 20000}'\n  expect = \"ask\"                  # or allow, deny\n  \
+    body = '{\"amount\": 20000}'\n  expect = \"ask\"                  # or allow, deny; of a CONNECT also \"look inside\"\n  \
     rule = \"large refunds\"           # and, where you like, agent, headers, run, user")]
 pub(crate) struct Args {
     /// The table
@@ -63,8 +64,12 @@ struct Case {
 #[serde(rename_all = "lowercase")]
 enum Expected {
     Allow,
+    /// In the word of verdicts, or of configs.
+    #[serde(alias = "approval_required")]
     Ask,
     Deny,
+    #[serde(rename = "look inside")]
+    LookInside,
 }
 
 impl Expected {
@@ -73,6 +78,7 @@ impl Expected {
             Self::Allow => "allow",
             Self::Ask => "ask",
             Self::Deny => "deny",
+            Self::LookInside => "look inside",
         }
     }
 }
@@ -129,7 +135,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     match missed {
         0 => Ok(()),
-        _ => Err(Failure::Told(EXIT_RUN)),
+        _ => Err(Failure::Told(exit::RUN)),
     }
 }
 
@@ -137,7 +143,7 @@ fn config(args: &Args, table: &Table, directory: &Path) -> Result<PathBuf, Failu
     let named = table.config.as_ref().map(|config| directory.join(config));
     args.config.clone().or(named).ok_or_else(|| {
         let file = args.file.display();
-        Failure::Config(format!(
+        Failure::Usage(format!(
             "{file}: name a `config` in it, or give one by --config"
         ))
     })

@@ -3,6 +3,7 @@
 
 use std::{fs::File, net::SocketAddr, process::Stdio, time::Duration};
 
+use postern_contract::exit;
 use postern_daemon::Shutdown;
 use serde::Deserialize;
 use tokio::{
@@ -11,7 +12,7 @@ use tokio::{
 };
 
 use super::stage::Stage;
-use crate::{Failure, failure::EXIT_RUN, terminal::complain};
+use crate::{Failure, terminal::complain};
 
 /// How long an orderly end may take.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -144,5 +145,5 @@ fn told(stage: &Stage) -> Failure {
     for line in &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..] {
         complain(line);
     }
-    Failure::Told(EXIT_RUN)
+    Failure::Told(exit::RUN)
 }

@@ -1,10 +1,13 @@
 //! What this machine can enforce, as far as the tour needs it: whether a sandbox can be built, and which layers must be
 //! allowed to be absent. Never allows one silently.
 
-use postern_contract::launch::{Layer, Standing};
+use postern_contract::{
+    exit,
+    launch::{Layer, Standing},
+};
 use postern_runtime::sandbox::REQUIRED;
 
-use crate::{Failure, doctor, failure::EXIT_RUN, identity::Mode, terminal::say};
+use crate::{Failure, doctor, identity::Mode, terminal::say};
 
 /// The layers that have to be named in `allow_weaker`.
 pub(super) fn examine(mode: Mode) -> Result<Vec<String>, Failure> {
@@ -15,14 +18,14 @@ pub(super) fn examine(mode: Mode) -> Result<Vec<String>, Failure> {
         .collect();
     if !stopping.is_empty() {
         doctor::explain(mode, &stopping);
-        return Err(Failure::Told(EXIT_RUN));
+        return Err(Failure::Told(exit::RUN));
     }
     let mut weaker = Vec::new();
     for finding in &findings {
         let (Some(layer), Standing::Absent(why)) = (finding.layer, &finding.standing) else {
             continue;
         };
-        let name = doctor::word(layer);
+        let name = layer.to_string();
         // What its desk's `memory` takes, besides.
         if REQUIRED.contains(&layer) || layer == Layer::Cgroup {
             say(&format!(

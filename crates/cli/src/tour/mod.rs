@@ -19,9 +19,10 @@ mod walk;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use postern_contract::exit;
 use postern_daemon::Shutdown;
 
-use crate::{Failure, failure::EXIT_RUN, identity::Mode, terminal::say};
+use crate::{Failure, identity::Mode, terminal::say};
 
 use devbox::Devbox;
 use stage::{Edition, Stage};
@@ -76,7 +77,7 @@ async fn tour(args: &Args, mode: Mode, edition: Edition, weaker: &[String]) -> R
     let walked = tokio::select! {
         walked = walk_through(edition, &mut walk) => walked,
         ended = devbox.ended() => Err(ended),
-        _ = shutdown.requested() => Err(Failure::Told(EXIT_RUN)),
+        _ = shutdown.requested() => Err(Failure::Told(exit::RUN)),
     };
     if walked.is_ok() && !args.once {
         say(&invitation(devbox.api()));

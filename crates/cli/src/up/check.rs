@@ -15,16 +15,14 @@ pub(super) struct Checked {
     pub(super) listen: Listen,
     /// What of the host the agents see.
     pub(super) shown: Vec<PathBuf>,
-    /// The compiled rules, for people.
-    pub(super) rules: Vec<String>,
-    /// What is weaker than it could be, for people.
-    pub(super) weakened: Vec<String>,
+    /// What the gate makes of the config, for people.
+    pub(super) gate: postern_proxy::Checked,
 }
 
 /// Checks the config as both daemons will.
 pub(super) fn both(config: &Path) -> Result<Checked, Failure> {
     let wrong = |error: &dyn Display| Failure::Config(error.to_string());
-    let runtime = postern_runtime::config::check(config).map_err(|error| wrong(&error))?;
+    let runtime = postern_runtime::config::read(config).map_err(|error| wrong(&error))?;
     let gate = postern_proxy::check(config).map_err(|error| wrong(&error))?;
     let agents = runtime.agents.values();
     let shown = agents
@@ -33,7 +31,6 @@ pub(super) fn both(config: &Path) -> Result<Checked, Failure> {
     Ok(Checked {
         listen: runtime.listen,
         shown,
-        rules: gate.rules,
-        weakened: gate.weakened,
+        gate,
     })
 }

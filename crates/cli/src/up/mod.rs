@@ -27,9 +27,9 @@ use crate::{Failure, identity::Mode};
 
 pub(crate) use place::is_run_directory;
 
-/// Checks a config as both daemons would; the compiled rules and what is weaker than it could be, for people.
-pub(crate) fn checked(config: &Path) -> Result<(Vec<String>, Vec<String>), Failure> {
-    check::both(config).map(|checked| (checked.rules, checked.weakened))
+/// Checks a config as both daemons would; what the gate makes of it, for people.
+pub(crate) fn checked(config: &Path) -> Result<postern_proxy::Checked, Failure> {
+    check::both(config).map(|checked| checked.gate)
 }
 
 /// Starts both daemons from this executable, for development, and stops them with it
@@ -60,14 +60,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let clock = Clock::system();
     let begun = clock.now();
     let mode = Mode::of_caller();
-    let config = place::canonical(&args.config).map_err(Failure::Config)?;
+    let config = place::canonical(&args.config).map_err(Failure::Usage)?;
     let check::Checked {
         listen, mut shown, ..
     } = check::both(&config)?;
     // posternd shows this executable to the sandbox that unpacks.
     shown.extend(std::env::current_exe().ok());
     let state = state_directory(args.state.as_deref(), mode)?;
-    access::check(mode, &config, &state).map_err(Failure::Config)?;
+    access::check(mode, &config, &state).map_err(Failure::Usage)?;
     postern_daemon::process::harden().map_err(|error| Failure::Run(format!("prctl: {error}")))?;
     let doors = doors::Signals::block()?;
     let place = place::Place::make(&state, mode)?;
@@ -94,8 +94,8 @@ fn state_directory(asked: Option<&Path>, mode: Mode) -> Result<PathBuf, Failure>
             .map(|base| base.join("postern")),
     };
     let Some(chosen) = chosen else {
-        return Err(Failure::Config(
-            "postern: no HOME is set: say where with --state".to_owned(),
+        return Err(Failure::Usage(
+            "no HOME is set: say where with --state".to_owned(),
         ));
     };
     std::path::absolute(&chosen).map_err(|error| Failure::path(&chosen, error))

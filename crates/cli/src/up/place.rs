@@ -74,7 +74,7 @@ impl Place {
         };
         let longest = place.link().as_os_str().len();
         if longest > SOCKET_PATH_BYTES_MAX {
-            return Err(Failure::Config(format!(
+            return Err(Failure::Usage(format!(
                 "{}: too long for a socket: choose a shorter --state",
                 place.link().display()
             )));

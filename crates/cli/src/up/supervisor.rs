@@ -18,7 +18,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use postern_contract::config::Listen;
+use postern_contract::{config::Listen, exit};
 use postern_daemon::Clock;
 use postern_sys::seqpacket;
 
@@ -27,11 +27,7 @@ use super::{
     doors::{Doors, Signals},
     readiness::{Daemon, Heard, Readiness},
 };
-use crate::{
-    Failure,
-    failure::{EXIT_CONFIG, EXIT_RUN},
-    sweep, terminal,
-};
+use crate::{Failure, sweep, terminal};
 
 /// How long the daemons may take until both are ready: agents are unpacked meanwhile.
 const START_LIMIT: Duration = Duration::from_secs(300);
@@ -130,7 +126,7 @@ impl Watched {
         match code {
             Some(0) if asked => None,
             Some(0) => Some(Failure::Run(format!("{} ended by itself", self.name))),
-            Some(code @ (EXIT_RUN | EXIT_CONFIG)) => Some(Failure::Told(code)),
+            Some(code @ (exit::RUN | exit::CONFIG)) => Some(Failure::Told(code)),
             _ => Some(Failure::Run(format!("{} ended: {status}", self.name))),
         }
     }

@@ -89,7 +89,7 @@ fn default_operator() -> SocketAddr {
 pub struct Patience {
     /// For the head of a request, and for the next request on a kept connection; default 60 s.
     pub head: Period,
-    /// For a body that must be read whole before a decision; default 60 s.
+    /// For a body that must be read whole before a decision, a question to a model among them; default 60 s.
     pub body: Period,
     /// For the next bytes of a body that is passed on; default 5 min.
     pub silence: Period,

@@ -75,8 +75,14 @@ fn allows(book: &Book, method: &str, url: &str) -> bool {
     matches!(book.rules.decide(&facts), Verdict::Allowed(_))
 }
 
+fn learn(lines: impl Iterator<Item = Value>) -> Vec<Proposal> {
+    let mut seen = Seen::default();
+    lines.for_each(|line| seen.take(&line));
+    seen.proposals()
+}
+
 #[test]
-fn what_is_learnt_compiles_and_allows_exactly_what_passed() {
+fn what_is_learnt_compiles_and_allows_what_passed_and_nothing_that_was_refused_for_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("postern.toml");
     let rules = in_toml(&learn(log().into_iter()));

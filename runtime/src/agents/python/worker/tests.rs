@@ -238,12 +238,16 @@ class Fake:
 
 def sent(host, port, tunnel=None, headers={}):
     connection = HTTPConnection(host, port)
-    connection.sock = Fake()
     if tunnel:
-        connection.set_tunnel(tunnel, 443) if False else None
-        connection._tunnel_host = tunnel
+        connection.set_tunnel(tunnel, 443)
+    connection.sock = Fake()
     connection.request("GET", "/x", headers=headers)
     return connection.sock.sent.decode().lower().count("x-run-id: run-1")
+
+def asked_for_a_tunnel(host):
+    connection = HTTPConnection(host, 4180)
+    connection.set_tunnel("example.org", 443, headers={"A": "b"})
+    return connection._tunnel_headers
 
 def handler(message):
     return {"counts": [
@@ -252,12 +256,65 @@ def handler(message):
         sent("example.org", 4180),
         sent("127.127.0.1", 4180, headers={"X-Run-ID": "run-1"}),
         sent("127.127.0.1", 4180, tunnel="example.org"),
-    ]}
+    ], "tunnels": [asked_for_a_tunnel("127.127.0.1"), asked_for_a_tunnel("example.org")]}
 "#;
     let mut bench = bench(module);
     bench.worker.ready().await.unwrap();
     let counts = answer(&mut bench, json!("hi")).await.unwrap();
-    assert_eq!(counts, json!({ "counts": [1, 0, 0, 1, 0] }));
+    let tunnels = json!([{ "A": "b", "X-Run-ID": "run-1" }, { "A": "b" }]);
+    assert_eq!(
+        counts,
+        json!({ "counts": [1, 0, 0, 1, 0], "tunnels": tunnels })
+    );
+}
+
+/// The shapes that the worker relies on, without what is behind them.
+const HTTPCORE: &str = r#"
+class Connection:
+    def __init__(self, host, port):
+        self._origin = type("Origin", (), {"host": host, "port": port})
+
+class HTTP11Connection(Connection):
+    def handle_request(self, request):
+        return request.headers
+
+class AsyncHTTP11Connection(Connection):
+    async def handle_async_request(self, request):
+        return request.headers
+"#;
+
+#[tokio::test]
+async fn a_client_that_comes_with_the_agent_is_marked_when_it_is_imported() {
+    let module = format!(
+        r#"
+import importlib, pathlib
+pathlib.Path(__file__).with_name("httpcore2.py").write_text('''{HTTPCORE}''')
+pathlib.Path(__file__).with_name("aiohttp.py").write_text("odd = True")
+importlib.invalidate_caches()
+import aiohttp, httpcore2
+
+class Request:
+    def __init__(self, *headers):
+        self.headers = list(headers)
+
+def counted(headers):
+    return sum((name.lower(), value) == (b"x-run-id", b"run-1") for name, value in headers)
+
+async def handler(message):
+    plain, later = httpcore2.HTTP11Connection, httpcore2.AsyncHTTP11Connection
+    return {{"counts": [
+        counted(plain(b"127.127.0.1", 4180).handle_request(Request())),
+        counted(plain(b"127.127.0.1", 4180).handle_request(Request((b"x-Run-id", b"run-1")))),
+        counted(plain(b"example.org", 4180).handle_request(Request())),
+        counted(await later(b"127.127.0.1", 4180).handle_async_request(Request())),
+        counted(await later(b"127.127.0.1", 80).handle_async_request(Request())),
+    ], "odd": aiohttp.odd}}
+"#
+    );
+    let mut bench = bench(&module);
+    assert_eq!(bench.worker.ready().await.as_deref(), Ok("handler"));
+    let counts = answer(&mut bench, json!("hi")).await.unwrap();
+    assert_eq!(counts, json!({ "counts": [1, 1, 0, 1, 0], "odd": true }));
 }
 
 #[tokio::test]
