@@ -19,12 +19,15 @@ use crate::{
     secret::{self, Secrets},
 };
 
+mod authorities;
 mod manner;
 mod models;
 mod patience;
 mod reach;
 
-pub use reach::{Doorway, doorway};
+use self::authorities::Authorities;
+pub(crate) use self::authorities::Known;
+pub use self::reach::{Doorway, doorway};
 
 /// The file as the gate reads it.
 type Written = Document<Granted, Credential, secret::Source>;
@@ -47,8 +50,12 @@ pub struct Config {
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
     source: Source,
+    /// The authorities that tools and providers name.
+    authorities: Known,
     /// The file as it was before it was read.
     seen: Files,
+    /// The files of authorities, as they were before they were read.
+    seen_authorities: Files,
 }
 
 /// What `postern check` shows of a good config.
@@ -104,24 +111,41 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with file, line and column.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_watched(path).0
+    }
+
+    /// The same, and the files of authorities that it names, as they were before they were read: also of a config that is
+    /// no good, since one of them may be why.
+    pub(crate) fn read_watched(path: &Path) -> (Result<Self, ConfigError>, Files) {
         let seen = Files::look([path.to_owned()]);
-        let Loaded { document, source } = postern_daemon::config::read::<Written>(path)?;
-        let config = Self::of(document, source)?;
-        Ok(Self { seen, ..config })
+        match postern_daemon::config::read::<Written>(path) {
+            Err(broken) => (Err(broken), Files::default()),
+            Ok(Loaded { document, source }) => {
+                let named = Files::look(authorities::files(&document, source.directory()));
+                let config = Self::of((document, source), named.clone(), &Known::new());
+                (config.map(|config| Self { seen, ..config }), named)
+            }
+        }
     }
 
-    /// Works out once more what a text means that was read before.
-    pub(crate) fn of_source(source: Source) -> Result<Self, ConfigError> {
+    /// Works out once more what a text means that was read before. A file of authorities that cannot be read any more says
+    /// what it said before.
+    pub(crate) fn of_source(source: Source, before: &Known) -> Result<Self, ConfigError> {
         let Loaded { document, source } = source.parse::<Written>()?;
-        Self::of(document, source)
+        let named = Files::look(authorities::files(&document, source.directory()));
+        Self::of((document, source), named, before)
     }
 
-    fn of(document: Written, source: Source) -> Result<Self, ConfigError> {
+    fn of(
+        (document, source): (Written, Source),
+        seen_authorities: Files,
+        before: &Known,
+    ) -> Result<Self, ConfigError> {
         let mut problems = credentials_without_secret(&document);
         problems.extend(reach::tunnels_to_providers(&document));
-        let directory = source.directory();
-        let models = models::of(&document, directory, &mut problems);
-        let mut manners = manner::tools(&document, directory, &mut problems);
+        let mut authorities = Authorities::new(source.directory(), before);
+        let models = models::of(&document, &mut authorities, &mut problems);
+        let mut manners = manner::tools(&document, &mut authorities, &mut problems);
         let proxy = manner::proxy(&document, &mut problems);
         let patience = patience::patience(&document.patience, &mut problems);
         let rulebook = match Rulebook::compile(&document) {
@@ -166,8 +190,10 @@ impl Config {
             agents,
             secrets: document.secrets,
             patience,
+            authorities: authorities.known,
             source,
             seen: Files::default(),
+            seen_authorities,
         })
     }
 
@@ -198,10 +224,21 @@ impl Config {
         Files::look(secret::files(&self.secrets, self.source.directory()))
     }
 
-    /// All files of this config: its own as it was before it was read, the secrets' as they are now.
+    /// The authorities that tools and providers name.
+    pub(crate) fn authorities(&self) -> &Known {
+        &self.authorities
+    }
+
+    /// The files of authorities, as they were before they were read.
+    pub(crate) fn seen_authorities(&self) -> &Files {
+        &self.seen_authorities
+    }
+
+    /// All files of this config: what it was made of as that was before it was read, the secrets' as they are now.
     pub(crate) fn seen(&self) -> Seen {
         Seen {
             config: self.seen.clone(),
+            authorities: self.seen_authorities.clone(),
             secrets: self.look_at_secrets(),
         }
     }
@@ -342,7 +379,8 @@ policies = ["support"]
     fn read(text: &str) -> Result<Config, String> {
         let loaded = Source::of_text("postern.toml", text).parse::<Written>();
         let Loaded { document, source } = loaded.map_err(|error| error.to_string())?;
-        Config::of(document, source).map_err(|error| error.to_string())
+        let config = Config::of((document, source), Files::default(), &Known::new());
+        config.map_err(|error| error.to_string())
     }
 
     #[track_caller]

@@ -17,6 +17,7 @@
 
 mod accept;
 mod admin;
+mod again;
 mod allowance;
 pub mod audit;
 mod body;

@@ -1,8 +1,10 @@
-//! How much of a tool or provider one sandbox may use: calls at once, and calls a second. Every sandbox has all of it for
-//! itself, so none can use up another's. Never queues: who wants more is told when to come back.
+//! How much of a tool or provider one sandbox may use, and all of them together: calls at once, and calls a second. Every
+//! sandbox has its share for itself, so none can use up another's; what all have together is whoever's comes first. Never
+//! queues: who wants more is told when to come back.
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -15,12 +17,21 @@ use postern_daemon::Clock;
 
 use crate::dial::Manner;
 
-/// How long to wait where some call of one's own must end first.
+/// How long to wait where some other call must end first.
 const WAIT_FOR_AN_END: Duration = Duration::from_secs(1);
 
-/// What one sandbox may have of a tool or provider.
+/// What sandboxes may have of a tool or provider.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
+    /// Each for itself.
+    each: Measure,
+    /// All of them together.
+    together: Measure,
+}
+
+/// So much at once, and so much a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Measure {
     concurrent: Option<u32>,
     rate: Option<Rate>,
 }
@@ -41,52 +52,95 @@ pub(crate) enum Throttled {
     AtOnce { most: u32 },
     #[error("this sandbox makes calls of this kind more often than it may")]
     TooOften { wait: Duration },
+    #[error(
+        "{most} calls of this kind are under way, which is all that sandboxes may have together"
+    )]
+    TogetherAtOnce { most: u32 },
+    #[error("all sandboxes together make calls of this kind more often than they may")]
+    TogetherTooOften { wait: Duration },
 }
 
 impl Throttled {
     /// When to come back.
     pub(crate) fn wait(self) -> Duration {
         match self {
-            Self::AtOnce { .. } => WAIT_FOR_AN_END,
-            Self::TooOften { wait } => wait,
+            Self::AtOnce { .. } | Self::TogetherAtOnce { .. } => WAIT_FOR_AN_END,
+            Self::TooOften { wait } | Self::TogetherTooOften { wait } => wait,
+        }
+    }
+
+    /// The same of all sandboxes together.
+    fn together(self) -> Self {
+        match self {
+            Self::AtOnce { most } => Self::TogetherAtOnce { most },
+            Self::TooOften { wait } => Self::TogetherTooOften { wait },
+            Self::TogetherAtOnce { .. } | Self::TogetherTooOften { .. } => self,
         }
     }
 }
 
 impl From<&config::Limits> for Limits {
     fn from(written: &config::Limits) -> Self {
-        let rate = written.per_second.map(|per_second| {
+        let together = &written.together;
+        Self {
+            each: Measure::new(written.concurrent, (written.per_second, written.burst)),
+            together: Measure::new(together.concurrent, (together.per_second, together.burst)),
+        }
+    }
+}
+
+impl Measure {
+    fn new(
+        concurrent: Option<NonZeroU32>,
+        (per_second, burst): (Option<NonZeroU32>, Option<NonZeroU32>),
+    ) -> Self {
+        let rate = per_second.map(|per_second| {
             let every = Duration::from_secs(1) / per_second.get();
-            let burst = written.burst.unwrap_or(per_second);
+            let burst = burst.unwrap_or(per_second);
             Rate {
                 every,
                 ahead: every * (burst.get() - 1),
             }
         });
         Self {
-            concurrent: written.concurrent.map(std::num::NonZeroU32::get),
+            concurrent: concurrent.map(NonZeroU32::get),
             rate,
         }
     }
 }
 
-/// One call's place among those of its sandbox; it is free again when this is dropped.
+/// One call's place among those of its sandbox, and among all; it is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn(Arc<AtomicU32>);
+pub(crate) struct Turn {
+    _own: Place,
+    _together: Option<Place>,
+}
 
-impl Drop for Turn {
+/// A place that is counted as taken.
+#[derive(Debug)]
+struct Place(Arc<AtomicU32>);
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// What every sandbox has used.
+/// What has been used.
 pub(crate) struct Turnstiles {
-    used: Mutex<HashMap<SandboxId, HashMap<Arc<str>, Used>>>,
+    used: Mutex<Uses>,
     clock: Clock,
 }
 
-/// What one sandbox has used of one tool or provider.
+#[derive(Debug, Default)]
+struct Uses {
+    /// By every sandbox.
+    each: HashMap<SandboxId, HashMap<Arc<str>, Used>>,
+    /// By all of them; only where that is limited.
+    together: HashMap<Arc<str>, Used>,
+}
+
+/// What was used of one tool or provider.
 #[derive(Debug, Default)]
 struct Used {
     at_once: Arc<AtomicU32>,
@@ -114,42 +168,63 @@ impl Turnstiles {
         };
         let now = self.clock.now();
         let mut used = self.lock();
-        let used = used.entry(sandbox.clone()).or_default();
-        let used = used.entry(Arc::clone(name)).or_default();
-        used.admit(limits, now).map(Some)
+        let Uses { each, together } = &mut *used;
+        let own = each.entry(sandbox.clone()).or_default();
+        let own = own.entry(Arc::clone(name)).or_default();
+        own.has_room(limits.each, now)?;
+        let together = if limits.together == Measure::default() {
+            None
+        } else {
+            let all = together.entry(Arc::clone(name)).or_default();
+            let room = all.has_room(limits.together, now);
+            room.map_err(Throttled::together)?;
+            Some(all.take(limits.together, now))
+        };
+        Ok(Some(Turn {
+            _own: own.take(limits.each, now),
+            _together: together,
+        }))
     }
 
-    /// Forgets a sandbox that is gone.
+    /// Forgets a sandbox that is gone. What it used of what all have together stays used.
     pub(crate) fn forget(&self, sandbox: &SandboxId) {
-        self.lock().remove(sandbox);
+        self.lock().each.remove(sandbox);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SandboxId, HashMap<Arc<str>, Used>>> {
+    fn lock(&self) -> MutexGuard<'_, Uses> {
         // Counts that a panic interrupted are still counts.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Used {
-    fn admit(&mut self, limits: Limits, now: Instant) -> Result<Turn, Throttled> {
-        // Only this side counts up, under the lock: between the look and the count it can only become less.
-        if let Some(most) = limits.concurrent
+    fn has_room(&self, measure: Measure, now: Instant) -> Result<(), Throttled> {
+        if let Some(most) = measure.concurrent
             && self.at_once.load(Ordering::Acquire) >= most
         {
             return Err(Throttled::AtOnce { most });
         }
-        if let Some(rate) = limits.rate {
-            let until = self.until.map_or(now, |until| until.max(now));
-            let ahead = until - now;
-            if ahead > rate.ahead {
-                return Err(Throttled::TooOften {
-                    wait: ahead - rate.ahead,
-                });
-            }
-            self.until = Some(until + rate.every);
+        match measure.rate {
+            Some(rate) if self.ahead(now) > rate.ahead => Err(Throttled::TooOften {
+                wait: self.ahead(now) - rate.ahead,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what there is room for. Only this side counts up, under the lock: since the look it can only have become less.
+    fn take(&mut self, measure: Measure, now: Instant) -> Place {
+        if let Some(rate) = measure.rate {
+            self.until = Some(now + self.ahead(now) + rate.every);
         }
         self.at_once.fetch_add(1, Ordering::AcqRel);
-        Ok(Turn(Arc::clone(&self.at_once)))
+        Place(Arc::clone(&self.at_once))
+    }
+
+    /// How much of the rate is used ahead of time.
+    fn ahead(&self, now: Instant) -> Duration {
+        self.until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }
 
@@ -159,6 +234,13 @@ mod tests {
 
     fn limits(text: &str) -> Limits {
         Limits::from(&serde_json::from_str::<config::Limits>(text).unwrap())
+    }
+
+    impl Used {
+        fn admit(&mut self, limits: Limits, now: Instant) -> Result<Place, Throttled> {
+            self.has_room(limits.each, now)?;
+            Ok(self.take(limits.each, now))
+        }
     }
 
     #[test]
@@ -223,5 +305,47 @@ mod tests {
         assert!(turnstiles.admit(&one, &mail).is_ok());
         turnstiles.forget(&one);
         assert!(turnstiles.admit(&one, &crm).is_ok());
+    }
+
+    #[test]
+    fn all_together_have_no_more_than_they_may_and_a_refusal_uses_nothing_up() {
+        let turnstiles = Turnstiles::new(Clock::system());
+        let manner = Manner {
+            name: Some(Arc::from("tools.crm")),
+            limits: limits(r#"{"concurrent":2,"together":{"concurrent":3}}"#),
+            ..Manner::default()
+        };
+        let (one, other) = (SandboxId::fresh(), SandboxId::fresh());
+        let first = turnstiles.admit(&one, &manner).unwrap();
+        let _second = turnstiles.admit(&one, &manner).unwrap();
+        let own = turnstiles.admit(&one, &manner).unwrap_err();
+        assert_eq!(own, Throttled::AtOnce { most: 2 });
+        let _third = turnstiles.admit(&other, &manner).unwrap();
+        for _ in 0..5 {
+            let all = turnstiles.admit(&other, &manner).unwrap_err();
+            assert_eq!(all, Throttled::TogetherAtOnce { most: 3 });
+        }
+        drop(first);
+        let _fourth = turnstiles.admit(&other, &manner).unwrap();
+        // A sandbox that is gone has not given back what is still under way.
+        turnstiles.forget(&one);
+        assert!(turnstiles.admit(&one, &manner).is_err());
+    }
+
+    #[test]
+    fn a_rate_of_all_together_is_shared() {
+        let turnstiles = Turnstiles::new(Clock::system());
+        let manner = Manner {
+            name: Some(Arc::from("tools.crm")),
+            limits: limits(r#"{"together":{"per_second":1,"burst":4}}"#),
+            ..Manner::default()
+        };
+        let sandboxes: Vec<_> = (0..8).map(|_| SandboxId::fresh()).collect();
+        let admitted = sandboxes.iter().map(|one| turnstiles.admit(one, &manner));
+        let refused: Vec<_> = admitted.filter_map(Result::err).collect();
+        assert!((3..=4).contains(&refused.len()), "{refused:?}");
+        assert!(
+            matches!(refused[0], Throttled::TogetherTooOften { wait } if wait > Duration::ZERO)
+        );
     }
 }

@@ -230,6 +230,15 @@ impl Record {
         Ok(())
     }
 
+    /// The request is about to leave a second time: one that left its intent leaves it again.
+    pub(crate) fn again(&mut self) -> Result<(), Unrecorded> {
+        self.line.sent_again = Some(true);
+        if self.begun {
+            self.audit.begun(&self.line)?;
+        }
+        Ok(())
+    }
+
     /// A connection to the destination stands.
     pub(crate) fn reached(&mut self, address: SocketAddr, timings: Timings) {
         self.line.address = Some(address);

@@ -1,13 +1,15 @@
 //! Sends a ready request over a verified leg and brings the answer back, streaming both ways. Never changes what was
-//! decided on, never buffers a body, and never sends a request twice: only one that was not written at all goes out again.
+//! decided on and never buffers a body. A request goes out again only where nothing of it was written, or where it may be
+//! done twice (`again.rs`), and then once.
 
 use std::{pin::pin, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    again::Spare,
     body::{Body, Paced},
     deadline,
     dial::{Dialer, Journey, Stay, Unsent, VerifiedLeg},
@@ -73,7 +75,7 @@ impl Sending<'_> {
         Ok(Relayed::Socket(socket))
     }
 
-    /// Sends over the leg; if that was a kept connection and it had ended before anything was written, over a fresh one.
+    /// Sends over the leg; if that was lost before the answer began, over a fresh one where that is safe.
     async fn send(
         &self,
         leg: VerifiedLeg,
@@ -81,23 +83,31 @@ impl Sending<'_> {
         record: &mut Record,
     ) -> Result<Answered, Refused> {
         let kept = leg.is_kept();
-        let late = self.journey.manner.timeouts.head();
+        let late = self.dialer.in_time(self.journey.manner.timeouts.head());
+        let spare = Spare::of(&request, self.journey.manner);
         let sent = record.unless_cut(pin!(once(leg, request, late))).await;
         let unsent = match sent.map_err(Broken::from)?? {
             Ok(answered) => return Ok(answered),
             Err(unsent) => unsent,
         };
-        match unsent.request.filter(|_| kept) {
-            // In a box, so that other calls do not carry the room that a second try takes.
-            Some(request) => Box::pin(self.again(*request, late, record)).await,
-            None => Err(Broken::Http(unsent.error).into()),
-        }
+        let request = match (unsent.request.filter(|_| kept), spare) {
+            (Some(request), _) => *request,
+            (None, Some(spare)) => {
+                let lost = spare.after(&unsent.error);
+                let request = lost.ok_or(Broken::Http(unsent.error))?;
+                record.again()?;
+                request
+            }
+            (None, None) => return Err(Broken::Http(unsent.error).into()),
+        };
+        // In a box, so that other calls do not carry the room that a second try takes.
+        Box::pin(self.again(request, late, record)).await
     }
 
     async fn again(
         &self,
         request: Request<Body>,
-        late: Duration,
+        late: (Instant, Duration),
         record: &mut Record,
     ) -> Result<Answered, Refused> {
         let leg = self.dialer.reach_afresh(self.journey).await?;
@@ -113,10 +123,10 @@ type Answered = (Response<Incoming>, Option<Stay>);
 async fn once(
     leg: VerifiedLeg,
     request: Request<Body>,
-    late: Duration,
+    (deadline, late): (Instant, Duration),
 ) -> Result<Result<Answered, Unsent>, Broken> {
     let (mut sender, home) = leg.into_parts();
-    let sent = timeout(late, sender.send(request)).await;
+    let sent = timeout_at(deadline, sender.send(request)).await;
     Ok(match sent.map_err(|_| Broken::Late(late))? {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Ok((response, None))

@@ -24,6 +24,7 @@ mod overlap;
 mod policy;
 mod policy_command;
 mod readme;
+mod reload;
 mod sandbox;
 mod structure;
 mod systemd;

@@ -69,6 +69,9 @@ pub(crate) struct Line {
     /// The address that was dialled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<std::net::SocketAddr>,
+    /// Whether the request went out a second time, because the first connection was lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sent_again: Option<bool>,
     /// The method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<String>,
@@ -133,6 +136,8 @@ pub(crate) struct Begun<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
     policy_generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<bool>,
 }
 
 /// Refusals that were counted instead of written, and what they had in common.
@@ -241,6 +246,7 @@ impl Line {
             method: self.method.as_deref(),
             path: self.path.as_deref(),
             policy_generation: self.policy_generation,
+            again: self.sent_again,
         }
     }
 }
@@ -347,6 +353,7 @@ mod tests {
             authority: text(),
             sni: text(),
             address: Some(([192, 0, 2, 1], 443).into()),
+            sent_again: Some(true),
             method: text(),
             path: text(),
             status: Some(200),

@@ -1,14 +1,14 @@
 //! How tools, providers and the operator's proxy are reached, as the config says it. Never dials; a file of authorities is
 //! read here, so that what is wrong with it has its place.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use postern_contract::{
     ProviderName, ToolName,
     config::{Egress, Problem, Provider},
 };
 
-use super::Written;
+use super::{Written, authorities::Authorities};
 use crate::{
     dial::{self, Manner, Proxy},
     inject::Credential,
@@ -18,7 +18,7 @@ use crate::{
 /// How each tool is reached.
 pub(super) fn tools(
     document: &Written,
-    directory: &Path,
+    authorities: &mut Authorities<'_>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<ToolName, Manner> {
     let mut manners = BTreeMap::new();
@@ -29,7 +29,10 @@ pub(super) fn tools(
             limits: &tool.limits,
             ca: tool.ca.as_deref(),
         };
-        match Manner::read(format!("tools.{name}"), &written, directory) {
+        let manner = Manner::read(format!("tools.{name}"), &written, |file| {
+            authorities.read(file)
+        });
+        match manner {
             Ok(manner) => drop(manners.insert(name.clone(), manner)),
             Err(error) => problems.push(Problem::at(
                 ["tools", name.as_str(), error.key()],
@@ -44,7 +47,7 @@ pub(super) fn tools(
 pub(super) fn provider(
     name: &ProviderName,
     provider: &Provider<Credential>,
-    directory: &Path,
+    authorities: &mut Authorities<'_>,
 ) -> Result<Manner, Problem> {
     let written = dial::Written {
         timeouts: &provider.timeouts,
@@ -52,7 +55,8 @@ pub(super) fn provider(
         limits: &provider.limits,
         ca: provider.ca.as_deref(),
     };
-    let manner = Manner::read(format!("providers.{name}"), &written, directory);
+    let name_in_full = format!("providers.{name}");
+    let manner = Manner::read(name_in_full, &written, |file| authorities.read(file));
     manner
         .map_err(|error| Problem::at(["providers", name.as_str(), error.key()], error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Models and the providers behind them as the gate means them: every route with its URL, every permission with its word
 //! known. Never asks a provider anything.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use postern_contract::{
     ModelName, ProviderName,
@@ -10,7 +10,7 @@ use postern_contract::{
 use postern_llm::{Act, Api, Format};
 use postern_policy::CanonicalUrl;
 
-use super::{Written, manner};
+use super::{Written, authorities::Authorities, manner};
 use crate::{
     book::{Endpoint, Model, Target},
     dial::Speaks,
@@ -23,12 +23,12 @@ type Found = (Format, Option<Arc<Endpoint>>);
 /// Every model of the file whose provider makes sense; what makes none is told.
 pub(super) fn of(
     document: &Written,
-    directory: &Path,
+    authorities: &mut Authorities<'_>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<ModelName, Arc<Model>> {
     let mut providers: BTreeMap<&ProviderName, Found> = BTreeMap::new();
     for (name, provider) in &document.providers {
-        match found(name, provider, directory) {
+        match found(name, provider, authorities) {
             Ok(found) => drop(providers.insert(name, found)),
             Err(problem) => problems.push(problem),
         }
@@ -85,7 +85,7 @@ fn unknown(word: &str) -> String {
 fn found(
     name: &ProviderName,
     provider: &Provider<Credential>,
-    directory: &Path,
+    authorities: &mut Authorities<'_>,
 ) -> Result<Found, Problem> {
     let at = |key, words: String| Problem::at(["providers", name.as_str(), key], words);
     let format = Format::from_name(&provider.format).ok_or_else(|| {
@@ -119,7 +119,7 @@ fn found(
                 private: provider.private,
                 speaks: Speaks::Either,
                 forward_identity: false,
-                manner: manner::provider(name, provider, directory)?,
+                manner: manner::provider(name, provider, authorities)?,
             };
             let target = Arc::new(target);
             Ok((format, Some(Arc::new(Endpoint { urls, target }))))

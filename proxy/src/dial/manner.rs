@@ -32,7 +32,7 @@ pub(crate) struct Manner {
     pub(crate) timeouts: Timeouts,
     /// How often a connection that did not come to be is tried again.
     pub(crate) retries: Retries,
-    /// What each sandbox may have of it.
+    /// What each sandbox may have of it, and all together.
     pub(crate) limits: Limits,
     /// The only authorities that are believed about it; absent means those of the system.
     pub(crate) roots: Option<Roots>,
@@ -114,20 +114,26 @@ impl NoManner {
 }
 
 impl Manner {
-    /// What the config means for the tool or provider of this name. Files are looked for from this directory on.
+    /// What the config means for the tool or provider of this name, whose file of authorities is read like this.
     pub(crate) fn read(
         name: String,
         written: &Written<'_>,
-        directory: &Path,
+        roots: impl FnOnce(&Path) -> Result<Roots, UnreadableRoots>,
     ) -> Result<Self, NoManner> {
         let retries = written.retries.unwrap_or(RETRIES);
         if retries > RETRIES_MAX {
             return Err(NoManner::Retries);
         }
-        if written.limits.burst.is_some() && written.limits.per_second.is_none() {
-            return Err(NoManner::Burst);
+        let (own, together) = (written.limits, &written.limits.together);
+        for (burst, per_second) in [
+            (own.burst, own.per_second),
+            (together.burst, together.per_second),
+        ] {
+            if burst.is_some() && per_second.is_none() {
+                return Err(NoManner::Burst);
+            }
         }
-        let roots = written.ca.map(|file| Roots::read(&directory.join(file)));
+        let roots = written.ca.map(roots);
         Ok(Self {
             name: Some(name.into()),
             timeouts: Timeouts::read(written.timeouts)?,
@@ -166,7 +172,7 @@ mod tests {
             limits: &serde_json::from_str(limits).unwrap(),
             ca: None,
         };
-        Manner::read("tools.crm".to_owned(), &written, Path::new("."))
+        Manner::read("tools.crm".to_owned(), &written, Roots::read)
     }
 
     #[test]
@@ -191,6 +197,12 @@ mod tests {
             (r#"{"connect":"0s"}"#, "{}", None, "timeouts"),
             (r#"{"idle":"0s"}"#, "{}", None, "timeouts"),
             ("{}", r#"{"burst":3}"#, None, "limits"),
+            (
+                "{}",
+                r#"{"per_second":1,"together":{"burst":3}}"#,
+                None,
+                "limits",
+            ),
             ("{}", "{}", Some(6), "retries"),
         ] {
             assert_eq!(read(timeouts, limits, retries).unwrap_err().key(), key);

@@ -36,7 +36,7 @@ pub(crate) use self::{
     pool::Stay,
     proxy::Proxy,
     sender::{Sender, Speaks, Unsent},
-    tls::Tls,
+    tls::{Roots, Tls, UnreadableRoots},
 };
 use self::{
     names::Names,
@@ -249,6 +249,11 @@ impl Dialer {
     fn overdue(&self, journey: &Journey<'_>) -> Option<Instant> {
         let total = journey.manner.timeouts.total;
         total.map(|total| self.after(total))
+    }
+
+    /// When so much time will have passed, and how much that was.
+    pub(crate) fn in_time(&self, span: Duration) -> (Instant, Duration) {
+        (self.after(span), span)
     }
 
     fn after(&self, span: Duration) -> Instant {

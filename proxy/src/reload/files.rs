@@ -27,6 +27,17 @@ impl Files {
         Self(looked.collect())
     }
 
+    /// These and the others, each once.
+    #[must_use]
+    pub(crate) fn and(mut self, others: &Self) -> Self {
+        for other in &others.0 {
+            if !self.0.iter().any(|(path, _)| *path == other.0) {
+                self.0.push(other.clone());
+            }
+        }
+        self
+    }
+
     /// The same files as they are now.
     pub(crate) fn again(&self) -> Self {
         Self::look(self.0.iter().map(|(path, _)| path.clone()))

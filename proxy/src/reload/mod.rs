@@ -1,10 +1,11 @@
-//! Keeps what is in force as fresh as the config and the secrets it names: reads them anew when one of the files changes
-//! and when SIGHUP comes. Never lets a broken file put anything out of force, and never goes on using a secret that is gone.
+//! Keeps what is in force as fresh as the config and the files it names: reads them anew when one of them changes and when
+//! SIGHUP comes. Never lets a broken file put anything out of force, and never goes on using a secret that is gone.
 //!
 //! ```text
 //! a look every second, or SIGHUP ─▶ changed? ─▶ still for a moment ─▶ read ─┬─ good ────▶ new book, generation + 1
 //!                                                                          └─ broken ──▶ the last good config goes on,
-//!                                                                             with the secrets as they are now
+//!                                                                             with the secrets as they are now, and
+//!                                                                             authorities as far as they can be read
 //! a secret that cannot be had ─▶ calls that need it are refused, all others go on
 //! ```
 
@@ -26,7 +27,11 @@ use postern_daemon::{
 use tokio::time::sleep;
 
 pub(crate) use self::files::Files;
-use crate::{book::Book, config::Config, gate::Gate};
+use crate::{
+    book::Book,
+    config::{Config, Known},
+    gate::Gate,
+};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -80,6 +85,7 @@ pub(crate) struct Reloader {
 #[derive(Clone)]
 pub(crate) struct Good {
     source: Source,
+    authorities: Known,
     /// What it says about things that are settled at the start.
     settled: Vec<(&'static str, String)>,
 }
@@ -88,6 +94,7 @@ pub(crate) struct Good {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) config: Files,
+    pub(crate) authorities: Files,
     pub(crate) secrets: Files,
 }
 
@@ -95,6 +102,7 @@ impl Seen {
     fn again(&self) -> Self {
         Self {
             config: self.config.again(),
+            authorities: self.authorities.again(),
             secrets: self.secrets.again(),
         }
     }
@@ -113,6 +121,7 @@ impl Good {
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             source: config.source().clone(),
+            authorities: config.authorities().clone(),
             settled: config.settled(),
         }
     }
@@ -171,6 +180,7 @@ impl Reloader {
             }
             // What is settled at the start stays what it was then.
             self.good.source = good.source;
+            self.good.authorities = good.authorities;
             tracing::info!(generation, asked, "the config is in force");
             self.gate.put_in_force(book);
         }
@@ -182,6 +192,7 @@ async fn look_again(seen: Seen) -> Seen {
     // A look that panicked counts as a change.
     looked.await.unwrap_or(Seen {
         config: Files::default(),
+        authorities: Files::default(),
         secrets: Files::default(),
     })
 }
@@ -201,42 +212,50 @@ async fn settle(mut now: Seen) {
 /// Reads the config, or goes on with the last good one; either with the secrets as they are now.
 fn read(good: &Good, before: &Seen, now: &Book) -> Reading {
     let path: PathBuf = good.source.path().to_owned();
-    let seen_config = Files::look([path.clone()]);
-    let (config, mut troubles) = match Config::read(&path) {
+    let config_seen = Files::look([path.clone()]);
+    let (config, named) = Config::read_watched(&path);
+    let (config, mut troubles) = match config {
         Ok(config) => (Ok(config), Vec::new()),
-        Err(broken) => (Config::of_source(good.source.clone()), lines(&broken)),
+        Err(broken) => {
+            let last = Config::of_source(good.source.clone(), &good.authorities);
+            (last, lines(&broken))
+        }
     };
-    let nothing_new = |troubles| Reading {
-        book: None,
-        seen: Seen {
-            config: seen_config.clone(),
-            secrets: before.secrets.again(),
-        },
-        troubles,
+    let seen = |secrets: Files, authorities: Files| Seen {
+        config: config_seen,
+        authorities,
+        secrets,
     };
     let config = match config {
         Ok(config) => config,
-        // What the last good one names beside secrets is no longer good.
+        // The text was good when it was put in force, and what it named is remembered; but should it not be, nothing changes.
         Err(broken) => {
             troubles.extend(lines(&broken));
-            return nothing_new(troubles);
+            return Reading {
+                book: None,
+                seen: seen(before.secrets.again(), named),
+                troubles,
+            };
         }
     };
     let secrets = config.look_at_secrets();
-    if !troubles.is_empty() && secrets == before.secrets {
-        return nothing_new(troubles);
+    let seen = seen(secrets.clone(), named.and(config.seen_authorities()));
+    let fresh = Good::of(&config);
+    let nothing_new = secrets == before.secrets && fresh.authorities == good.authorities;
+    if !troubles.is_empty() && nothing_new {
+        return Reading {
+            book: None,
+            seen,
+            troubles,
+        };
     }
-    let good = Good::of(&config);
     let (book, without) = config.into_book_without(now.generation + 1, Some(&now.secrets));
     if let Some(without) = without {
         troubles.extend(lines(&without));
     }
     Reading {
-        book: Some((book, good)),
-        seen: Seen {
-            config: seen_config,
-            secrets,
-        },
+        book: Some((book, fresh)),
+        seen,
         troubles,
     }
 }

@@ -265,3 +265,32 @@ async fn fields_that_only_http1_has_are_refused_in_http2() {
     }
     assert_eq!(upstream.connections(), 0);
 }
+
+#[tokio::test]
+async fn an_http2_authority_and_another_host_field_are_not_one_destination() {
+    let (upstream, _house, sandbox) = stage().await;
+    let authority = upstream.address.to_string();
+    for host in ["127.0.0.1:9", "evil.invalid", "user@127.0.0.1"] {
+        let fields = [
+            field(":method", "GET"),
+            field(":scheme", "http"),
+            field(":path", "/api/a"),
+            field(":authority", &authority),
+            field("host", host),
+        ]
+        .concat();
+        let stream = TcpStream::connect(sandbox.address).await.unwrap();
+        let (mut reads, mut writes) = stream.into_split();
+        let all = [
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+            &frame(SETTINGS, 0, 0, &[]),
+            &frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields),
+        ]
+        .concat();
+        writes.write_all(&all).await.unwrap();
+        writes.shutdown().await.unwrap();
+        let mut said = Vec::new();
+        drop(soon(reads.read_to_end(&mut said)).await);
+        assert_eq!(upstream.connections(), 0, "{host}");
+    }
+}

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod again;
 mod asking;
 mod audit;
 mod audit_mode;
@@ -16,11 +17,13 @@ mod cutover;
 mod differential;
 mod dns;
 mod evidence;
+mod expect;
 mod flood;
 mod formats;
 mod framing;
 mod grpc;
 mod house;
+mod idle;
 mod intercept;
 mod lies;
 mod link;
@@ -38,3 +41,4 @@ mod two;
 mod uploads;
 mod upstream;
 mod websocket;
+mod wss;

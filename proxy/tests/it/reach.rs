@@ -170,3 +170,27 @@ async fn a_sandbox_calls_so_often_and_another_as_often_again() {
     let lines = house.audit();
     assert!(lines.iter().any(|line| line["reason"] == "RATE_LIMITED"));
 }
+
+#[tokio::test]
+async fn all_sandboxes_together_have_no_more_than_the_tool_says() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let url = format!("http://{}", upstream.address);
+    let limits = "limits = { together = { per_second = 1, burst = 3 } }";
+    let house = House::start(&config(&url, limits)).await;
+    let (one, other) = (house.busy_sandbox().await, house.busy_sandbox().await);
+    let mut refused = 0;
+    for sandbox in [&one, &other, &one, &other, &one, &other, &one, &other] {
+        let answer = sandbox.ask("GET /tools/crm/", &[]).await;
+        if answer.status == 429 {
+            refused += 1;
+            let told = answer.json();
+            assert!(
+                told["message"].as_str().unwrap().contains("together"),
+                "{told}"
+            );
+            assert!(answer.head.contains("retry-after: "), "{answer:?}");
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!(upstream.requests().len() + refused, 8);
+}

@@ -6,6 +6,7 @@ use postern_contract::link::GateStatus;
 
 use crate::{
     house::{House, SECRET, Sandbox, config},
+    tls,
     upstream::{Answer, Upstream},
 };
 
@@ -145,4 +146,58 @@ async fn sighup_reads_everything_anew_and_listen_addresses_wait_for_the_next_sta
     house.until(|status| status.policy_generation >= 3).await;
     let sandbox = house.busy_sandbox().await;
     assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 403);
+}
+
+/// A tool behind TLS that names its authority in a file beside the config.
+fn vouched(address: std::net::SocketAddr) -> String {
+    tls::config(address).replace("private = true", "private = true\nca = \"roots.pem\"")
+}
+
+#[tokio::test]
+async fn a_tools_authority_that_changes_is_believed_from_then_on() {
+    let (stranger, ours) = (tls::ca(), tls::ca());
+    let (address, mut seen) = tls::upstream(ours.leaf("localhost")).await;
+    let house = House::start_with(&vouched(address), |directory| {
+        fs::copy(&stranger.file, directory.join("roots.pem")).unwrap();
+    })
+    .await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 502);
+    house.replace("roots.pem", &fs::read_to_string(&ours.file).unwrap());
+    house.until(second).await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(seen.recv().await.unwrap().contains(SECRET));
+    house.replace("roots.pem", &fs::read_to_string(&stranger.file).unwrap());
+    house.until(|status| status.policy_generation == 3).await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 502);
+}
+
+#[tokio::test]
+async fn a_broken_file_of_authorities_leaves_the_last_good_one_and_holds_up_no_secret() {
+    let ca = tls::ca();
+    let (address, mut seen) = tls::upstream(ca.leaf("localhost")).await;
+    let house = House::start_with(&vouched(address), |directory| {
+        fs::copy(&ca.file, directory.join("roots.pem")).unwrap();
+    })
+    .await;
+    let sandbox = house.busy_sandbox().await;
+    house.replace("roots.pem", "nonsense");
+    let status = house.until(|status| status.config_failures == 1).await;
+    assert_eq!(status.policy_generation, 1);
+    assert!(
+        status.config_troubles[0].contains("roots.pem"),
+        "{status:?}"
+    );
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(seen.recv().await.unwrap().contains(SECRET));
+    house.replace("key", "sk_second");
+    let status = house.until(second).await;
+    assert!(!status.config_troubles.is_empty(), "{status:?}");
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(seen.recv().await.unwrap().contains("Bearer sk_second\r\n"));
+    // The file alone puts everything right.
+    house.replace("roots.pem", &fs::read_to_string(&ca.file).unwrap());
+    let whole = |status: &GateStatus| status.policy_generation == 3;
+    assert!(house.until(whole).await.config_troubles.is_empty());
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
 }

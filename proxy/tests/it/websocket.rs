@@ -25,7 +25,7 @@ fn accept() -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
-fn switching(more: &str) -> String {
+pub(crate) fn switching(more: &str) -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
          sec-websocket-accept: {}\r\n{more}\r\n",
@@ -58,7 +58,7 @@ async fn echo(head: String) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     (address, seen)
 }
 
-fn handshake(line: &str, host: &str, more: &str) -> String {
+pub(crate) fn handshake(line: &str, host: &str, more: &str) -> String {
     format!(
         "GET {line} HTTP/1.1\r\nhost: {host}\r\nupgrade: websocket\r\nconnection: keep-alive, Upgrade\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n{more}\r\n"

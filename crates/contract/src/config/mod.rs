@@ -13,5 +13,5 @@ pub use audit::Audit;
 pub use document::{AgentGrants, Document, Granted, Ignored, Listen, Patience, Problem};
 pub use egress::{Egress, ProxyCredential, Resolve};
 pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
-pub use reach::{Limits, Timeouts};
+pub use reach::{Limits, Timeouts, Together};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tls, Tool};

@@ -30,4 +30,19 @@ pub struct Limits {
     pub per_second: Option<NonZeroU32>,
     /// Calls at a time before the rate counts; a second's worth by default.
     pub burst: Option<NonZeroU32>,
+    /// What all sandboxes may have of it together.
+    #[serde(default)]
+    pub together: Together,
+}
+
+/// What all sandboxes may have of a tool or provider together; what is left out is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Together {
+    /// Calls at once, answers under way included.
+    pub concurrent: Option<NonZeroU32>,
+    /// Calls a second, on the whole.
+    pub per_second: Option<NonZeroU32>,
+    /// Calls at a time before the rate counts; a second's worth by default.
+    pub burst: Option<NonZeroU32>,
 }
