@@ -1,5 +1,5 @@
 //! A config that changes under a running devbox: a word to `postern up` or the file alone puts it in force, and a broken one
-//! leaves the last good one there, which `/readyz` says. Attack 18.
+//! leaves the last good one there, which `/readyz` says.
 
 use std::fs;
 

@@ -1,8 +1,6 @@
 //! The body of a question, read whole within bounds of size, time and the sandbox's share. Never keeps more of one than
 //! was taken out of that share first.
 
-use std::time::Duration;
-
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use postern_contract::{Code, Refusal};
@@ -11,6 +9,7 @@ use tokio::time::timeout;
 use super::bad;
 use crate::{
     body::{Body, Paced},
+    book::Patience,
     identify::Caller,
     record::Record,
     refuse::Refused,
@@ -20,15 +19,15 @@ use crate::{
 /// The largest question, in bytes: pictures and documents travel inside.
 const QUESTION_BYTES_MAX: usize = 16 << 20;
 
-/// The whole body, within `patience`.
+/// The whole body, within the time that one has which must be read before a decision.
 pub(super) async fn read(
     body: Incoming,
-    patience: Duration,
+    patience: &Patience,
     caller: &Caller,
     record: &mut Record,
 ) -> Result<Vec<u8>, Refused> {
-    let body = Paced::body(body, record.up.clone(), patience);
-    timeout(patience, held(body, caller, record))
+    let body = Paced::body(body, record.up.clone(), patience.silence);
+    timeout(patience.body, held(body, caller, record))
         .await
         .map_err(|_| bad("the body came too slowly", "Send the question again."))?
 }

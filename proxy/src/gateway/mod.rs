@@ -50,7 +50,7 @@ pub(crate) async fn call(
             "Send the question as plain JSON.",
         ));
     }
-    let bytes = body::read(body, book.patience.body, caller, record).await?;
+    let bytes = body::read(body, &book.patience, caller, record).await?;
     let question = Question::read(route.api, &bytes).map_err(|error| {
         let path = route.api.path();
         bad(

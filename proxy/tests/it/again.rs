@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     house::{Answer, House, SECRET, Sandbox, soon},
@@ -33,10 +36,7 @@ impl Loser {
                 while let Some(request) = read_message(&mut stream).await {
                     assert!(request.contains(SECRET), "{request}");
                     if count.fetch_add(1, Ordering::SeqCst) < times {
-                        stream.write_all(first_words.as_bytes()).await.unwrap();
-                        if resets {
-                            stream.set_zero_linger().unwrap();
-                        }
+                        lose(stream, first_words, resets).await;
                         break;
                     }
                     let target = request.split(' ').nth(1).unwrap();
@@ -58,6 +58,14 @@ impl Loser {
         let house = House::start(&config(self.address, tool)).await;
         let sandbox = house.busy_sandbox().await;
         (house, sandbox)
+    }
+}
+
+/// Ends a connection after these words.
+async fn lose(mut stream: TcpStream, words: &str, resets: bool) {
+    stream.write_all(words.as_bytes()).await.unwrap();
+    if resets {
+        stream.set_zero_linger().unwrap();
     }
 }
 

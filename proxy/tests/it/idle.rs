@@ -1,4 +1,4 @@
-//! Connections that are opened and say nothing, more than a sandbox may have. Attack 8.
+//! Connections that are opened and say nothing, more than a sandbox may have.
 
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 

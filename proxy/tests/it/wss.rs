@@ -1,5 +1,5 @@
 //! WebSockets inside TLS that the gate looks into, by CONNECT and by address: the credential goes in, both ends are checked,
-//! and a new policy ends them. Attack 14.
+//! and a new policy ends them.
 
 use std::net::SocketAddr;
 

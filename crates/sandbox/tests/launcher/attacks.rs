@@ -275,7 +275,7 @@ fn honest_programs_run() {
 t = threading.Thread(target=print, args=(1,)); t.start(); t.join()
 subprocess.run([\"true\"], check=True)
 p = m.get_context(\"fork\").Process(target=print); p.start(); p.join(); assert p.exitcode == 0
-asyncio.run(asyncio.sleep(0))'"),
+asyncio.run(asyncio.to_thread(int))'"),
         ("node", "node -e 'const { Worker } = require(\"worker_threads\"); new Worker(\"1\", { eval: true }).on(\"exit\", code => require(\"child_process\").execFileSync(\"true\"))'"),
         ("java", "java -Xmx64m -version"),
         ("git", "cd /tmp && git init -q g && cd g && echo x >x && git add x && git -c user.name=a -c user.email=a@b commit -qm m && git clone -q /tmp/g /workspace/g"),
