@@ -121,9 +121,9 @@ pub(crate) enum Way {
     In,
 }
 
-/// Judges one call; of a CONNECT, whether it may be opaque. It may to a
-/// tool whose config says so, and nowhere else, whatever rules allow. Where requests inside may be allowed, it is looked into;
-/// elsewhere it is refused. What was judged is in the record, to be judged again.
+/// Judges one call; of a CONNECT, whether it may be opaque. It may to a tool whose config says so, and nowhere else,
+/// whatever rules allow. Where requests inside may be allowed, it is looked into; elsewhere it is refused. What was judged
+/// is in the record, to be judged again.
 pub(crate) async fn way(
     book: &Book,
     caller: &Arc<Caller>,

@@ -235,6 +235,7 @@ impl Record {
         self.line.sent_again = Some(true);
         if self.begun {
             self.audit.begun(&self.line)?;
+            self.spend();
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The one part of a launcher that stays where the host's files are: a child that deletes what agents left behind, and
-//! takes away what the launcher made: directories if the sandbox does not come to be, its cgroup in the end. Never follows a link, never leaves the
-//! permitted roots, never deletes a tree that no agent owns, and has no capability but those that this takes.
+//! takes away what the launcher made: directories if the sandbox does not come to be, its cgroup in the end. Never follows a
+//! link, never leaves the permitted roots, never deletes a tree that no agent owns, and has no capability but those that
+//! this takes.
 
 use std::{
     io, mem,

@@ -133,11 +133,13 @@ pub(crate) enum Unreached {
 impl Unreached {
     /// Whether the fault is the upstream's, or the way's to it: nothing that the gate decided.
     fn is_the_upstreams(&self) -> bool {
-        matches!(self, Self::Connect { error, .. } if !is_our_own(error))
-            || matches!(
-                self,
-                Self::Tls { .. } | Self::Handshake { .. } | Self::Timeout { .. } | Self::Barred(_)
-            )
+        match self {
+            Self::Connect { error, .. } => !is_our_own(error),
+            Self::Tls { .. } | Self::Handshake { .. } | Self::Timeout { .. } | Self::Barred(_) => {
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether another try may come out better.

@@ -91,7 +91,7 @@ pub struct GrantedModel {
 /// What an agent's sandbox is like.
 #[derive(Debug, Clone, Default)]
 pub struct SandboxSettings {
-    /// Private memory of each of its processes.
+    /// Memory of all its processes and of their files in memory together; it takes the `cgroup` layer.
     pub memory: Option<ByteSize>,
     /// CPU time of all its processes together, in percent of one CPU.
     pub cpu_percent: Option<u32>,

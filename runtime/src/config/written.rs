@@ -65,7 +65,7 @@ pub enum Isolation {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxWritten {
-    /// Private memory of each of its processes.
+    /// Memory of all its processes and of their files in memory together; it takes the `cgroup` layer.
     pub memory: Option<ByteSize>,
     /// CPU time of all its processes together, in percent of one CPU.
     pub cpu_percent: Option<u32>,

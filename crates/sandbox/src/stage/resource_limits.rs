@@ -25,7 +25,7 @@ pub(crate) fn volunteer_for_oom() {
     let _preferred = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
 }
 
-/// Sets the limits for this process and all that come from it. /// A cgroup knows better what memory is used, and tells when there was no room; it comes first then.
+/// Sets the limits for this process and all that come from it. A cgroup knows better what memory is used, and tells when there was no room; it comes first then.
 pub(crate) fn apply(bounds: &Bounds, grouped: bool, ledger: &mut Ledger) -> Result<(), Obstacle> {
     let bounds = if grouped {
         behind_a_group(bounds)
