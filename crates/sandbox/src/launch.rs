@@ -144,7 +144,8 @@ fn build(
     uts_namespace::enter(&checked.hostname, &mut ledger)?;
     let mut listeners = net_namespace::furnish(&checked.listeners, &mut ledger)?;
 
-    let init = pid_namespace::start_init(one, &mut ledger, |control, ledger| {
+    pid_namespace::enter(&mut ledger)?;
+    let init = pid_namespace::start_init(one, &ledger, |control, ledger| {
         // Copies that are the launcher's alone.
         drop((janitor.take(), mem::take(&mut listeners), mem::take(made)));
         inside(control, ledger, (&checked, found, entrance.take()), one)

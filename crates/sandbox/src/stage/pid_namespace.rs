@@ -39,15 +39,20 @@ impl Drop for Init {
     }
 }
 
-/// Enters a pid namespace for the children and starts its init, which runs `inside` with the other end of `control`.
-pub(crate) fn start_init(
-    one: &SingleThread,
-    ledger: &mut Ledger,
-    inside: impl FnOnce(OwnedFd, Ledger) -> u8,
-) -> Result<Init, Obstacle> {
+/// Enters a pid namespace for the children that come; this process stays where it is.
+pub(crate) fn enter(ledger: &mut Ledger) -> Result<(), Obstacle> {
     let step = "cannot make a pid namespace";
     unshare(CloneFlags::CLONE_NEWPID).map_err(stops(Layer::PidNamespace, step))?;
     ledger.enforced(Layer::PidNamespace, "init dies with the launcher");
+    Ok(())
+}
+
+/// Starts the namespace's init, which runs `inside` with the other end of `control`.
+pub(crate) fn start_init(
+    one: &SingleThread,
+    ledger: &Ledger,
+    inside: impl FnOnce(OwnedFd, Ledger) -> u8,
+) -> Result<Init, Obstacle> {
     let step = "cannot make a socket pair";
     let (control, theirs) = seqpacket::pair().map_err(stops(Layer::PidNamespace, step))?;
     let ledger = ledger.clone();

@@ -14,14 +14,26 @@ use std::{
 
 use postern_contract::launch::{Access, ExitStatus, Plan};
 
-use crate::harness::{Launcher, Mode, Site, mount, plan};
+use crate::harness::{self, Launcher, Mode, Site, mount, plan};
 
-fn in_every_mode(attack: impl Fn(Mode, &mut Launcher)) {
-    for mode in Mode::all() {
-        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
-        attack(mode, &mut launcher);
-        assert_eq!(launcher.shell("echo goes on"), "goes on\n");
+/// As the agent, and as the root of its namespace.
+fn everywhere(attack: impl Fn(&mut Launcher)) {
+    for (mode, standing) in harness::everywhere() {
+        play(&Site::standing(mode, standing), &attack);
     }
+}
+
+/// As the agent alone: what it is about is the namespace's own, and its root may.
+fn in_every_mode(attack: impl Fn(&mut Launcher)) {
+    for mode in Mode::all() {
+        play(&Site::new(mode), &attack);
+    }
+}
+
+fn play(site: &Site, attack: &impl Fn(&mut Launcher)) {
+    let (mut launcher, _listeners) = site.build(&plan());
+    attack(&mut launcher);
+    assert_eq!(launcher.shell("echo goes on"), "goes on\n");
 }
 
 /// What a line of Perl prints.
@@ -41,7 +53,7 @@ fn calls_that_no_agent_needs() {
         438,
     ];
     let absent = [134, 139, 154, 303, 435, 447, 1000, 0x4000_0000 + 39];
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         for (numbers, errno) in [(&refused[..], libc::EPERM), (&absent[..], libc::ENOSYS)] {
             for number in numbers {
                 let line = format!("syscall({number}, 0, 0, 0, 0, 0) == -1 and print $!+0");
@@ -84,7 +96,7 @@ fn sockets_beyond_tcp_and_udp() {
         (16, 3, 4, refused),
         (16, 3, 16, refused),
     ];
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         for (family, kind, transport, errno) in tried {
             let line = format!("socket(my $s, {family}, {kind}, {transport}) or print $!+0");
             let found = perl(launcher, &line);
@@ -103,7 +115,7 @@ fn abstract_sockets_of_the_host() {
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     listener.set_nonblocking(true).unwrap();
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         let line = format!(
             "socket(my $s, 1, 1, 0); connect($s, pack('S a*', 1, \"\\0{name}\")) or print $!+0"
         );
@@ -133,7 +145,7 @@ fn set_user_id_programs_gain_nothing() {
 
 #[test]
 fn the_network_is_not_the_agents_to_change() {
-    in_every_mode(|_, launcher| {
+    in_every_mode(|launcher| {
         // SIOCSIFFLAGS on lo, and SIOCADDRT.
         for (request, argument) in [
             ("0x8914", "pack('a16 S x22', 'lo', 0)"),
@@ -153,7 +165,7 @@ fn the_network_is_not_the_agents_to_change() {
 
 #[test]
 fn typing_into_a_terminal() {
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         // TIOCSTI and TIOCLINUX, whatever the descriptor is.
         for request in ["0x5412", "0x541c"] {
             let line = format!("my $c = \"\\x02x\"; ioctl(STDIN, {request}, $c) or print $!+0");
@@ -164,7 +176,7 @@ fn typing_into_a_terminal() {
 
 #[test]
 fn device_nodes_are_not_made() {
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         for place in ["/tmp", "/dev/shm", "/workspace", "/home/agent"] {
             for device in ["c 1 1", "b 8 0", "c 10 200"] {
                 launcher.shell(&format!(
@@ -182,7 +194,7 @@ fn device_nodes_are_not_made() {
 
 #[test]
 fn settings_of_the_machine_stay() {
-    in_every_mode(|_, launcher| {
+    in_every_mode(|launcher| {
         for setting in [
             "/proc/sys/kernel/core_pattern",
             "/proc/sys/kernel/modprobe",
@@ -206,7 +218,7 @@ fn settings_of_the_machine_stay() {
 
 #[test]
 fn what_proc_tells_of_the_machine() {
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         let files = "cd /proc && cat kcore keys key-users kallsyms timer_list sched_debug kmsg kpagecount 2>/dev/null | wc -c";
         assert_eq!(launcher.shell(files), "0\n");
         let directories = "cd /proc && ls -A acpi asound bus driver fs irq scsi 2>/dev/null | grep -v ':$' | grep -c . ; true";
@@ -259,7 +271,7 @@ fn a_neighbour_is_out_of_reach() {
 
 #[test]
 fn bombs_of_files_end() {
-    in_every_mode(|_, launcher| {
+    everywhere(|launcher| {
         let line = "i=0; while (: >/dev/shm/$i) 2>/dev/null; do i=$((i+1)); test $i -lt 6000 || exit 1; done; rm -r /dev/shm/*";
         launcher.shell(line);
         let line = "head -c 80M /dev/zero >/dev/shm/x 2>/dev/null && exit 1; rm /dev/shm/x";
@@ -283,7 +295,7 @@ asyncio.run(asyncio.to_thread(int))'"),
         ("tar", "cd /tmp && mkdir t && echo x >t/x && tar cf t.tar t && tar xf t.tar -C /workspace"),
         ("perl", "perl -e 'exec qw(sort /etc/passwd)'"),
     ];
-    in_every_mode(|_, launcher| {
+    in_every_mode(|launcher| {
         for (name, line) in programs {
             let line = format!(
                 "export PATH HOME=/home/agent; command -v {name} >/dev/null || exit 0; {line}"

@@ -79,10 +79,36 @@ impl Mode {
     }
 }
 
+/// What the agent is in its namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Uid 1000 with no capability, as the product has it.
+    Agent,
+    /// Its root with every capability, as if two walls had fallen: no other may need them. The weakened launcher makes it.
+    Root,
+}
+
+/// Every mode with every standing.
+pub(crate) fn everywhere() -> Vec<(Mode, Standing)> {
+    let standings = |mode| [(mode, Standing::Agent), (mode, Standing::Root)];
+    Mode::all().into_iter().flat_map(standings).collect()
+}
+
+/// The layers that this run of the tests leaves out (`scripts/weaken`), one word each.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test runner has no other way to tell its tests anything"
+)]
+fn left_out() -> Vec<String> {
+    let words = std::env::var("POSTERN_WITHOUT").unwrap_or_default();
+    words.split_whitespace().map(str::to_owned).collect()
+}
+
 /// A directory with a launcher, its config, and a source root.
 pub(crate) struct Site {
     pub(crate) mode: Mode,
     dir: TempDir,
+    without: Vec<String>,
 }
 
 /// A launcher that runs.
@@ -93,14 +119,22 @@ pub(crate) struct Launcher {
 
 impl Site {
     pub(crate) fn new(mode: Mode) -> Self {
+        Self::standing(mode, Standing::Agent)
+    }
+
+    pub(crate) fn standing(mode: Mode, standing: Standing) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let site = Self { mode, dir };
+        let mut without = left_out();
+        if standing == Standing::Root {
+            without.extend(["user_namespace", "capabilities"].map(str::to_owned));
+        }
+        let site = Self { mode, dir, without };
         fs::set_permissions(site.path(""), Permissions::from_mode(0o755)).unwrap();
         // By another process: a test beside this one that starts a child while the copy is open for writing would make
         // it busy.
-        let built = env!("CARGO_BIN_EXE_postern-launcher");
         let mut copy = Command::new("install");
-        copy.args(["-m", "755", built]).arg(site.path("launcher"));
+        copy.args(["-m", "755"]).arg(site.built());
+        copy.arg(site.path("launcher"));
         assert!(copy.status().unwrap().success());
         for name in ["sources", "outside"] {
             fs::create_dir(site.path(name)).unwrap();
@@ -108,6 +142,15 @@ impl Site {
         }
         site.configure(&site.config());
         site
+    }
+
+    /// The launcher, or the one that leaves layers out, where cargo puts examples.
+    fn built(&self) -> PathBuf {
+        let launcher = PathBuf::from(env!("CARGO_BIN_EXE_postern-launcher"));
+        if self.without.is_empty() {
+            return launcher;
+        }
+        launcher.with_file_name("examples").join("weakened")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -152,10 +195,17 @@ impl Site {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(self.path("launcher"));
         command.arg("--config").arg(self.path("launcher.toml"));
+        command.args(self.without());
         if self.mode.uid() != geteuid().as_raw() {
             command.uid(self.mode.uid()).gid(self.mode.uid());
         }
         command
+    }
+
+    /// The arguments that leave layers out.
+    pub(crate) fn without(&self) -> Vec<String> {
+        let argument = |layer: &String| format!("--without={layer}");
+        self.without.iter().map(argument).collect()
     }
 
     /// A launcher that waits for its plan.

@@ -70,6 +70,7 @@ impl Delegated {
         command.args(["-c", &line, "sh"]);
         command.arg(self.site.path("launcher"));
         command.arg("--config").arg(self.site.path("launcher.toml"));
+        command.args(self.site.without());
         command.process_group(0);
         self.site.start_as(command)
     }

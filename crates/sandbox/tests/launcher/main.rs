@@ -14,3 +14,4 @@ mod hostile;
 mod inside;
 mod limits;
 mod verbs;
+mod walls;
