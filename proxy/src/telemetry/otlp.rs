@@ -25,14 +25,50 @@ const SPAN_DIGITS: usize = 16;
 /// One call.
 pub(super) struct Span(Value);
 
-/// One number of the gate's.
+/// One number of the gate's, or how many numbers were how large.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Metric {
     pub(super) name: String,
     pub(super) labels: Vec<(String, String)>,
-    pub(super) value: f64,
-    /// Whether it only grows.
-    pub(super) counts: bool,
+    pub(super) value: Reading,
+}
+
+/// What a metric says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Reading {
+    /// What only grows.
+    Sum(f64),
+    /// What does not.
+    Gauge(f64),
+    /// How many were how large.
+    Histogram(Histogram),
+}
+
+/// How many of what was counted were how large. As in Prometheus, a bucket counts what the ones below it count too.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Histogram {
+    pub(super) sum: f64,
+    pub(super) count: u64,
+    /// The upper bound of each bucket, and how many were no larger; the last is endless.
+    pub(super) buckets: Vec<(f64, u64)>,
+}
+
+impl Histogram {
+    /// The buckets as OTLP has them: each counts its own alone, and the last has no bound.
+    fn told(&self) -> Value {
+        let below = std::iter::once(0).chain(self.buckets.iter().map(|(_, count)| *count));
+        let each = self.buckets.iter().zip(below);
+        let counts: Vec<String> = each
+            .map(|((_, count), below)| count.saturating_sub(below).to_string())
+            .collect();
+        let bounds = self.buckets.iter().map(|(bound, _)| *bound);
+        json!({
+            "sum": self.sum,
+            "count": self.count.to_string(),
+            "explicitBounds": bounds.filter(|bound| bound.is_finite()).collect::<Vec<_>>(),
+            "bucketCounts": counts,
+        })
+    }
 }
 
 /// The span that stands for a call: the end of the call's own number, which is as random as a span's id has to be.
@@ -144,30 +180,38 @@ pub(super) fn traces(spans: &[Span]) -> Value {
 }
 
 /// A message of numbers, counted from one moment and read at another, in milliseconds since 1970.
-pub(super) fn metrics(all: &[Metric], (began_ms, now_ms): (i64, i64)) -> Value {
-    let nanos = |ms: i64| (i128::from(ms) * 1_000_000).to_string();
-    let one = |metric: &Metric| {
-        let attributes: Vec<Value> = metric
-            .labels
-            .iter()
-            .map(|(key, value)| json!({ "key": key, "value": { "stringValue": value } }))
-            .collect();
-        let point = json!({
-            "attributes": attributes,
-            "startTimeUnixNano": nanos(began_ms),
-            "timeUnixNano": nanos(now_ms),
-            "asDouble": metric.value,
-        });
-        if metric.counts {
-            let sum = json!({ "dataPoints": [point], "aggregationTemporality": CUMULATIVE, "isMonotonic": true });
-            json!({ "name": metric.name, "sum": sum })
-        } else {
-            json!({ "name": metric.name, "gauge": { "dataPoints": [point] } })
-        }
-    };
-    let metrics: Vec<Value> = all.iter().map(one).collect();
+pub(super) fn metrics(all: &[Metric], when: (i64, i64)) -> Value {
+    let metrics: Vec<Value> = all.iter().map(|metric| one(metric, when)).collect();
     let scope = json!({ "scope": { "name": "postern" }, "metrics": metrics });
     json!({ "resourceMetrics": [{ "resource": resource(), "scopeMetrics": [scope] }] })
+}
+
+fn one(metric: &Metric, (began_ms, now_ms): (i64, i64)) -> Value {
+    let nanos = |ms: i64| (i128::from(ms) * 1_000_000).to_string();
+    let labels = metric.labels.iter();
+    let attributes: Vec<Value> = labels
+        .map(|(key, value)| json!({ "key": key, "value": { "stringValue": value } }))
+        .collect();
+    let mut point = match &metric.value {
+        Reading::Sum(value) | Reading::Gauge(value) => json!({ "asDouble": value }),
+        Reading::Histogram(histogram) => histogram.told(),
+    };
+    point["attributes"] = attributes.into();
+    point["startTimeUnixNano"] = nanos(began_ms).into();
+    point["timeUnixNano"] = nanos(now_ms).into();
+    let points = json!([point]);
+    let (kind, data) = match metric.value {
+        Reading::Gauge(_) => ("gauge", json!({ "dataPoints": points })),
+        Reading::Sum(_) => (
+            "sum",
+            json!({ "dataPoints": points, "aggregationTemporality": CUMULATIVE, "isMonotonic": true }),
+        ),
+        Reading::Histogram(_) => (
+            "histogram",
+            json!({ "dataPoints": points, "aggregationTemporality": CUMULATIVE }),
+        ),
+    };
+    json!({ "name": metric.name, kind: data })
 }
 
 #[cfg(test)]
@@ -210,16 +254,39 @@ mod tests {
 
     #[test]
     fn what_only_grows_is_a_sum_and_what_does_not_a_gauge() {
-        let metric = |counts| Metric {
+        let metric = |value| Metric {
             name: "calls".to_owned(),
             labels: vec![("decision".to_owned(), "allowed".to_owned())],
-            value: 3.0,
-            counts,
+            value,
         };
-        let message = metrics(&[metric(true), metric(false)], (1, 2));
+        let message = metrics(
+            &[metric(Reading::Sum(3.0)), metric(Reading::Gauge(3.0))],
+            (1, 2),
+        );
         let sent = &message["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
         assert_eq!(sent[0]["sum"]["dataPoints"][0]["asDouble"], 3.0);
         assert_eq!(sent[0]["sum"]["isMonotonic"], true);
         assert_eq!(sent[1]["gauge"]["dataPoints"][0]["timeUnixNano"], "2000000");
+    }
+
+    #[test]
+    fn a_bucket_counts_its_own_alone_and_the_last_has_no_bound() {
+        let histogram = Histogram {
+            sum: 7.5,
+            count: 5,
+            buckets: vec![(0.5, 1), (1.0, 3), (f64::INFINITY, 5)],
+        };
+        let metric = Metric {
+            name: "seconds".to_owned(),
+            labels: Vec::new(),
+            value: Reading::Histogram(histogram),
+        };
+        let message = metrics(&[metric], (1, 2));
+        let sent = &message["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["histogram"];
+        let point = &sent["dataPoints"][0];
+        assert_eq!(point["bucketCounts"], json!(["1", "2", "2"]));
+        assert_eq!(point["explicitBounds"], json!([0.5, 1.0]));
+        assert_eq!((&point["count"], &point["sum"]), (&"5".into(), &7.5.into()));
+        assert_eq!(sent["aggregationTemporality"], CUMULATIVE);
     }
 }
