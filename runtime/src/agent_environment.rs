@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use postern_contract::{
     GATE_ADDRESS, GATE_PORT,
     config::Role,
-    launch::{AGENT_HOME, TRUSTED, WORKSPACE},
+    launch::{AGENT_HOME, TRUSTED, TRUSTED_BY_JAVA, WORKSPACE},
     name::in_environment,
 };
 use postern_invoke::ToolFunction;
@@ -39,6 +39,10 @@ const TRUST: &[&str] = &[
     "AWS_CA_BUNDLE",
     "DENO_CERT",
 ];
+
+/// What every Java reads, also one that brings a list of its own; it says so on its standard error. What the config sets
+/// comes behind ours.
+const JAVA: &str = "JAVA_TOOL_OPTIONS";
 
 /// Variables that the config may not set, because Postern does.
 const RESERVED: &[&str] = &[
@@ -127,6 +131,9 @@ pub fn of(agent: &Agent) -> Environment {
     environment
         .entry("LANG".to_owned())
         .or_insert_with(|| "C.UTF-8".to_owned());
+    let for_java = environment.entry(JAVA.to_owned()).or_default();
+    let theirs = std::mem::take(for_java);
+    *for_java = format!("-Djavax.net.ssl.trustStore={TRUSTED_BY_JAVA} {theirs}");
     models(agent, &mut environment);
     tools(agent, &gate, &mut environment);
     environment
@@ -259,14 +266,27 @@ mod tests {
     }
 
     #[test]
-    fn everything_set_here_is_reserved_but_the_language() {
+    fn what_the_config_tells_java_comes_behind_whom_to_trust() {
+        let agent = agent_of(
+            "[agents.a]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n\
+             env = { JAVA_TOOL_OPTIONS = \"-Xmx64m\" }\n",
+        );
+        assert_eq!(
+            of(&agent)[JAVA],
+            "-Djavax.net.ssl.trustStore=/etc/ssl/certs/java/cacerts -Xmx64m"
+        );
+    }
+
+    #[test]
+    fn everything_set_here_is_reserved_but_what_the_config_may_say_too() {
         let agent = agent_of(
             "[agents.a]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n",
         );
-        for name in of(&agent).keys().filter(|name| *name != "LANG") {
-            assert!(is_reserved(name), "{name}");
+        for name in of(&agent).keys() {
+            let is_free = ["LANG", JAVA].contains(&name.as_str());
+            assert!(is_free || is_reserved(name), "{name}");
         }
-        for free in ["GREETING", "TOOLBOX", "LLMS"] {
+        for free in [JAVA, "GREETING", "TOOLBOX", "LLMS"] {
             assert!(!is_reserved(free), "{free}");
         }
     }

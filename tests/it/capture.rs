@@ -1,7 +1,7 @@
 //! Programs that know of no proxy: their connections by name and by address come to the gate all the same, their questions
 //! for names are answered by it, and all the rest is refused at once.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use postern_testkit::{Devbox, Setup, Upstream};
 use serde_json::{Value, json};
@@ -124,6 +124,33 @@ fn node(url: &str) -> [String; 3] {
     ["node".to_owned(), "-e".to_owned(), script]
 }
 
+/// Java's own client, which trusts whom its own list names.
+const GET_IN_JAVA: &str = r#"
+import java.net.URI;
+import java.net.http.*;
+public class Get {
+    public static void main(String[] arguments) throws Exception {
+        var request = HttpRequest.newBuilder(URI.create(arguments[0])).build();
+        var answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+        System.out.println(answer.body() + " " + answer.statusCode());
+    }
+}
+"#;
+
+/// Every Java of the machine that can run a source file: a distribution's, whose list is in /etc, and any with its own.
+fn javas() -> Vec<String> {
+    let Ok(homes) = fs::read_dir("/usr/lib/jvm") else {
+        return Vec::new();
+    };
+    let homes = homes.map(|entry| entry.unwrap());
+    homes
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.path().join("bin"))
+        .filter(|programs| programs.join("javac").exists())
+        .map(|programs| programs.join("java").to_str().unwrap().to_owned())
+        .collect()
+}
+
 #[test]
 fn programs_that_know_of_no_proxy_are_governed_all_the_same() {
     for ordinary in [false, true] {
@@ -178,6 +205,13 @@ fn https_by_name_needs_no_proxy_either() {
         let argv = node(&url);
         let done = run(&devbox, &argv.each_ref().map(String::as_str));
         assert_eq!(done["out"], "hello 200\n", "{done}");
+        wanted += 1;
+    }
+    for java in javas() {
+        let line =
+            format!("cat >/tmp/Get.java <<'END'\n{GET_IN_JAVA}END\n{java} /tmp/Get.java {url}");
+        let done = run(&devbox, &["sh", "-c", &line]);
+        assert_eq!(done["out"], "hello 200\n", "{java}: {done}");
         wanted += 1;
     }
     let heads = tool.heads();

@@ -29,6 +29,9 @@ pub const WORKSPACE: &str = "/workspace";
 /// Where programs in the sandbox find the certificates of the authorities that they trust.
 pub const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// Where Java finds the same.
+pub const TRUSTED_BY_JAVA: &str = "/etc/ssl/certs/java/cacerts";
+
 /// The most ports of one sandbox at which connections by address are captured.
 pub const CAPTURED_PORTS_MAX: usize = 32;
 
@@ -52,15 +55,24 @@ pub struct Plan {
     pub uid_slot: u16,
     /// What of the host is shown, beside the system directories that the launcher always shows.
     pub mounts: Vec<Mount>,
-    /// A file of the host, beneath one of the launcher's permitted roots, with the certificates of all authorities that
-    /// programs inside shall trust: shown at [`TRUSTED`] in place of the host's own.
-    pub trusted: Option<PathBuf>,
+    /// Whom programs inside shall trust in place of whom the host trusts.
+    pub trusted: Option<Trusted>,
     /// Sockets to make inside and hand out, in this order.
     pub listeners: Vec<Listener>,
     /// Bounds on what runs inside.
     pub limits: Limits,
     /// Layers without which the sandbox must not start. Every other layer is best effort.
     pub required: Vec<Layer>,
+}
+
+/// The certificates of all authorities that programs trust, in files of the host beneath the launcher's permitted roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trusted {
+    /// In PEM, one behind the other: shown at [`TRUSTED`].
+    pub list: PathBuf,
+    /// The same as a key store of Java's: shown at [`TRUSTED_BY_JAVA`].
+    pub java: PathBuf,
 }
 
 /// What a sandbox is for; an install sandbox gets no listener.

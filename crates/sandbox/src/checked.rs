@@ -11,7 +11,7 @@ use postern_contract::{
     SandboxId,
     launch::{
         Access, CAPTURED_PORTS_MAX, KEPT_PORTS, Layer, Limits, Listener, Mount, Obstacle, Plan,
-        Purpose, TRUSTED,
+        Purpose, TRUSTED, TRUSTED_BY_JAVA, Trusted,
     },
 };
 
@@ -54,8 +54,8 @@ pub(crate) struct Checked {
     pub(crate) identity: Identity,
     /// What is shown.
     pub(crate) shown: Vec<Shown>,
-    /// The certificates of trusted authorities, if not the host's.
-    pub(crate) trusted: Option<Shown>,
+    /// The certificates of trusted authorities, once as everybody reads them and once for Java; none if the host's count.
+    pub(crate) trusted: Option<[Shown; 2]>,
     /// Sockets to make.
     pub(crate) listeners: Vec<Listener>,
     /// Bounds of what runs inside.
@@ -127,7 +127,7 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
     apart(&shown)?;
     let trusted = plan
         .trusted
-        .map(|source| trusted(&source, &config.source_roots))
+        .map(|sources| trusted(&sources, &config.source_roots))
         .transpose()?;
     let required = plan
         .required
@@ -253,16 +253,21 @@ pub(crate) fn strictly_within(path: &Path, roots: &[PathBuf]) -> Option<(PathBuf
         .find(|(_, beneath)| !beneath.as_os_str().is_empty())
 }
 
-/// The one mount in /etc that a plan may ask for: its place is the launcher's, only its source is the plan's.
-fn trusted(source: &Path, roots: &[PathBuf]) -> Result<Shown, Obstacle> {
-    let (root, beneath) = permitted_source(source, roots)?;
-    let target = Path::new(TRUSTED).components().skip(1).collect();
-    Ok(Shown {
-        root,
-        beneath,
-        target,
-        access: Access::ReadOnly,
-    })
+/// The only mounts in /etc that a plan may ask for: their places are the launcher's, only their sources are the plan's.
+fn trusted(sources: &Trusted, roots: &[PathBuf]) -> Result<[Shown; 2], Obstacle> {
+    let shown = |source: &Path, target: &str| {
+        let (root, beneath) = permitted_source(source, roots)?;
+        Ok(Shown {
+            root,
+            beneath,
+            target: Path::new(target).components().skip(1).collect(),
+            access: Access::ReadOnly,
+        })
+    };
+    Ok([
+        shown(&sources.list, TRUSTED)?,
+        shown(&sources.java, TRUSTED_BY_JAVA)?,
+    ])
 }
 
 fn plain(path: &Path) -> Result<(), Obstacle> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use postern_contract::SandboxId;
+use postern_contract::{SandboxId, launch::Trusted};
 use postern_daemon::Clock;
 use postern_invoke::{Input, Plan, RunFacts, ToolRequest, WorkerRequest};
 use postern_llm::Chat;
@@ -116,7 +116,7 @@ pub struct Surroundings {
     /// Files of ours that sandboxes are shown.
     pub shims: PathBuf,
     /// The certificates that sandboxes trust, the gate's own among them.
-    pub trusted: PathBuf,
+    pub trusted: Trusted,
     /// Sockets of ours that nobody else may reach.
     pub sockets: PathBuf,
     /// Remembers what is installed.

@@ -22,7 +22,7 @@ use postern_contract::{
     SandboxId,
     launch::{
         Enforced, ExitStatus, Hit, Layer, Limits, Listener, Mount, Obstacle, Outcome, Plan,
-        Purpose, Said, Verb,
+        Purpose, Said, Trusted, Verb,
     },
 };
 use postern_daemon::channel::{Channel, ChannelError};
@@ -79,7 +79,7 @@ pub struct Wanted {
     /// What of the host is shown.
     pub mounts: Vec<Mount>,
     /// The certificates that programs inside trust, if not the host's.
-    pub trusted: Option<PathBuf>,
+    pub trusted: Option<Trusted>,
     /// Sockets to make inside.
     pub listeners: Vec<Listener>,
     /// Bounds on what runs inside.

@@ -270,23 +270,30 @@ fn limits_that_mean_no_limit_are_refused() {
 }
 
 #[test]
-fn what_is_trusted_comes_from_a_permitted_root_and_goes_to_one_place() {
-    let trusting = |source: &str| Plan {
-        trusted: Some(source.into()),
-        ..plan()
+fn what_is_trusted_comes_from_a_permitted_root_and_goes_to_its_two_places() {
+    let good = "/srv/agents/ca.crt";
+    let trusting = |list: &str, java: &str| {
+        let trusted = Some(Trusted {
+            list: list.into(),
+            java: java.into(),
+        });
+        check(Plan { trusted, ..plan() }, &config())
     };
-    let trusted = check(trusting("/srv/agents/ca.crt"), &config()).unwrap();
-    let trusted = trusted.trusted.unwrap();
-    assert_eq!(
-        trusted.target,
-        Path::new("etc/ssl/certs/ca-certificates.crt")
-    );
-    assert_eq!(trusted.access, Access::ReadOnly);
+    let trusted = trusting(good, "/srv/agents/cacerts").unwrap();
+    let places = [
+        "etc/ssl/certs/ca-certificates.crt",
+        "etc/ssl/certs/java/cacerts",
+    ];
+    for (shown, place) in trusted.trusted.unwrap().iter().zip(places) {
+        assert_eq!(shown.target, Path::new(place));
+        assert_eq!(shown.access, Access::ReadOnly);
+    }
     for source in [
         "/etc/shadow",
         "/srv/agents/../../etc/shadow",
         "srv/agents/ca.crt",
     ] {
-        assert!(check(trusting(source), &config()).is_err(), "{source}");
+        assert!(trusting(source, good).is_err(), "{source}");
+        assert!(trusting(good, source).is_err(), "{source}");
     }
 }

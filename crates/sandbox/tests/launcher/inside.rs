@@ -9,7 +9,9 @@ use std::{
 };
 
 use nix::sys::stat::Mode as Stat;
-use postern_contract::launch::{Access, Enforced, ExitStatus, Layer, Plan, Said, Standing};
+use postern_contract::launch::{
+    Access, Enforced, ExitStatus, Layer, Plan, Said, Standing, Trusted,
+};
 
 use crate::harness::{self, Mode, Site, mount, plan};
 
@@ -195,7 +197,10 @@ fn a_list_of_certificates_is_read_and_never_run() {
         let site = Site::new(mode);
         let bundle = site.source("bundle", Some("#!/bin/sh\necho ran\n"));
         fs::set_permissions(&bundle, Permissions::from_mode(0o755)).unwrap();
-        let trusted = Some(bundle);
+        let trusted = Some(Trusted {
+            java: bundle.clone(),
+            list: bundle,
+        });
         let (mut launcher, _listeners) = site.build(&Plan { trusted, ..plan() });
         let bundle = "/etc/ssl/certs/ca-certificates.crt";
         launcher.shell(&format!("test -x {bundle} && grep -q ran {bundle}"));
@@ -293,14 +298,19 @@ fn mounts_are_as_the_plan_says() {
 fn the_plan_can_replace_whom_programs_trust() {
     for mode in Mode::all() {
         let site = Site::new(mode);
-        let trusted = Some(site.source("bundle", Some("ours alone")));
+        let trusted = Some(Trusted {
+            list: site.source("bundle", Some("ours alone")),
+            java: site.source("cacerts", Some("for Java")),
+        });
         let (mut launcher, _listeners) = site.build(&Plan { trusted, ..plan() });
-        for path in [
-            "/etc/ssl/certs/ca-certificates.crt",
-            "/etc/ssl/cert.pem",
-            "/etc/pki/tls/certs/ca-bundle.crt",
+        for (path, said) in [
+            ("/etc/ssl/certs/ca-certificates.crt", "ours alone"),
+            ("/etc/ssl/cert.pem", "ours alone"),
+            ("/etc/pki/tls/certs/ca-bundle.crt", "ours alone"),
+            ("/etc/ssl/certs/java/cacerts", "for Java"),
+            ("/etc/pki/java/cacerts", "for Java"),
         ] {
-            assert_eq!(launcher.shell(&format!("cat {path}")), "ours alone");
+            assert_eq!(launcher.shell(&format!("cat {path}")), said);
             launcher.shell(&format!("(: >{path}) 2>/dev/null && exit 1; exit 0"));
         }
     }

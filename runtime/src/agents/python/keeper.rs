@@ -10,7 +10,7 @@ use std::{
 };
 
 use postern_contract::{
-    launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose},
+    launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose, Trusted},
     link::{News, Origin},
 };
 use tokio::{
@@ -50,7 +50,7 @@ pub(super) struct Keeper {
     pub(super) settings: Settings,
     pub(super) tree: PathBuf,
     pub(super) shim: PathBuf,
-    pub(super) trusted: PathBuf,
+    pub(super) trusted: Trusted,
     pub(super) launcher: Arc<Launcher>,
     pub(super) link: Link,
     pub(super) readiness: watch::Sender<Readiness>,

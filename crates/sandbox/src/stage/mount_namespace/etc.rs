@@ -7,21 +7,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use postern_contract::launch::{AGENT_HOME, AGENT_UID, TRUSTED};
+use postern_contract::launch::{AGENT_HOME, AGENT_UID, TRUSTED, TRUSTED_BY_JAVA};
 use postern_sys::mount::Attributes;
 
 use super::{overlay::Overlays, tree::bind_if_there};
 
-/// Of the host's /etc, what programs need to run at all: where alternatives and libraries are, whom to trust.
-const SHOWN: [&str; 4] = [
+/// Of the host's /etc, what programs need to run at all: where alternatives and libraries are, the numbers of protocols
+/// and ports (without them a port cannot be asked for by name), what OpenSSL and MIME say.
+const SHOWN: [&str; 8] = [
     "/etc/alternatives",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
+    "/etc/mime.types",
+    "/etc/protocols",
+    "/etc/services",
+    "/etc/ssl/openssl.cnf",
 ];
 
-/// Where libraries that come from elsewhere look for what lies at [`TRUSTED`].
-const TRUSTED_TOO: [&str; 2] = ["etc/ssl/cert.pem", "etc/pki/tls/certs/ca-bundle.crt"];
+/// How directories of the host's /etc begin that belong to one version of Java each: its security settings, without
+/// which it does not start.
+const OF_JAVA: &str = "java-";
+
+/// Where libraries that come from elsewhere look for what lies at [`TRUSTED`] or [`TRUSTED_BY_JAVA`].
+const TRUSTED_TOO: [(&str, &str); 3] = [
+    ("etc/ssl/cert.pem", TRUSTED),
+    ("etc/pki/tls/certs/ca-bundle.crt", TRUSTED),
+    ("etc/pki/java/cacerts", TRUSTED_BY_JAVA),
+];
 
 /// Where time zones are kept, inside and outside.
 const ZONES: &str = "/usr/share/zoneinfo";
@@ -39,13 +52,20 @@ pub(super) fn write(
     if let Some(zone) = zone() {
         symlink(zone, "etc/localtime")?;
     }
-    for path in TRUSTED_TOO.map(Path::new) {
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        symlink(TRUSTED, path)?;
+    for (path, target) in TRUSTED_TOO {
+        Path::new(path)
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)?;
+        symlink(target, path)?;
     }
-    let host_trusts = (!brings_trusted).then_some(TRUSTED);
-    for path in SHOWN.into_iter().chain(host_trusts).map(Path::new) {
-        if bind_if_there(path, Attributes::READ_ONLY)? {
+    let host_trusts: &[&str] = if brings_trusted {
+        &[]
+    } else {
+        &[TRUSTED, TRUSTED_BY_JAVA]
+    };
+    let shown = SHOWN.iter().chain(host_trusts).map(PathBuf::from);
+    for path in shown.chain(of_java()?) {
+        if bind_if_there(&path, Attributes::READ_ONLY)? {
             overlays.cover(&path.components().skip(1).collect::<PathBuf>());
         }
     }
@@ -67,6 +87,22 @@ fn files(hostname: &str) -> [(&'static str, String); 6] {
             "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
         ),
     ]
+}
+
+/// The settings of every Java that the host has.
+fn of_java() -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/etc")? {
+        let entry = entry?;
+        let begins = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(OF_JAVA.as_bytes());
+        if begins && entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// The host's time zone, where it is one of those that every system has.

@@ -55,7 +55,7 @@ pub(crate) fn take(checked: &Checked, made: &mut Vec<Made>) -> Result<Vec<Source
     checked
         .shown
         .iter()
-        .chain(&checked.trusted)
+        .chain(checked.trusted.iter().flatten())
         .map(|shown| {
             let whole: PathBuf = shown
                 .root

@@ -1,5 +1,7 @@
-//! Whom programs in sandboxes trust: the host's list of authorities and the gate's own, merged into one file. Never
-//! holds a key.
+//! Whom programs in sandboxes trust: the host's list of authorities and the gate's own, merged into one file, and once
+//! more as Java reads it. Never holds a key.
+
+mod java;
 
 use std::{
     fs, io,
@@ -7,10 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use postern_contract::launch::Trusted;
 use postern_daemon::files;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 /// The merged list among the files that sandboxes are shown.
 const NAME: &str = "ca-certificates.crt";
+
+/// The same for Java.
+const JAVA_NAME: &str = "cacerts";
 
 /// Where distributions keep their list; the first that is there counts.
 const HOST_LISTS: [&str; 4] = [
@@ -43,19 +50,33 @@ pub(crate) enum NoTrust {
 }
 
 /// Writes the merged list into a directory that sandboxes are shown files of.
-pub(crate) fn place(shims: &Path, ca_certificate: &str) -> Result<PathBuf, NoTrust> {
+pub(crate) fn place(shims: &Path, ca_certificate: &str) -> Result<Trusted, NoTrust> {
     if !ca_certificate.contains(CERTIFICATE) {
         return Err(NoTrust::NoCertificate);
     }
-    let path = shims.join(NAME);
-    let written = merged(&host_list()?, ca_certificate);
-    files::write_private(&path, &written)
-        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)))
-        .map_err(|error| NoTrust::File {
-            path: path.clone(),
-            error,
-        })?;
-    Ok(path)
+    let list = merged(&host_list()?, ca_certificate);
+    Ok(Trusted {
+        list: write(shims.join(NAME), &list)?,
+        java: write(shims.join(JAVA_NAME), &for_java(&list))?,
+    })
+}
+
+/// Writes a file that everybody may read.
+fn write(path: PathBuf, written: &[u8]) -> Result<PathBuf, NoTrust> {
+    let done = files::write_private(&path, written)
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)));
+    match done {
+        Ok(()) => Ok(path),
+        Err(error) => Err(NoTrust::File { path, error }),
+    }
+}
+
+/// The list as Java reads it. What in the host's list is no certificate is no authority either.
+fn for_java(list: &[u8]) -> Vec<u8> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(list)
+        .filter_map(Result::ok)
+        .collect();
+    java::key_store(certificates.iter().map(AsRef::as_ref))
 }
 
 /// The host's own list; a host without one trusts nobody else.
@@ -87,6 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn java_is_given_every_certificate_of_the_list() {
+        let one = format!("{CERTIFICATE}\nAAAA\n-----END CERTIFICATE-----\n");
+        let three_bytes = [0, 0, 0, 3, 0, 0, 0];
+        let count = |store: &[u8]| store.windows(7).filter(|at| *at == three_bytes).count();
+        assert_eq!(count(&for_java(one.repeat(2).as_bytes())), 2);
+        assert_eq!(for_java(b"no certificate").len(), 12 + 20);
+    }
+
+    #[test]
     fn lists_are_joined_at_a_line_border() {
         assert_eq!(merged(b"a", "b\n"), b"a\nb\n");
         assert_eq!(merged(b"a\n", "b\n"), b"a\nb\n");
@@ -97,10 +127,17 @@ mod tests {
     fn everybody_may_read_the_list_and_it_ends_with_the_gates_own() {
         let directory = tempfile::tempdir().unwrap();
         let ours = format!("{CERTIFICATE}\nAAAA\n-----END CERTIFICATE-----\n");
-        let path = place(directory.path(), &ours).unwrap();
-        assert!(fs::read_to_string(&path).unwrap().ends_with(&ours));
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o644);
+        let trusted = place(directory.path(), &ours).unwrap();
+        assert!(fs::read_to_string(&trusted.list).unwrap().ends_with(&ours));
+        assert!(
+            fs::read(&trusted.java)
+                .unwrap()
+                .ends_with(&for_java(&fs::read(&trusted.list).unwrap()))
+        );
+        for path in [&trusted.list, &trusted.java] {
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o644);
+        }
         assert!(matches!(
             place(directory.path(), "no certificate"),
             Err(NoTrust::NoCertificate)
