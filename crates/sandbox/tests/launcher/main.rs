@@ -13,5 +13,6 @@ mod harness;
 mod hostile;
 mod inside;
 mod limits;
+mod programs;
 mod verbs;
 mod walls;
