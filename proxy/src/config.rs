@@ -166,7 +166,8 @@ impl Config {
                 credential: tool.credential,
                 private: tool.private,
                 speaks: match tool.protocol {
-                    Protocol::Http => Speaks::Either,
+                    // What is no HTTP is never spoken to in any version of it.
+                    Protocol::Http | Protocol::Tcp => Speaks::Either,
                     Protocol::Grpc => Speaks::Http2,
                 },
                 forward_identity,

@@ -137,6 +137,7 @@ impl From<Unreached> for Refused {
             | Unreached::NoRoots
             | Unreached::Barred(_)
             | Unreached::Handshake { .. }
+            | Unreached::Raw { .. }
             | Unreached::NoHttp2 { .. } => (Code::UpstreamUnreachable, "upstream unreachable"),
         };
         Refusal::new(code, error, sentence(&unreached)).into()

@@ -1,5 +1,5 @@
-//! Bytes both ways between an agent and a tool whose config says `tls = "tunnel"`, or between a WebSocket's two ends. Never
-//! looks further inside than the first greeting, and never adds a credential.
+//! Bytes both ways between an agent and a tool whose config says `tls = "tunnel"`, or that speaks no HTTP, or between a
+//! WebSocket's two ends. Never looks further inside than the first greeting, and never adds a credential.
 //!
 //! ```text
 //! 200 ─▶ greeting.rs ─▶ carrying ── the host is done, either side fails, both fall silent, ─▶ audit line ─▶ both closed
@@ -11,6 +11,7 @@ use std::{io, time::Duration};
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use postern_policy::Scheme;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
@@ -41,8 +42,10 @@ pub(crate) struct Tunnel {
 pub(crate) struct Terms {
     /// How long it may carry nothing in either direction.
     pub(crate) silence_max: Duration,
-    /// How the agent's side must begin; `None` where that is known already.
+    /// How the agent's side must begin; `None` where that is known already, or anything will do.
     pub(crate) greeting: Option<Greeting>,
+    /// Whether nobody has judged, or will, what goes through it.
+    pub(crate) is_opaque: bool,
 }
 
 /// What the audit says of every tunnel: nobody looked into it.
@@ -60,19 +63,22 @@ enum Ended {
 }
 
 impl Tunnel {
-    /// A tunnel for a call that is permitted as a whole. To a tool it is for TLS alone: its config said so.
+    /// A tunnel for a call that is permitted as a whole. To a tool it is for TLS alone, as its config said, unless the tool
+    /// speaks no HTTP: then it is for whatever that does.
     pub(crate) fn new(
         (agent, pipe): (OnUpgrade, Pipe),
         (permit, subject): (&Permit, &Subject),
         silence_max: Duration,
     ) -> Self {
+        let authority = permit.url().authority();
         let greeting = Greeting {
-            host: permit.url().authority().host().clone(),
+            host: authority.host().clone(),
             is_tls: !subject.is_plain_host(),
         };
         let terms = Terms {
             silence_max,
-            greeting: Some(greeting),
+            greeting: (authority.scheme() != Scheme::Tcp).then_some(greeting),
+            is_opaque: true,
         };
         Self { agent, pipe, terms }
     }
@@ -100,8 +106,8 @@ where
     A: AsyncRead + AsyncWrite + Send,
     H: AsyncRead + AsyncWrite + Send,
 {
-    // What is greeted here is looked into by nobody; a WebSocket began with a request that was judged.
-    record.line.tunnel = terms.greeting.as_ref().map(|_| OPAQUE);
+    // A WebSocket began with a request that was judged.
+    record.line.tunnel = terms.is_opaque.then_some(OPAQUE);
     let (mut from_agent, mut to_agent) = tokio::io::split(agent);
     let (from_host, mut to_host) = tokio::io::split(host);
     let (up, down) = (record.up.clone(), record.down.clone());

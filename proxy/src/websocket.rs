@@ -199,6 +199,7 @@ impl Socket {
                     let terms = Terms {
                         silence_max,
                         greeting: None,
+                        is_opaque: false,
                     };
                     tunnel::carry((io(agent), io(upstream)), terms, record).await;
                 }

@@ -163,7 +163,9 @@ fn models(agent: &Agent, environment: &mut Environment) {
 fn tools(agent: &Agent, gate: &str, environment: &mut Environment) {
     for tool in &agent.tools {
         let variable = format!("TOOL_URL_{}", in_environment(tool.name.as_str()));
-        environment.insert(variable, format!("{gate}/tools/{}", tool.name));
+        let at_the_gate = || format!("{gate}/tools/{}", tool.name);
+        let url = tool.own_url.clone().unwrap_or_else(at_the_gate);
+        environment.insert(variable, url);
     }
     let names: Vec<_> = agent.tools.iter().map(|tool| tool.name.as_str()).collect();
     environment.insert("TOOL_NAMES".to_owned(), names.join(","));
@@ -263,6 +265,18 @@ mod tests {
         let definitions: Value =
             serde_json::from_str(&environment["TOOL_DEFINITIONS_JSON"]).unwrap();
         assert_eq!(definitions[0]["function"]["name"], "my-tool__add");
+    }
+
+    #[test]
+    fn a_tool_without_http_is_named_by_its_own_url() {
+        let agent = agent_of(
+            "[tools.cache]\nurl = \"tcp://cache.example:6379\"\nprotocol = \"tcp\"\n\
+             [agents.a]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n\
+             tools = [\"cache\"]\n",
+        );
+        let environment = of(&agent);
+        let url = environment.get("TOOL_URL_CACHE").map(String::as_str);
+        assert_eq!(url, Some("tcp://cache.example:6379"));
     }
 
     #[test]

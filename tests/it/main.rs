@@ -23,6 +23,7 @@ mod lifecycle;
 mod overlap;
 mod policy;
 mod policy_command;
+mod raw;
 mod readme;
 mod reload;
 mod sandbox;

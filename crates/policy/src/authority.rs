@@ -11,6 +11,8 @@ pub enum Scheme {
     Http,
     /// Over TLS.
     Https,
+    /// Not at all: bytes both ways, of which the gate knows host and port alone. Stands in a config, never in a request.
+    Tcp,
 }
 
 /// A scheme, a host and a port. The port is always there; where it is the scheme's own it is not written.
@@ -39,8 +41,8 @@ pub enum BadAuthority {
     /// The port is none.
     #[error("a port is a number from 1 to 65535 without leading zeros")]
     Port,
-    /// A tunnel must say where to.
-    #[error("CONNECT names a host and a port, such as `db.example.com:5432`")]
+    /// A tunnel must say where to, and so must what is no HTTP.
+    #[error("CONNECT and `tcp://` name a host and a port, such as `db.example.com:5432`")]
     NoPort,
 }
 
@@ -51,15 +53,27 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Tcp => "tcp",
         }
     }
 
-    /// The port that is meant where none is written.
+    /// The port that is meant where none is written, if there is one.
     #[must_use]
-    pub fn default_port(self) -> u16 {
+    pub fn default_port(self) -> Option<u16> {
         match self {
-            Self::Http => 80,
-            Self::Https => 443,
+            Self::Http => Some(80),
+            Self::Https => Some(443),
+            Self::Tcp => None,
+        }
+    }
+
+    /// The scheme that a config names; a request names no other than `http` and `https`.
+    #[must_use]
+    pub fn of_config(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("tcp") {
+            Some(Self::Tcp)
+        } else {
+            text.parse().ok()
         }
     }
 }
@@ -80,11 +94,14 @@ impl Authority {
     /// Reads `host` or `host:port`, as in a URL or a `Host` header.
     ///
     /// # Errors
-    /// Anything but a host and a port, user-info above all.
+    /// Anything but a host and a port, user-info above all; no port where the scheme has none of its own.
     pub fn parse(scheme: Scheme, text: &str) -> Result<Self, BadAuthority> {
         let (host, port) = split(text)?;
         let host = host.parse()?;
-        let port = port.map_or(Ok(scheme.default_port()), parse_port)?;
+        let port = match port {
+            Some(port) => parse_port(port)?,
+            None => scheme.default_port().ok_or(BadAuthority::NoPort)?,
+        };
         Ok(Self { scheme, host, port })
     }
 
@@ -96,7 +113,7 @@ impl Authority {
     pub fn parse_connect(text: &str) -> Result<Self, BadAuthority> {
         let (host, port) = split(text)?;
         let port = parse_port(port.ok_or(BadAuthority::NoPort)?)?;
-        let scheme = if port == Scheme::Https.default_port() {
+        let scheme = if Some(port) == Scheme::Https.default_port() {
             Scheme::Https
         } else {
             Scheme::Http
@@ -183,7 +200,7 @@ impl fmt::Display for Authority {
     /// As in a URL or a `Host` header: without the port where it is the scheme's own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host.fmt(f)?;
-        if self.port == self.scheme.default_port() {
+        if Some(self.port) == self.scheme.default_port() {
             Ok(())
         } else {
             write!(f, ":{}", self.port)
@@ -210,6 +227,15 @@ mod tests {
                 .to_string(),
             "a.b"
         );
+    }
+
+    #[test]
+    fn what_is_no_http_always_has_its_port() {
+        let tcp = |text: &str| Authority::parse(Scheme::Tcp, text).map(|at| at.to_string());
+        assert_eq!(tcp("db.example:443").unwrap(), "db.example:443");
+        assert_eq!(tcp("db.example"), Err(BadAuthority::NoPort));
+        assert_eq!(Scheme::of_config("TCP"), Some(Scheme::Tcp));
+        assert_eq!("tcp".parse::<Scheme>(), Err(()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From the config as written to a rulebook. Never guesses what was meant: what cannot be compiled is a problem with
 //! the keys that lead to it.
 
+mod raw;
 mod rule;
 mod tunnel;
 
@@ -32,6 +33,7 @@ pub(crate) fn rulebook<A: AgentGrants, C, S>(
         policies.push(rule::policy(name, written, &language, &mut problems));
     }
     tunnel::check_rules(&tools, &policies, &mut problems);
+    raw::check_rules(&tools, &policies, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -65,7 +67,7 @@ fn tools<C>(written: &BTreeMap<ToolName, config::Tool<C>>, problems: &mut Vec<Pr
     for (name, tool) in written {
         let at = |message: String| Problem::at(["tools", name.as_str(), "url"], message);
         let capabilities = capabilities(name, &tool.capabilities, problems);
-        let url = match tool_url(&tool.url) {
+        let url = match raw::tool_url(tool).unwrap_or_else(|| tool_url(&tool.url)) {
             Ok(url) => url,
             Err(why) => {
                 problems.push(at(why));
@@ -73,6 +75,7 @@ fn tools<C>(written: &BTreeMap<ToolName, config::Tool<C>>, problems: &mut Vec<Pr
             }
         };
         tunnel::check_tool(name, tool, &url, problems);
+        raw::check_tool(name, tool, problems);
         let tags = tool.tags.clone();
         if let Err(other) = tools.add(Tool {
             name: name.clone(),
@@ -82,8 +85,8 @@ fn tools<C>(written: &BTreeMap<ToolName, config::Tool<C>>, problems: &mut Vec<Pr
             capabilities,
         }) {
             problems.push(at(format!(
-                "tools `{other}` and `{name}` have the same URL, or one of them has `tls = \"tunnel\"` and the same host and \
-                 port, so a call could belong to either: give each its own"
+                "tools `{other}` and `{name}` have the same URL, or the same host and port where nobody looks into what goes to \
+                 one of them, so a call could belong to either: give each its own"
             )));
         }
     }

@@ -22,7 +22,7 @@ pub struct Facts<'a> {
     pub agent: &'a AgentName,
     /// Its method. `CONNECT` means a tunnel whose inside nobody will see: only a rule about one whole host, for all
     /// methods or for `CONNECT` by name, allows one, and none is ever allowed to where a tool lives, except to a tool
-    /// whose config says `tls = "tunnel"`.
+    /// whose config says `tls = "tunnel"`, or that speaks no HTTP. To the latter there is nothing else.
     pub method: &'a Method,
     /// Where it goes; for a tunnel [`CanonicalUrl::of_authority`].
     pub url: &'a CanonicalUrl,
@@ -61,6 +61,9 @@ pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>
     };
     if facts.method.is_connect() && !may_be_opaque(book, &call) {
         return Verdict::Denied(explain::tunnel_to_a_tool(&call));
+    }
+    if let Some(raw) = tool.filter(|tool| tool.is_raw() && !facts.method.is_connect()) {
+        return Verdict::Denied(explain::no_http(&call, raw));
     }
     let (rule, make): (_, fn(Judged) -> Verdict) = match weigh(book, agent, &call) {
         Saying::Deny(rule) => return Verdict::Denied(explain::by_rule(&call, rule)),
@@ -177,7 +180,7 @@ impl Saying<'_> {
 fn may_be_opaque(book: &Rulebook, call: &Call<'_>) -> bool {
     match book.tools.residence(call.facts.url.authority()) {
         Residence::Nobody => true,
-        Residence::Pinned(tool) => call.tool.is_some_and(|called| called.name == tool.name),
+        Residence::Opaque(tool) => call.tool.is_some_and(|called| called.name == tool.name),
         Residence::LookedInto => false,
     }
 }

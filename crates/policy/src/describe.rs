@@ -28,6 +28,7 @@ fn tools(book: &Rulebook, agent: &Agent, out: &mut Vec<String>) {
             format!("  tags {}", tool.tags.join(", "))
         };
         let tunnel = match tool.tls {
+            _ if tool.is_raw() => "  NO HTTP: anything behind this host and port",
             Tls::Intercept => "",
             Tls::Tunnel => "  TUNNEL: anything behind this front end",
         };

@@ -38,6 +38,15 @@ pub(crate) fn tunnel_to_a_tool(call: &Call<'_>) -> Denied {
     denied(call, Code::PolicyDenied, message)
 }
 
+pub(crate) fn no_http(call: &Call<'_>, tool: &Tool) -> Denied {
+    let message = format!(
+        "Tool `{}` speaks no HTTP. Connect to {} with a program that speaks what it does.",
+        tool.name,
+        tool.url.authority().host_and_port(),
+    );
+    denied(call, Code::PolicyDenied, message)
+}
+
 pub(crate) fn by_rule(call: &Call<'_>, rule: &Rule) -> Denied {
     let message = format!(
         "{} denies {}. Sending it again will not help; if it is needed, ask whoever keeps the policy to change that \

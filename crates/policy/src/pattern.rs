@@ -16,6 +16,7 @@ use crate::{
 /// https://api.example.com/v1/*           all that begins so
 /// https://*.example.com:8443/*           every host beneath example.com, itself not
 /// https://api.example.com:*/*            every port; for rules that deny
+/// tcp://db.example.com:5432              connections that are no HTTP, of which nobody sees more
 /// ```
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
@@ -58,8 +59,10 @@ pub(crate) enum Fit {
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadPattern {
-    #[error("a resource begins with `http://` or `https://`")]
+    #[error("a resource begins with `http://`, `https://` or `tcp://`")]
     Scheme,
+    #[error("`tcp://HOST:PORT` is all that can be said of what is no HTTP: leave the path out")]
+    PathOfTcp,
     #[error("a resource needs a path: `{0}/` is that page alone, `{0}/*` everything on that host")]
     NoPath(String),
     #[error("in a host `*` may only be the whole first label, as in `https://*.example.com/*`")]
@@ -81,14 +84,18 @@ pub(crate) enum BadPattern {
 impl Pattern {
     pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
         let (scheme, rest) = text.split_once("://").ok_or(BadPattern::Scheme)?;
-        let scheme: Scheme = scheme.parse().map_err(|()| BadPattern::Scheme)?;
+        let scheme = Scheme::of_config(scheme).ok_or(BadPattern::Scheme)?;
         if rest.contains(['?', '#']) {
             return Err(BadPattern::Query);
         }
-        let Some(slash) = rest.find('/') else {
-            return Err(BadPattern::NoPath(text.trim_end_matches('*').to_owned()));
+        let (authority, path) = match (scheme, rest.find('/')) {
+            (Scheme::Tcp, None) => (rest, "/*"),
+            (Scheme::Tcp, Some(_)) => return Err(BadPattern::PathOfTcp),
+            (_, Some(slash)) => rest.split_at(slash),
+            (_, None) => {
+                return Err(BadPattern::NoPath(text.trim_end_matches('*').to_owned()));
+            }
         };
-        let (authority, path) = rest.split_at(slash);
         if authority.contains('@') {
             return Err(BadPattern::UserInfo);
         }
@@ -106,7 +113,9 @@ impl Pattern {
         if every_port && has_port(authority) {
             return Err(crate::BadAuthority::Port.into());
         }
-        let authority = Authority::parse(scheme, authority)?;
+        // Where every port is meant, that of the scheme stands in for what is not looked at.
+        let read_as = if every_port { Scheme::Https } else { scheme };
+        let authority = Authority::parse(read_as, authority)?;
         let host = match (beneath, authority.host()) {
             (false, host) => HostPattern::Exact(host.clone()),
             (true, Host::Name(zone)) => HostPattern::Beneath(zone.clone()),
@@ -122,6 +131,11 @@ impl Pattern {
 
     pub(crate) fn host(&self) -> &HostPattern {
         &self.host
+    }
+
+    /// Whether it is about what is no HTTP.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.scheme == Scheme::Tcp
     }
 
     /// The one port; `None` where every port fits.

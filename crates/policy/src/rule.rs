@@ -57,6 +57,11 @@ impl Rule {
         self.conditions.iter().all(Condition::fits_tunnels)
     }
 
+    /// Whether it is about connections that are no HTTP.
+    pub(crate) fn is_about_raw(&self) -> bool {
+        self.conditions.iter().any(Condition::is_about_raw)
+    }
+
     /// The one host and port that its resource names, if it names one.
     pub(crate) fn place(&self) -> Option<(&Host, Option<u16>)> {
         self.conditions

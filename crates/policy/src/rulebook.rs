@@ -8,7 +8,7 @@ use postern_contract::{
 };
 
 use crate::{
-    authority::Authority,
+    authority::{Authority, Scheme},
     compile, decide,
     decide::Facts,
     describe,
@@ -115,14 +115,24 @@ impl Rulebook {
         })
     }
 
-    /// What a CONNECT to this place is for: where a tool lives whose TLS the gate does not end, the tool itself.
+    /// What a CONNECT to this place is for: where a tool lives that nobody looks into, the tool itself.
     #[must_use]
     pub fn tunnel_to(&self, authority: Authority) -> CanonicalUrl {
         let authority = match self.tools.residence(&authority) {
-            Residence::Pinned(tool) => tool.url.authority().clone(),
+            Residence::Opaque(tool) => tool.url.authority().clone(),
             Residence::Nobody | Residence::LookedInto => authority,
         };
         CanonicalUrl::of_authority(authority)
+    }
+
+    /// The URL of a connection that is no HTTP, where a tool lives that is spoken to so; `None` at any other place.
+    #[must_use]
+    pub fn raw_at(&self, host: &Host, port: u16) -> Option<CanonicalUrl> {
+        let place = Authority::new(Scheme::Tcp, host.clone(), port).ok()?;
+        match self.tools.residence(&place) {
+            Residence::Opaque(tool) if tool.is_raw() => Some(tool.url.clone()),
+            Residence::Opaque(_) | Residence::Nobody | Residence::LookedInto => None,
+        }
     }
 
     /// Whether a decision needs the body: some rule of the agent may speak about this call and cannot without it.

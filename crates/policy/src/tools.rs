@@ -6,7 +6,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use postern_contract::{ToolName, config::Tls};
 
 use crate::{
-    authority::Authority,
+    authority::{Authority, Scheme},
     capability::Capability,
     host::Host,
     path::CanonicalPath,
@@ -32,8 +32,8 @@ pub(crate) enum Residence<'a> {
     Nobody,
     /// Tools whose requests are looked at one by one. Nothing is tunnelled there.
     LookedInto,
-    /// One tool alone, whose TLS the gate does not end: the named exception.
-    Pinned(&'a Tool),
+    /// One tool alone, whose connections nobody looks into: TLS that the gate does not end, or no HTTP at all.
+    Opaque(&'a Tool),
 }
 
 /// One tool as the rulebook knows it.
@@ -107,7 +107,7 @@ impl Tools {
         {
             Entry::Occupied(first) => {
                 let first = &self.all[*first.get()];
-                if first.tls == Tls::Tunnel || tool.tls == Tls::Tunnel {
+                if first.is_opaque() || tool.is_opaque() {
                     return Err(first.name.clone());
                 }
             }
@@ -129,14 +129,14 @@ impl Tools {
         let place = (authority.host().clone(), authority.port());
         match self.places.get(&place).and_then(|at| self.all.get(*at)) {
             None => Residence::Nobody,
-            Some(tool) if tool.tls == Tls::Tunnel => Residence::Pinned(tool),
+            Some(tool) if tool.is_opaque() => Residence::Opaque(tool),
             Some(_) => Residence::LookedInto,
         }
     }
 
-    /// Every tool whose TLS the gate does not end.
-    pub(crate) fn pinned(&self) -> impl Iterator<Item = &Tool> {
-        self.all.iter().filter(|tool| tool.tls == Tls::Tunnel)
+    /// Every tool whose connections nobody looks into.
+    pub(crate) fn opaque(&self) -> impl Iterator<Item = &Tool> {
+        self.all.iter().filter(|tool| tool.is_opaque())
     }
 
     pub(crate) fn route(&self, url: &CanonicalUrl) -> Option<Route<'_>> {
@@ -171,6 +171,16 @@ impl Tools {
 }
 
 impl Tool {
+    /// Whether it speaks no HTTP, so that host and port are all that there is to judge.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.url.authority().scheme() == Scheme::Tcp
+    }
+
+    /// Whether nobody looks into a connection to it.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.tls == Tls::Tunnel || self.is_raw()
+    }
+
     /// Whether a path is the tool's base path or lies beneath it.
     fn holds(&self, path: &CanonicalPath) -> bool {
         self.beneath(path).is_some()

@@ -43,7 +43,7 @@ pub fn doorway<Agent: AgentGrants, Credential, Source>(
 pub(super) fn homes<Agent, Credential, Source>(
     document: &Document<Agent, Credential, Source>,
 ) -> Homes {
-    // A tunnel to a tool is nobody's to look into, if its config says so.
+    // A tunnel to a tool is nobody's to look into, if its config says so; what is no HTTP has no place here.
     let tools = document.tools.values();
     let tools = tools.filter(|tool| tool.tls == Tls::Intercept);
     let tools = tools.map(|tool| tool.url.as_str());
@@ -55,17 +55,21 @@ pub(super) fn homes<Agent, Credential, Source>(
     }
 }
 
-/// Tools with tunnels that are where a provider lives: a provider's host is never tunnelled to.
+/// Tools that nobody looks into and that are where a provider lives: a provider's host is never tunnelled to.
 pub(super) fn tunnels_to_providers(document: &Written) -> Vec<Problem> {
     let providers = homes(document).providers;
-    let tools = document.tools.iter();
-    let tools = tools.filter(|(_, tool)| tool.tls == Tls::Tunnel);
-    let faults = tools
-        .filter(|(_, tool)| place_of(&tool.url).is_some_and(|place| providers.contains(&place)));
-    let message =
-        "a model provider lives there, and nobody looks into `tls = \"tunnel\"`: leave that out";
-    faults
-        .map(|(name, _)| Problem::at(["tools", name.as_str(), "tls"], message))
+    let opaque = document.tools.iter().filter_map(|(name, tool)| {
+        let key = match (tool.tls, raw_place_of(&tool.url)) {
+            (_, Some(place)) => (place, "url"),
+            (Tls::Tunnel, None) => (place_of(&tool.url)?, "tls"),
+            (Tls::Intercept, None) => return None,
+        };
+        Some((name, key))
+    });
+    let message = "a model provider lives there, and nobody looks into what goes to this tool";
+    opaque
+        .filter(|(_, (place, _))| providers.contains(place))
+        .map(|(name, (_, key))| Problem::at(["tools", name.as_str(), key], message))
         .collect()
 }
 
@@ -91,6 +95,14 @@ fn place_of(url: &str) -> Option<(Host, u16)> {
         .map(|authority| place(&authority))
 }
 
+/// Where a tool is that speaks no HTTP.
+fn raw_place_of(url: &str) -> Option<(Host, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let scheme = Scheme::of_config(scheme).filter(|scheme| *scheme == Scheme::Tcp)?;
+    let authority = Authority::parse(scheme, rest).ok()?;
+    Some(place(&authority))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +115,7 @@ mod tests {
         assert_eq!(at("http://a.b:81/x").as_deref(), Some("a.b:81"));
         assert_eq!(at("https://*.a.b/*"), None);
         assert_eq!(at("a.b/*"), None);
+        // Nothing is looked into there.
+        assert_eq!(at("tcp://a.b:5432"), None);
     }
 }

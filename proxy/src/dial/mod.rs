@@ -120,6 +120,8 @@ pub(crate) enum Unreached {
     NoRoots,
     #[error("{host} does not speak HTTP: {error}")]
     Handshake { host: String, error: hyper::Error },
+    #[error("{host} is no place for requests: this tool speaks no HTTP")]
+    Raw { host: String },
     #[error("{host} does not speak HTTP/2, and this tool needs it")]
     NoHttp2 { host: String },
     #[error("{host} did not answer in time ({step})")]
@@ -308,6 +310,7 @@ impl Dialer {
         let authority = journey.permit.url().authority();
         let host = authority.host().to_string();
         match authority.scheme() {
+            Scheme::Tcp => Err(Unreached::Raw { host }),
             Scheme::Http => connect::handshake(host, stream, journey.speaks).await,
             Scheme::Https => {
                 let started = self.clock.now();

@@ -2,6 +2,8 @@
 //! that was meant. Never dials the address that was meant for a name, and never anything before a request is decided.
 //!
 //! ```text
+//! no HTTP is spoken where that is (raw.rs) ─▶ judged like a CONNECT ─▶ carried, or closed
+//!
 //! first bytes ─┬─ HTTP in the clear: each request names its host (door/captured.rs) ─▶ exchange
 //!              └─ TLS: server name, or what the address stands for     ─▶ judged like a CONNECT ─┬─ looked into
 //!                                                                                               ├─ carried (`tls = "tunnel"`)
@@ -11,20 +13,20 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use postern_policy::{Host, Method, Scheme};
+use postern_policy::{CanonicalUrl, Host, Method, Scheme};
 use tokio::net::TcpStream;
 
 use super::{
-    Connect, DENIED, Hello, OPENING_MAX, Opening, Rewound, UNEXPECTED, Uninvited, WRONG_NAME, peek,
-    say, too_many,
+    Connect, DENIED, Hello, OPENING_MAX, Opening, Rewound, UNEXPECTED, Uninvited, WRONG_NAME,
+    carry::carry, peek, raw, say, too_many,
 };
 use crate::{
     accept::{self, Arrival, Tenure},
     audit::{Door, cut},
     body,
+    book::Book,
     call::{Call, Freight},
-    decide::{Permit, Way, way},
-    dial::Journey,
+    decide::{Way, way},
     dns::Meant,
     door::{self, Unclear},
     gate::Gate,
@@ -32,7 +34,6 @@ use crate::{
     identify::Caller,
     record::Record,
     refuse::Refused,
-    tunnel::{self, Terms},
 };
 
 /// Attends to one connection.
@@ -55,15 +56,10 @@ async fn open(
     (tenure, arrival): (Tenure, Arrival),
     gate: &Arc<Gate>,
 ) {
+    if let Some(url) = raw::meant(&meant, gate) {
+        return raw::attend(stream, url, (tenure, arrival), gate).await;
+    }
     let opened = peek::opening(&mut stream, OPENING_MAX).await;
-    let begin = || {
-        let mut record = Record::begin((&gate.audit, &gate.ledger), &gate.clock);
-        record.line.sandbox = Some(arrival.room.sandbox.clone());
-        record.line.agent = Some(arrival.room.agent.clone());
-        record.line.door = Some(Door::Captured);
-        record.line.method = Some(Method::connect().to_string());
-        record
-    };
     let (hello, first) = match opened {
         Ok((Opening::Plain, first)) => {
             let (stream, arrival) = (Rewound::new(first, stream), arrival.captured(meant));
@@ -71,11 +67,11 @@ async fn open(
         }
         Ok((Opening::Tls(hello), first)) => (hello, first),
         Err(unopened) => {
-            begin().abandon(Uninvited::from(unopened).into());
+            begin(gate, &arrival).abandon(Uninvited::from(unopened).into());
             return say(stream, UNEXPECTED).await;
         }
     };
-    let mut record = begin();
+    let mut record = begin(gate, &arrival);
     record.line.sni = hello.name.as_deref().map(cut);
     let greeted = Greeted {
         stream: Rewound::new(first, stream),
@@ -83,6 +79,16 @@ async fn open(
         meant,
     };
     Box::pin(greeted.go_on((tenure, arrival), gate, record)).await;
+}
+
+/// The record of a connection of which nothing is known yet.
+pub(super) fn begin(gate: &Gate, arrival: &Arrival) -> Box<Record> {
+    let mut record = Record::begin((&gate.audit, &gate.ledger), &gate.clock);
+    record.line.sandbox = Some(arrival.room.sandbox.clone());
+    record.line.agent = Some(arrival.room.agent.clone());
+    record.line.door = Some(Door::Captured);
+    record.line.method = Some(Method::connect().to_string());
+    record
 }
 
 /// A connection that began with TLS.
@@ -108,7 +114,13 @@ impl Greeted {
         };
         match judged(gate, &arrival, call, &mut record).await {
             Ok((Way::Out(permit), caller, call)) => {
-                self.carry(gate, (permit, &caller, call), record).await;
+                let greeting = Greeting {
+                    host: permit.url().authority().host().clone(),
+                    is_tls: true,
+                };
+                record.allowed(&permit);
+                let ends = (self.stream, Some(greeting));
+                carry(ends, gate, (permit, &caller, call), record).await;
                 drop(tenure);
             }
             Ok((Way::In, _, call)) => {
@@ -150,72 +162,26 @@ impl Greeted {
         let authority = door::at(Scheme::Https, host, &self.meant)?;
         let book = gate.book();
         let url = book.rulebook.tunnel_to(authority);
-        let (subject, target) = door::routed(&book, &url);
-        record.destination(&subject, &url, 0);
-        Ok(Call {
-            method: Method::connect(),
-            url,
-            subject,
-            target,
-            headers: HeaderMap::new(),
-            freight: Freight::Request(body::empty()),
-        })
+        Ok(connection_to(&book, url, record))
     }
+}
 
-    /// Carries it unread, where its tool says so.
-    async fn carry(
-        self,
-        gate: &Gate,
-        (permit, caller, call): (Permit, &Caller, Call),
-        mut record: Box<Record>,
-    ) {
-        record.allowed(&permit);
-        // Of the call only this: what else it is would not wait where the connection does.
-        let (target, speaks) = (Arc::clone(&call.target), call.speaks());
-        let freight = call.freight;
-        let book = gate.book();
-        let journey = Journey {
-            permit: &permit,
-            private: target.private,
-            sandbox: &caller.sandbox,
-            credential: None,
-            generation: record.line.policy_generation,
-            speaks,
-            manner: &target.manner,
-            proxy: book.proxy.as_ref(),
-        };
-        let turn = gate.turnstiles.admit(&caller.sandbox, &target.manner);
-        let begun = turn.map_err(Refused::from).and_then(|turn| {
-            record.turn(turn);
-            Ok(record.begun(&freight)?)
-        });
-        let reached = match begun {
-            Ok(()) => gate.dialer.pipe(&journey).await.map_err(Refused::from),
-            Err(refused) => Err(refused),
-        };
-        match reached {
-            Ok(pipe) => {
-                record.reached(pipe.address, pipe.timings);
-                let greeting = Greeting {
-                    host: permit.url().authority().host().clone(),
-                    is_tls: true,
-                };
-                let terms = Terms {
-                    silence_max: book.patience.tunnel,
-                    greeting: Some(greeting),
-                };
-                tunnel::carry((self.stream, pipe.stream), terms, record).await;
-            }
-            Err(refused) => {
-                record.abandon(refused);
-                say(self.stream, DENIED).await;
-            }
-        }
+/// The call that a connection is which is judged as a whole.
+pub(super) fn connection_to(book: &Book, url: CanonicalUrl, record: &mut Record) -> Call {
+    let (subject, target) = door::routed(book, &url);
+    record.destination(&subject, &url, 0);
+    Call {
+        method: Method::connect(),
+        url,
+        subject,
+        target,
+        headers: HeaderMap::new(),
+        freight: Freight::Request(body::empty()),
     }
 }
 
 /// Judges it by the book of now, as the story of a request does.
-async fn judged(
+pub(super) async fn judged(
     gate: &Gate,
     arrival: &Arrival,
     mut call: Call,

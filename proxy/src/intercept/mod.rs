@@ -10,9 +10,11 @@
 
 mod ca;
 pub(crate) mod captured;
+mod carry;
 mod hello;
 mod leaf;
 mod peek;
+mod raw;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -31,6 +31,7 @@ mod models;
 mod names;
 mod program;
 mod proxying;
+mod raw;
 mod reach;
 mod reload;
 mod seeing;

@@ -75,6 +75,8 @@ pub struct GrantedTool {
     pub name: ToolName,
     /// What a model can call of it.
     pub functions: Vec<ToolFunction>,
+    /// Its own URL, where no other does: it speaks no HTTP.
+    pub own_url: Option<String>,
 }
 
 /// A model as an agent sees it.
@@ -285,10 +287,11 @@ fn granted_models(written: &AgentWritten, document: &Document<AgentWritten>) -> 
 
 fn granted_tools(written: &AgentWritten, document: &Document<AgentWritten>) -> Vec<GrantedTool> {
     let granted = written.tools.iter().filter_map(|name| {
-        let functions = functions::of_tool(name, document.tools.get(name)?);
+        let tool = document.tools.get(name)?;
         Some(GrantedTool {
             name: name.clone(),
-            functions,
+            functions: functions::of_tool(name, tool),
+            own_url: tool.protocol.is_raw().then(|| tool.url.clone()),
         })
     });
     granted.collect()

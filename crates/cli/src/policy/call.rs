@@ -72,11 +72,12 @@ impl Written<'_> {
 
     /// Where a CONNECT leads.
     fn tunnel(&self) -> Result<Authority, Failure> {
-        if self.url.contains("://") {
+        let bare = self.url.strip_prefix("tcp://").unwrap_or(self.url);
+        if bare.contains("://") {
             let url: CanonicalUrl = self.url.parse().map_err(|why| wrong(self.url, &why))?;
             return Ok(url.authority().clone());
         }
-        Authority::parse_connect(self.url).map_err(|why| wrong(self.url, &why))
+        Authority::parse_connect(bare).map_err(|why| wrong(self.url, &why))
     }
 
     fn canonical(&self, book: &Book) -> Result<CanonicalUrl, Failure> {

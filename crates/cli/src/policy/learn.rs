@@ -199,6 +199,15 @@ fn is_one_of_many(segment: &str) -> bool {
 }
 
 impl Proposal {
+    /// What it is about, as a rule says it.
+    fn resource(&self) -> String {
+        if self.authority.starts_with("tcp://") {
+            self.authority.clone()
+        } else {
+            format!("{}/*", self.authority)
+        }
+    }
+
     fn name(&self, number: usize) -> String {
         let methods: Vec<_> = self.methods.iter().map(String::as_str).collect();
         let host = self.authority.split("://").last().unwrap_or_default();
@@ -215,7 +224,7 @@ fn in_toml(proposals: &[Proposal]) -> String {
             "[[policies.learned-{}.rules]]\nname = {}\npermission = \"allow\"\nresource = {}\n",
             proposal.agent,
             json!(name),
-            json!(format!("{}/*", proposal.authority)),
+            json!(proposal.resource()),
         );
         if !proposal.paths.is_empty() {
             out += &format!("paths = {}\n", json!(proposal.paths));
@@ -232,7 +241,7 @@ fn in_json(proposals: &[Proposal]) -> Value {
             "agent": proposal.agent,
             "name": proposal.name(number + 1),
             "permission": "allow",
-            "resource": format!("{}/*", proposal.authority),
+            "resource": proposal.resource(),
             "paths": proposal.paths,
             "operations": proposal.methods,
         })

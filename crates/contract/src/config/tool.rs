@@ -85,6 +85,20 @@ pub enum Protocol {
     Http,
     /// HTTP/2 alone, with trailers: gRPC. Also where the URL says `http`.
     Grpc,
+    /// No HTTP: bytes both ways on a TCP connection to `tcp://HOST:PORT`, as Redis, SSH or SMTP have them. Nobody looks
+    /// into them, so such a tool has no credential, no capabilities, and no rule about anything but host and port.
+    Tcp,
+}
+
+impl Protocol {
+    /// Whether it is no HTTP.
+    #[must_use]
+    pub fn is_raw(self) -> bool {
+        match self {
+            Self::Http | Self::Grpc => false,
+            Self::Tcp => true,
+        }
+    }
 }
 
 /// Who answers model calls.

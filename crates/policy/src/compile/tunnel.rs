@@ -15,7 +15,8 @@ pub(super) fn check_tool<C>(
     url: &CanonicalUrl,
     problems: &mut Vec<Problem>,
 ) {
-    if tool.tls != Tls::Tunnel {
+    // Of what is no HTTP the key says nothing, which is a problem of its own.
+    if tool.tls != Tls::Tunnel || tool.protocol.is_raw() {
         return;
     }
     let mut at = |key: &str, message: &str| {
@@ -47,13 +48,13 @@ pub(super) fn check_tool<C>(
 
 /// Rules that ask something of such a tool's host that nobody could see.
 pub(super) fn check_rules(tools: &Tools, policies: &[PolicyIndex], problems: &mut Vec<Problem>) {
-    let pinned: Vec<_> = tools.pinned().collect();
-    for policy in policies.iter().filter(|_| !pinned.is_empty()) {
+    let opaque: Vec<_> = tools.opaque().collect();
+    for policy in policies.iter().filter(|_| !opaque.is_empty()) {
         for (position, rule) in policy.rules.iter().enumerate() {
             let Some((host, port)) = rule.place() else {
                 continue;
             };
-            let about = pinned.iter().find(|tool| {
+            let about = opaque.iter().find(|tool| {
                 let authority = tool.url.authority();
                 authority.host() == host && port.is_none_or(|port| port == authority.port())
             });
@@ -69,9 +70,14 @@ pub(super) fn check_rules(tools: &Tools, policies: &[PolicyIndex], problems: &mu
                     "resource",
                 ];
                 let message = format!(
-                    "tool `{}` has `tls = \"tunnel\"`, so nobody sees what is asked there: a rule about it is for the \
-                     whole host and every method",
-                    tool.name
+                    "tool `{}` {}, so nobody sees what is asked there: a rule about it is for the whole host and every \
+                     method",
+                    tool.name,
+                    if tool.is_raw() {
+                        "speaks no HTTP"
+                    } else {
+                        "has `tls = \"tunnel\"`"
+                    },
                 );
                 problems.push(Problem::at(path, message));
             }

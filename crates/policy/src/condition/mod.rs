@@ -176,6 +176,11 @@ impl Condition {
         }
     }
 
+    /// Whether it is about connections that are no HTTP.
+    pub(crate) fn is_about_raw(&self) -> bool {
+        matches!(self, Self::Resource(resource) if resource.0.is_raw())
+    }
+
     /// The key that it is written as.
     pub(crate) fn key(&self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 mod bodies;
 mod names;
 mod paths;
+mod raw;
 mod tool_urls;
 mod tunnels;
 

@@ -1,0 +1,51 @@
+//! A captured connection to a tool that speaks no HTTP: the address that was meant says which tool, and the connection is
+//! judged as a whole before a byte of it is read. Never guesses a tool from what is said on a connection, and never dials
+//! before it is decided.
+
+use std::sync::Arc;
+
+use postern_contract::{Code, Refusal};
+use postern_policy::CanonicalUrl;
+use tokio::net::TcpStream;
+
+use super::{
+    captured::{begin, connection_to, judged},
+    carry::carry,
+};
+use crate::{
+    accept::{Arrival, Tenure},
+    decide::Way,
+    dns::Meant,
+    gate::Gate,
+};
+
+/// The tool's URL, where the address and the port that were meant are those of a tool that speaks no HTTP.
+pub(super) fn meant(meant: &Meant, gate: &Gate) -> Option<CanonicalUrl> {
+    gate.book().rulebook.raw_at(&meant.host()?, meant.at.port())
+}
+
+/// Judges the connection, and carries it where it may go.
+pub(super) async fn attend(
+    stream: TcpStream,
+    url: CanonicalUrl,
+    (tenure, arrival): (Tenure, Arrival),
+    gate: &Arc<Gate>,
+) {
+    let mut record = begin(gate, &arrival);
+    let call = connection_to(&gate.book(), url, &mut record);
+    match judged(gate, &arrival, call, &mut record).await {
+        Ok((Way::Out(permit), caller, call)) => {
+            record.allowed(&permit);
+            carry((stream, None), gate, (permit, &caller, call), record).await;
+        }
+        // Only watched: what no rule allows as a whole is carried by nobody, and there is nothing inside to look at.
+        Ok((Way::In, ..)) => {
+            let message =
+                "No rule allows this connection, and nobody can look into what is no HTTP.";
+            let refusal = Refusal::new(Code::PolicyDenied, "no rule", message.to_owned());
+            record.abandon(refusal.into());
+        }
+        Err(refused) => record.abandon(refused),
+    }
+    drop(tenure);
+}
