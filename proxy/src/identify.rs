@@ -40,7 +40,7 @@ pub(crate) struct Room {
     pub(crate) sandbox: SandboxId,
     pub(crate) agent: AgentName,
     pub(crate) origin: Origin,
-    runs: Mutex<BTreeMap<RunId, Option<String>>>,
+    runs: Mutex<Runs>,
     shares: Arc<Semaphore>,
     held: Arc<Semaphore>,
     interceptions: Arc<Semaphore>,
@@ -49,6 +49,14 @@ pub(crate) struct Room {
     pub(crate) names: Synthetic,
     /// How often names were asked for.
     pub(crate) questions: Pace,
+}
+
+/// The runs that are active in a sandbox, each with its user.
+#[derive(Debug, Default)]
+struct Runs {
+    active: BTreeMap<RunId, Option<String>>,
+    /// Whose sandbox it is, where it is one user's or one run's: the run that came first, and its user.
+    first: Option<(RunId, Option<String>)>,
 }
 
 /// Whose call it is.
@@ -82,10 +90,10 @@ impl Caller {
         self.told.iter().cloned().chain(number)
     }
 
-    /// The end user as far as rules may rely on it: inside a sandbox the run is a hint, and so is whom it is for.
+    /// The end user as far as rules may rely on it: in a sandbox that runs share the run is a hint, and so is whom it is for.
     pub(crate) fn believed_user(&self) -> Option<&str> {
         match self.origin {
-            Origin::Runtime => self.user.as_deref(),
+            Origin::Runtime | Origin::User | Origin::Run => self.user.as_deref(),
             Origin::Sandbox => None,
         }
     }
@@ -102,10 +110,18 @@ pub(crate) enum Doubt {
     NotActive,
 }
 
-/// There are too many runs already.
-#[derive(Debug, thiserror::Error)]
-#[error("a sandbox has at most {RUNS_PER_SANDBOX_MAX} runs at once")]
-pub(crate) struct TooManyRuns;
+/// Why a run cannot be active in a sandbox.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotHere {
+    #[error("a sandbox has at most {RUNS_PER_SANDBOX_MAX} runs at once")]
+    TooMany,
+    #[error("this sandbox has one run at a time")]
+    Another,
+    #[error("this sandbox was another run's")]
+    AnotherRuns,
+    #[error("this sandbox is another user's")]
+    AnotherUsers,
+}
 
 impl Room {
     pub(crate) fn new(sandbox: SandboxId, agent: AgentName, origin: Origin) -> Self {
@@ -140,18 +156,21 @@ impl Room {
     }
 
     /// A run is active here from now on.
-    pub(crate) fn run_started(&self, run: RunId, user: Option<String>) -> Result<(), TooManyRuns> {
+    pub(crate) fn run_started(&self, run: RunId, user: Option<String>) -> Result<(), NotHere> {
         let mut runs = self.runs();
-        if runs.len() >= RUNS_PER_SANDBOX_MAX && !runs.contains_key(&run) {
-            return Err(TooManyRuns);
+        if runs.active.len() >= RUNS_PER_SANDBOX_MAX && !runs.active.contains_key(&run) {
+            return Err(NotHere::TooMany);
         }
-        runs.insert(run, user);
+        if matches!(self.origin, Origin::User | Origin::Run) {
+            runs.have_alone(self.origin, &run, user.as_ref())?;
+        }
+        runs.active.insert(run, user);
         Ok(())
     }
 
     /// A run is over.
     pub(crate) fn run_ended(&self, run: &RunId) {
-        self.runs().remove(run);
+        self.runs().active.remove(run);
     }
 
     /// Who makes a request with these header fields; `around` is what a CONNECT around it said about its run.
@@ -171,11 +190,16 @@ impl Room {
                 let (run, user) = self.active(None);
                 (run, text(headers, &USER).or(user))
             }
-            (Origin::Sandbox, hint) => self.active(hint),
+            (Origin::Sandbox | Origin::User | Origin::Run, hint) => self.active(hint),
         };
         let (number, told) = match self.origin {
-            // In a sandbox the run is a hint, so neither it nor its user is anything that a tool should rely on.
+            // In a sandbox that runs share the run is a hint, so neither it nor its user is anything that a tool should rely on.
             Origin::Sandbox => (request.clone(), Vec::new()),
+            // Here it is none: the runtime said whose the sandbox is. Of what the request says itself nothing counts.
+            Origin::User | Origin::Run => {
+                let told = known(run.as_ref().ok(), user.as_deref());
+                (request.clone(), told)
+            }
             Origin::Runtime => {
                 let number = text(headers, &REQUEST).and_then(|text| text.parse().ok());
                 let told = told_by_runtime(headers, run.as_ref().ok(), user.as_deref());
@@ -199,7 +223,7 @@ impl Room {
     /// The active run that a hint names; without a hint the only one.
     fn active(&self, hint: Option<&str>) -> (Result<RunId, Doubt>, Option<String>) {
         let runs = self.runs();
-        let mut all = runs.iter();
+        let mut all = runs.active.iter();
         let found = match hint {
             Some(hint) => all
                 .find(|(run, _)| run.as_str() == hint)
@@ -216,10 +240,42 @@ impl Room {
         }
     }
 
-    fn runs(&self) -> MutexGuard<'_, BTreeMap<RunId, Option<String>>> {
+    fn runs(&self) -> MutexGuard<'_, Runs> {
         // A map that a panic interrupted is still a map.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Runs {
+    /// One run at a time, of one user or of nobody else at all.
+    fn have_alone(
+        &mut self,
+        origin: Origin,
+        run: &RunId,
+        user: Option<&String>,
+    ) -> Result<(), NotHere> {
+        if self.active.keys().any(|active| active != run) {
+            return Err(NotHere::Another);
+        }
+        let (first, of) = self
+            .first
+            .get_or_insert_with(|| (run.clone(), user.cloned()));
+        if origin == Origin::Run && first != run {
+            return Err(NotHere::AnotherRuns);
+        }
+        if of.as_ref() != user {
+            return Err(NotHere::AnotherUsers);
+        }
+        Ok(())
+    }
+}
+
+/// A run and its user, as a tool is told of them.
+fn known(run: Option<&RunId>, user: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+    let value = |text: &str| HeaderValue::from_str(text).ok();
+    let run = run.and_then(|run| Some((RUN, value(run.as_str())?)));
+    let user = user.and_then(|user| Some((USER, value(user)?)));
+    run.into_iter().chain(user).collect()
 }
 
 /// What the runtime says of a call, which is known to be true.
@@ -228,10 +284,7 @@ fn told_by_runtime(
     run: Option<&RunId>,
     user: Option<&str>,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let value = |text: &str| HeaderValue::from_str(text).ok();
-    let mut told = Vec::new();
-    told.extend(run.and_then(|run| Some((RUN, value(run.as_str())?))));
-    told.extend(user.and_then(|user| Some((USER, value(user)?))));
+    let mut told = known(run, user);
     let named = headers
         .iter()
         .filter(|(name, _)| **name == ACTION || name.as_str().starts_with("x-tool-"));
@@ -355,6 +408,45 @@ mod tests {
         assert_eq!(inside(&[]).run, Ok(run("run_2")));
         assert_eq!(inside(&[("x-run-id", "run_1")]).run, Ok(run("run_1")));
         assert_eq!(inside(&[("x-run-id", "run_9")]).run, Err(Doubt::NotActive));
+    }
+
+    #[test]
+    fn in_a_sandbox_of_ones_own_the_user_is_known_and_nobody_else_comes_in() {
+        for origin in [Origin::User, Origin::Run] {
+            let room = room(origin);
+            room.run_started(run("run_1"), Some("ada".to_owned()))
+                .unwrap();
+            let forged = caller(
+                &room,
+                &[
+                    ("x-end-user-id", "eve"),
+                    ("x-tool-name", "bank"),
+                    ("x-action-id", "act_1"),
+                ],
+            );
+            assert_eq!(forged.believed_user(), Some("ada"));
+            assert_eq!(forged.run, Ok(run("run_1")));
+            let wanted = [("x-run-id", "run_1"), ("x-end-user-id", "ada")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(told(&forged)[..2], wanted);
+            assert!(
+                told(&forged)[2..]
+                    .iter()
+                    .all(|(name, _)| name == "x-request-id")
+            );
+            let at_once = room.run_started(run("run_2"), Some("ada".to_owned()));
+            assert_eq!(at_once, Err(NotHere::Another));
+            room.run_ended(&run("run_1"));
+            let left_behind = caller(&room, &[]);
+            assert_eq!(
+                (left_behind.believed_user(), &left_behind.run),
+                (None, &Err(Doubt::NoneActive))
+            );
+            let other = room.run_started(run("run_2"), Some("eve".to_owned()));
+            assert!(other.is_err(), "{origin:?}");
+            let next = room.run_started(run("run_3"), Some("ada".to_owned()));
+            assert_eq!(next.is_ok(), origin == Origin::User, "{origin:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use postern_contract::{AgentName, link::GateStatus};
+use postern_contract::{AgentName, Secret, link::GateStatus};
 use tokio::sync::watch;
 
 use crate::{
@@ -69,6 +69,7 @@ pub struct App {
     /// Runs.
     pub desk: RunDesk,
     gate: watch::Receiver<GateView>,
+    callers_key: Option<Arc<Secret>>,
     end_user_ignored: Arc<AtomicBool>,
 }
 
@@ -86,8 +87,24 @@ impl App {
             default_agent,
             desk,
             gate,
+            callers_key: None,
             end_user_ignored: Arc::default(),
         }
+    }
+
+    /// The same, believing callers who show this key when they name an end user.
+    #[must_use]
+    pub fn believing(self, callers_key: Secret) -> Self {
+        Self {
+            callers_key: Some(Arc::new(callers_key)),
+            ..self
+        }
+    }
+
+    /// Whether a caller who shows this may name an end user.
+    #[must_use]
+    pub fn believes(&self, shown: &[u8]) -> bool {
+        self.callers_key.as_ref().is_some_and(|key| key.is(shown))
     }
 
     /// All agents, by name.
@@ -114,10 +131,10 @@ impl App {
         self.gate.borrow().clone()
     }
 
-    /// Says once that callers who name an end user are not believed: none of them is authenticated yet.
+    /// Says once that callers who name an end user are not believed unless they show their key.
     pub fn note_ignored_end_user(&self) {
         if !self.end_user_ignored.swap(true, Ordering::Relaxed) {
-            tracing::warn!("X-End-User-Id is ignored: no caller is authenticated in this version");
+            tracing::warn!("X-End-User-Id is ignored: the caller did not show the callers' key");
         }
     }
 }

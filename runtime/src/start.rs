@@ -148,6 +148,8 @@ async fn start(
     settle(&agents, arguments.lifeline).await?;
     let operator_key = operator::read_or_make(&state.operator_key)
         .map_err(|error| Failure::at(&state.operator_key, error))?;
+    let callers_key = operator::read_or_make(&state.callers_key)
+        .map_err(|error| Failure::at(&state.callers_key, error))?;
     let api = serve::Listener::tcp(config.listen.api)
         .await
         .map_err(Failure::run)?;
@@ -162,7 +164,7 @@ async fn start(
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
     let desk = RunDesk::new(store, link.clone(), clock);
     let gate = app::watch_gate(link.clone()).await;
-    let app = App::new(agents, config.default_agent, desk, gate);
+    let app = App::new(agents, config.default_agent, desk, gate).believing(callers_key);
     Ok(Started {
         app,
         link,

@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) sockets: PathBuf,
     /// The operator's key.
     pub(crate) operator_key: PathBuf,
+    /// The key of callers who may name an end user.
+    pub(crate) callers_key: PathBuf,
 }
 
 impl State {
@@ -38,6 +40,7 @@ impl State {
             shims: directory.join("shims"),
             sockets: directory.join("sockets"),
             operator_key: directory.join("operator.key"),
+            callers_key: directory.join("callers.key"),
         };
         let wanted = [
             (&directory, PASSABLE),

@@ -19,6 +19,7 @@ mod gateway;
 mod hostile;
 mod http;
 mod interception;
+mod isolation;
 mod lifecycle;
 mod overlap;
 mod policy;

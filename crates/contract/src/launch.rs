@@ -234,6 +234,8 @@ pub enum Verb {
         /// The signal's number.
         signal: i32,
     },
+    /// Ends every process inside but the first; answered when all are gone. Files and listeners stay.
+    Clear,
     /// Makes one more listening socket for what is connected to by any address.
     Listen {
         /// The port, not 0.

@@ -20,7 +20,7 @@ use zeroize::Zeroize;
 use crate::{AgentName, PolicyName, RunId, SandboxId, Secret, launch::Listener};
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 4;
+pub const LINK_VERSION: u32 = 5;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -122,8 +122,12 @@ pub enum News {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// Agent code in a sandbox: nothing it says of itself is believed.
+    /// Agent code in a sandbox that several runs share: nothing it says of itself is believed.
     Sandbox,
+    /// Agent code in a sandbox that runs of one user have one after the other: whatever comes is the active run's.
+    User,
+    /// Agent code in a sandbox that one run has: whatever comes is that run's, and there is no other ever.
+    Run,
     /// posternd on behalf of an agent that has no code: its run, user and `X-Tool-*` headers are believed.
     Runtime,
 }

@@ -70,6 +70,9 @@ pub enum Failure {
     /// The agent's code failed.
     #[error("{0}")]
     Worker(String),
+    /// There was no place for the run where the agent is.
+    #[error("the agent cannot be called now: {0}")]
+    NoPlace(String),
     /// The agent's code asked for a pause, which is not kept yet.
     #[error("the agent asked for a pause, which this version cannot keep")]
     PauseNotKept,
@@ -89,7 +92,7 @@ impl Failure {
             Self::ModelStatus { .. } | Self::ModelUnreachable(_) => 502,
             Self::Worker(_) => 500,
             Self::PauseNotKept => 501,
-            Self::Cancelled => 503,
+            Self::Cancelled | Self::NoPlace(_) => 503,
             Self::DeadlinePassed => 504,
         }
     }
@@ -109,6 +112,7 @@ impl Failure {
             Self::ModelStatus { .. } => "MODEL_FAILED",
             Self::ModelUnreachable(_) => "MODEL_UNREACHABLE",
             Self::Worker(_) => "AGENT_FAILED",
+            Self::NoPlace(_) => "AGENT_NOT_READY",
             Self::PauseNotKept => "PAUSE_NOT_KEPT",
             Self::Cancelled => "CANCELLED",
             Self::DeadlinePassed => "DEADLINE_PASSED",

@@ -4,6 +4,7 @@
 //! ```text
 //! Exec ─▶ starting ──(pipe closes)──▶ running ──(SIGCHLD)──▶ Exited
 //!             └─────(pipe has an error)──▶ Failed
+//! Clear ─▶ all killed ──(SIGCHLD, until there is no child)──▶ Done
 //! ```
 //! The agent has the same uid and can see this process, but cannot look into it (not dumpable) and cannot signal it (the
 //! kernel shields process 1 from its own namespace).
@@ -19,6 +20,7 @@ use nix::{
     sys::{
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
+        wait::{Id, WaitPidFlag, waitid},
     },
     unistd::Pid,
 };
@@ -52,6 +54,8 @@ pub(crate) struct Supervisor<'a> {
     children: SignalFd,
     processes: BTreeMap<u32, Process>,
     started: u32,
+    /// `Clear`s that are answered once nothing runs.
+    clearing: Vec<u64>,
     events: Events,
 }
 
@@ -81,6 +85,7 @@ impl<'a> Supervisor<'a> {
             children,
             processes: BTreeMap::new(),
             started: 0,
+            clearing: Vec::new(),
             events: Events::default(),
         })
     }
@@ -159,6 +164,12 @@ impl<'a> Supervisor<'a> {
                 }
                 Err(obstacle) => Err(obstacle),
             },
+            Verb::Clear => {
+                // The kernel sends it to all that are there, and nobody forks past it; nobody there is no error.
+                let _none_left = kill(Pid::from_raw(-1), Signal::SIGKILL);
+                self.clearing.push(re);
+                return self.cleared();
+            }
             // The launcher does the others itself.
             Verb::Listen { .. } | Verb::Dial { .. } | Verb::Discard { .. } => return Err(Ended),
         };
@@ -246,6 +257,19 @@ impl<'a> Supervisor<'a> {
                     hits,
                 })?;
             }
+        }
+        self.cleared()
+    }
+
+    /// Answers each `Clear` if nothing runs any more: what a dead process leaves behind is this process's child at once.
+    fn cleared(&mut self) -> Result<(), Ended> {
+        let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if self.clearing.is_empty() || waitid(Id::All, any) != Err(Errno::ECHILD) {
+            return Ok(());
+        }
+        for re in std::mem::take(&mut self.clearing) {
+            let outcome = Outcome::Plain;
+            self.say(&Said::Done { re, outcome })?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The launcher's life after the launch: posternd's verbs in, reports out, until the connection ends. It listens and
-//! dials itself, hands `Exec` and `Signal` to init and `Discard` to the janitor as they came, and never waits for any of
+//! dials itself, hands `Exec`, `Signal` and `Clear` to init and `Discard` to the janitor as they came, and never waits for any of
 //! them.
 
 use std::{
@@ -176,7 +176,7 @@ impl<'a> Service<'a> {
             return Err(Obstacle::plain(what));
         }
         match ask.verb {
-            Verb::Exec { .. } | Verb::Signal { .. } => {
+            Verb::Exec { .. } | Verb::Signal { .. } | Verb::Clear => {
                 pass_on(self.confined.init.control.as_fd(), text, fds).map(|()| None)
             }
             Verb::Discard { .. } => match &self.confined.janitor {

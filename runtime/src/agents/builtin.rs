@@ -16,7 +16,7 @@ use postern_contract::{
 use postern_invoke::{Builtin as BuiltinPlan, Input, Plan, RunFacts};
 use tokio::sync::{mpsc, watch};
 
-use super::{Call, Host, Readiness, StartError, Surroundings};
+use super::{Call, Coming, Host, NoPlace, Place, Readiness, StartError, Surroundings};
 use crate::{
     config::{Agent, AgentWritten, Wrong},
     egress::Egress,
@@ -54,8 +54,15 @@ impl Settings {
 #[derive(Debug)]
 pub struct Builtin {
     plan: BuiltinPlan,
-    egress: Arc<Egress>,
+    way: Way,
     readiness: watch::Sender<Readiness>,
+}
+
+/// The way through the gate that all its runs share: there, posternd says whose call is whose.
+#[derive(Debug, Clone)]
+struct Way {
+    sandbox: SandboxId,
+    egress: Arc<Egress>,
 }
 
 impl Builtin {
@@ -76,10 +83,13 @@ impl Builtin {
         };
         around.link.tell(news, vec![listener]).await?;
         tracing::info!(agent = %agent.name, "ready, without code");
-        let readiness = watch::Sender::new(Readiness::Ready { sandbox });
+        let readiness = watch::Sender::new(Readiness::Ready {
+            sandbox: Some(sandbox.clone()),
+        });
+        let egress = Arc::new(egress);
         Ok(Self {
             plan: plan(agent),
-            egress: Arc::new(egress),
+            way: Way { sandbox, egress },
             readiness,
         })
     }
@@ -108,6 +118,17 @@ impl Host for Builtin {
 
     fn weakened(&self) -> Vec<Weakened> {
         Vec::new()
+    }
+
+    fn place(&self, _: &RunFacts) -> Result<Coming, NoPlace> {
+        let way = self.way.clone();
+        Ok(Box::pin(async { Ok(Box::new(way) as Box<dyn Place>) }))
+    }
+}
+
+impl Place for Way {
+    fn sandbox(&self) -> &SandboxId {
+        &self.sandbox
     }
 
     fn carry_out(

@@ -1,12 +1,15 @@
 //! How calls reach an agent: a kind a file, and the one match over them. Never decides what a run does next.
 //!
 //! ```text
-//! Kind::start ─▶ Host      readiness: Starting ─▶ Ready{sandbox} ◀─▶ NotReady{why}
+//! Kind::start ─▶ Host      readiness: Starting ─▶ Ready ◀─▶ NotReady{why}
 //!                 │
+//! run ──────────▶ place ─▶ Place, shared or the run's alone
 //! run ── Call ───▶ carry_out ─▶ Input … Input ─▶ run        a model, tool or worker call, whichever the kind has
 //! ```
 
 pub mod builtin;
+pub mod place;
+pub mod pool;
 pub mod python;
 
 use std::{
@@ -14,14 +17,15 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::BoxFuture;
 use postern_contract::{SandboxId, launch::Trusted};
 use postern_daemon::Clock;
-use postern_invoke::{Input, Plan, RunFacts, ToolRequest, WorkerRequest};
+use postern_invoke::{Plan, RunFacts, ToolRequest, WorkerRequest};
 use postern_llm::Chat;
 use postern_store::runs::{Runs, RunsError};
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+
+pub use place::{Coming, NoPlace, Place};
 
 use crate::{
     config::{Agent, AgentWritten, Places, Wrong},
@@ -61,10 +65,10 @@ pub enum Kind {
 pub enum Readiness {
     /// Not yet.
     Starting,
-    /// Yes; its runs belong to this sandbox.
+    /// Yes.
     Ready {
-        /// Where the gate knows its calls from.
-        sandbox: SandboxId,
+        /// The sandbox that all its runs share, if they share one.
+        sandbox: Option<SandboxId>,
     },
     /// No.
     NotReady {
@@ -95,13 +99,11 @@ pub trait Host: Send + Sync {
     /// Layers of its sandbox that are allowed to be absent, and are.
     fn weakened(&self) -> Vec<Weakened>;
 
-    /// Carries one call out; what comes of it goes to `inputs`. May be dropped at any time, which ends the call.
-    fn carry_out(
-        &self,
-        call: Call,
-        facts: &RunFacts,
-        inputs: mpsc::Sender<Input>,
-    ) -> BoxFuture<'static, ()>;
+    /// A place for one run, which may have to be waited for.
+    ///
+    /// # Errors
+    /// There is none, and waiting would not help.
+    fn place(&self, facts: &RunFacts) -> Result<Coming, NoPlace>;
 }
 
 /// What an agent is started with.
@@ -208,9 +210,7 @@ impl Kind {
     ) -> Result<Arc<dyn Host>, StartError> {
         match &agent.kind {
             Self::Builtin(_) => Ok(Arc::new(builtin::Builtin::start(agent, around).await?)),
-            Self::Python(settings) => Ok(Arc::new(
-                python::Python::start(agent, settings, around).await?,
-            )),
+            Self::Python(settings) => python::start(agent, settings, around).await,
         }
     }
 }

@@ -1,5 +1,7 @@
-//! Agents that are a Python module: a resident worker in a sandbox, started once and again whenever it dies. The worker's
-//! own code is one file that this executable carries; the module is the user's and nothing it says is trusted.
+//! Agents that are a Python module, in a worker that has imported it before a call comes. The worker's own code is one file
+//! that this executable carries; the module is the user's and nothing it says is trusted.
+//!
+//! Where all runs share a sandbox, one worker is kept alive; the narrower ones come out of a pool (`pool/`).
 //!
 //! ```text
 //! sandbox ─▶ gate told ─▶ worker ─▶ imports ─┬▶ Ready ── calls ──▶ dies ─▶ NotReady ─ backoff ─┐
@@ -8,9 +10,11 @@
 //!    └──────────────────────────────────────────────────── the sandbox is gone ────────────────┘
 //! ```
 
+mod cell;
 mod frames;
 mod keeper;
 mod worker;
+mod workshop;
 
 use std::{
     fs, io,
@@ -20,20 +24,25 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use postern_contract::config::Role;
+use postern_contract::{SandboxId, config::Role};
 use postern_daemon::files;
 use postern_invoke::{Input, Plan, RunFacts, Worker as WorkerPlan};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::{Call, Host, Readiness, StartError, Surroundings};
+use super::{
+    Call, Coming, Host, NoPlace, Place, Readiness, StartError, Surroundings,
+    pool::{Pool, Users},
+};
 use crate::{
-    config::{Agent, AgentWritten, Places, Wrong, plain_absolute, plain_relative},
-    sandbox::Weakened,
+    config::{Agent, AgentWritten, Isolation, Places, Wrong, plain_absolute, plain_relative},
+    sandbox::{Sandbox, Weakened},
     source::Source,
 };
+use cell::Cell;
 use keeper::Keeper;
 use worker::WorkerCall;
+use workshop::Workshop;
 
 /// The worker's code.
 const WORKER: &str = include_str!("python/worker.py");
@@ -141,48 +150,79 @@ pub struct Python {
     model: String,
     weakened: watch::Receiver<Vec<Weakened>>,
     readiness: watch::Receiver<Readiness>,
-    calls: mpsc::Sender<WorkerCall>,
+    places: PlacesOf,
 }
 
-impl Python {
-    /// Installs the files and builds the first sandbox; the worker follows in a task of its own.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(
-        agent: &Arc<Agent>,
-        settings: &Settings,
-        around: &Surroundings,
-    ) -> Result<Self, StartError> {
-        let installed = around.install(agent, &settings.source).await?;
-        let shim =
-            place_worker(&around.shims).map_err(|error| StartError::file(&around.shims, error))?;
-        let (calls, queue) = mpsc::channel(QUEUED_MAX);
-        let (ready, readiness) = watch::channel(Readiness::Starting);
-        let (weak, weakened) = watch::channel(Vec::new());
-        let mut keeper = Keeper {
-            agent: Arc::clone(agent),
-            settings: settings.clone(),
-            tree: installed.tree,
-            shim,
-            trusted: around.trusted.clone(),
-            launcher: Arc::clone(&around.launcher),
-            link: around.link.clone(),
-            readiness: ready,
-            weakened: weak,
-        };
-        let sandbox = keeper.build().await?;
-        tokio::spawn(keeper.keep(sandbox, queue));
-        let model = agent
-            .model_for(Role::Chat)
-            .map(|model| model.name.to_string());
-        Ok(Self {
-            model: model.unwrap_or_default(),
-            weakened,
-            readiness,
-            calls,
-        })
-    }
+/// Where its runs have it.
+#[derive(Debug)]
+enum PlacesOf {
+    /// One worker for all of them.
+    Agent(mpsc::Sender<WorkerCall>),
+    /// A fresh one for each.
+    Run(Pool<Cell>),
+    /// A sandbox for each user.
+    User(Users<Cell>),
+}
+
+/// Installs the files and builds the first sandbox; its worker follows, and more sandboxes if the config wants them.
+///
+/// # Errors
+/// See [`StartError`].
+pub(super) async fn start(
+    agent: &Arc<Agent>,
+    settings: &Settings,
+    around: &Surroundings,
+) -> Result<Arc<dyn Host>, StartError> {
+    let installed = around.install(agent, &settings.source).await?;
+    let shim =
+        place_worker(&around.shims).map_err(|error| StartError::file(&around.shims, error))?;
+    let (weak, weakened) = watch::channel(Vec::new());
+    let workshop = Workshop {
+        agent: Arc::clone(agent),
+        settings: settings.clone(),
+        tree: installed.tree,
+        shim,
+        trusted: around.trusted.clone(),
+        launcher: Arc::clone(&around.launcher),
+        link: around.link.clone(),
+        weakened: weak,
+    };
+    let sandbox = workshop.build().await?;
+    let (places, readiness) = match agent.isolation {
+        Isolation::Agent => {
+            let (calls, queue) = mpsc::channel(QUEUED_MAX);
+            let (ready, readiness) = watch::channel(Readiness::Starting);
+            tokio::spawn(Keeper::new(workshop, ready).keep(sandbox, queue));
+            (PlacesOf::Agent(calls), readiness)
+        }
+        Isolation::Run => {
+            let pool = pool(workshop, sandbox, agent);
+            let readiness = pool.readiness();
+            (PlacesOf::Run(pool), readiness)
+        }
+        Isolation::User => {
+            let pool = pool(workshop, sandbox, agent);
+            let readiness = pool.readiness();
+            let users = Users::of(pool, agent.sandbox.users, agent.sandbox.idle);
+            (PlacesOf::User(users), readiness)
+        }
+    };
+    let model = agent
+        .model_for(Role::Chat)
+        .map(|model| model.name.to_string());
+    Ok(Arc::new(Python {
+        model: model.unwrap_or_default(),
+        weakened,
+        readiness,
+        places,
+    }))
+}
+
+/// A pool whose first worker comes to live in this sandbox.
+fn pool(workshop: Workshop, first: Sandbox, agent: &Agent) -> Pool<Cell> {
+    let workshop = Arc::new(workshop);
+    let begun = Cell::begin(Arc::clone(&workshop), first);
+    Pool::open(workshop, agent.sandbox.pool, begun)
 }
 
 /// Puts the worker's code where sandboxes can be shown it, under a name that changes with the code.
@@ -209,40 +249,52 @@ impl Host for Python {
         self.weakened.borrow().clone()
     }
 
+    fn place(&self, facts: &RunFacts) -> Result<Coming, NoPlace> {
+        match &self.places {
+            PlacesOf::Agent(calls) => {
+                let (sandbox, calls) = (self.shared_sandbox(), calls.clone());
+                Ok(Box::pin(async {
+                    let sandbox = sandbox.ok_or("its sandbox is gone")?;
+                    Ok(Box::new(Standing { sandbox, calls }) as Box<dyn Place>)
+                }))
+            }
+            PlacesOf::Run(pool) => {
+                let coming = pool.take();
+                Ok(Box::pin(async {
+                    Ok(Box::new(coming.await?) as Box<dyn Place>)
+                }))
+            }
+            PlacesOf::User(users) => users.place(facts),
+        }
+    }
+}
+
+impl Python {
+    fn shared_sandbox(&self) -> Option<SandboxId> {
+        match &*self.readiness.borrow() {
+            Readiness::Ready { sandbox } => sandbox.clone(),
+            Readiness::Starting | Readiness::NotReady { .. } => None,
+        }
+    }
+}
+
+/// The one sandbox of all runs.
+struct Standing {
+    sandbox: SandboxId,
+    calls: mpsc::Sender<WorkerCall>,
+}
+
+impl Place for Standing {
+    fn sandbox(&self) -> &SandboxId {
+        &self.sandbox
+    }
+
     fn carry_out(
         &self,
         call: Call,
         facts: &RunFacts,
         inputs: mpsc::Sender<Input>,
     ) -> BoxFuture<'static, ()> {
-        let calls = self.calls.clone();
-        let run = facts.run.clone();
-        Box::pin(async move {
-            let Call::Worker(request) = call else {
-                return tracing::error!(
-                    "an agent with code was asked for what only one without code does"
-                );
-            };
-            let (reply, replied) = oneshot::channel();
-            let sent = calls
-                .send(WorkerCall {
-                    run,
-                    request: *request,
-                    reply,
-                })
-                .await;
-            let answer = match sent {
-                Ok(()) => replied
-                    .await
-                    .unwrap_or_else(|_| Err("the agent has stopped".to_owned())),
-                Err(_) => Err("the agent has stopped".to_owned()),
-            };
-            let input = answer.map_or_else(
-                |detail| Input::WorkerFailed { detail },
-                Input::WorkerReturned,
-            );
-            // Nobody listens any more when the run is over.
-            drop(inputs.send(input).await);
-        })
+        worker::ask(self.calls.clone(), call, facts, inputs)
     }
 }

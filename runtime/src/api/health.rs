@@ -90,7 +90,10 @@ fn ready_answer<'a>(app: &App, agents: impl Iterator<Item = &'a Served>) -> Resp
 
 fn agent_part(served: &Served, readiness: &Readiness) -> Value {
     let mut part = match readiness {
-        Readiness::Ready { sandbox } => json!({ "status": "ready", "sandbox": sandbox }),
+        Readiness::Ready { sandbox: None } => json!({ "status": "ready" }),
+        Readiness::Ready {
+            sandbox: Some(sandbox),
+        } => json!({ "status": "ready", "sandbox": sandbox }),
         Readiness::Starting => json!({ "status": "starting" }),
         Readiness::NotReady { why } => json!({ "status": "not ready", "why": why }),
     };

@@ -10,14 +10,13 @@ use axum::{
 use postern_contract::{RequestId, RunId};
 use postern_invoke::{Request, RunFacts};
 
-use super::{Refused, body};
+use super::{Refused, body, caller};
 use crate::{
     app::App,
     runs::{Answer, Ask, Begun, IDEMPOTENCY_KEY_BYTES_MAX},
 };
 
 const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
-const END_USER_ID: &str = "x-end-user-id";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn default(
@@ -62,9 +61,7 @@ async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
     let Incoming { id, headers, body } = incoming;
     let named = run_id(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
-    if headers.contains_key(END_USER_ID) {
-        app.note_ignored_end_user();
-    }
+    let user = caller::end_user(app, &headers)?;
     let request = Request::parse(&body::read(&headers, body).await?)?;
     let run = named
         .or_else(|| request.run_id.clone())
@@ -72,7 +69,7 @@ async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
     let facts = RunFacts {
         run,
         request_id: id,
-        user: None,
+        user,
     };
     Ok(Ask {
         request,

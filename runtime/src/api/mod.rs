@@ -2,6 +2,7 @@
 //! end user is, never answers anything but JSON.
 
 mod body;
+mod caller;
 mod health;
 mod invoke;
 mod refuse;

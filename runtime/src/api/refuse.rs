@@ -70,6 +70,10 @@ fn begin_kind(error: &BeginError) -> (StatusCode, &'static str) {
     match error {
         BeginError::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "AGENT_NOT_READY"),
         BeginError::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_RUNS"),
+        BeginError::NoPlace { why, .. } if why.passes() => {
+            (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_RUNS")
+        }
+        BeginError::NoPlace { .. } => (StatusCode::BAD_REQUEST, "NO_USER"),
         BeginError::Taken(_) => (StatusCode::CONFLICT, "RUN_EXISTS"),
         BeginError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "STOPPING"),
         BeginError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),

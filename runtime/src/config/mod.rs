@@ -1,6 +1,7 @@
 //! `postern.toml` as posternd means it. Reads the file and checks it whole; never starts anything, never reads a secret.
 
 mod functions;
+mod isolation;
 mod paths;
 mod written;
 
@@ -8,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use postern_contract::{
@@ -41,6 +43,8 @@ pub struct Config {
     pub default_agent: Option<AgentName>,
     /// The agents.
     pub agents: BTreeMap<AgentName, Arc<Agent>>,
+    /// What is allowed and hardly meant, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// One agent.
@@ -62,6 +66,8 @@ pub struct Agent {
     pub env: BTreeMap<String, String>,
     /// How often it may ask its model in one run, if it has no code.
     pub max_tool_iterations: u32,
+    /// What shares a sandbox.
+    pub isolation: Isolation,
     /// Ports at which connections by address may be for something.
     pub captured: BTreeSet<u16>,
     /// Its sandbox.
@@ -91,7 +97,7 @@ pub struct GrantedModel {
 }
 
 /// What an agent's sandbox is like.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SandboxSettings {
     /// Memory of all its processes and of their files in memory together; it takes the `cgroup` layer.
     pub memory: Option<ByteSize>,
@@ -103,6 +109,12 @@ pub struct SandboxSettings {
     pub read_only: Vec<PathBuf>,
     /// Layers that may be absent.
     pub allow_weaker: BTreeSet<Layer>,
+    /// Sandboxes that are up before anybody asks, where runs or users have their own.
+    pub pool: usize,
+    /// End users that have a sandbox at the same time, where users have their own.
+    pub users: usize,
+    /// How long a user's sandbox stands unused.
+    pub idle: Duration,
 }
 
 /// A value that makes no sense: the keys beneath `[agents.NAME]`, and what would be right.
@@ -156,6 +168,10 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
     if !problems.is_empty() {
         return Err(source.errors(&problems));
     }
+    let agents_written = document.agents.iter();
+    let warnings = agents_written
+        .flat_map(|(name, written)| isolation::warnings(name, written, &document.tools))
+        .collect();
     let default_agent = document
         .default_agent
         .or_else(|| agents.keys().next().cloned());
@@ -163,6 +179,7 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
         listen: document.listen,
         default_agent,
         agents,
+        warnings,
     })
 }
 
@@ -182,7 +199,7 @@ fn agent(
     places: &Places,
 ) -> Result<Agent, Vec<Wrong>> {
     let mut wrong = check_environment(written);
-    wrong.extend(check_isolation(written));
+    wrong.extend(isolation::check(written));
     wrong.extend(check_iterations(written));
     wrong.extend(check_shown(written));
     let models = granted_models(written, document);
@@ -204,16 +221,26 @@ fn agent(
             max_tool_iterations: written
                 .max_tool_iterations
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
+            isolation: written.isolation,
             captured: document.captured_ports(written),
-            sandbox: SandboxSettings {
-                memory: written.sandbox.memory,
-                cpu_percent: written.sandbox.cpu_percent,
-                processes: written.sandbox.processes,
-                read_only: written.sandbox.read_only.clone(),
-                allow_weaker: written.sandbox.allow_weaker.iter().copied().collect(),
-            },
+            sandbox: sandbox(&written.sandbox),
         }),
         _ => Err(wrong),
+    }
+}
+
+fn sandbox(written: &SandboxWritten) -> SandboxSettings {
+    SandboxSettings {
+        memory: written.memory,
+        cpu_percent: written.cpu_percent,
+        processes: written.processes,
+        read_only: written.read_only.clone(),
+        allow_weaker: written.allow_weaker.iter().copied().collect(),
+        pool: written.pool.unwrap_or(isolation::POOL_DEFAULT),
+        users: written.users.unwrap_or(isolation::USERS_DEFAULT),
+        idle: written
+            .idle
+            .map_or(isolation::IDLE_DEFAULT, |period| period.0),
     }
 }
 
@@ -233,18 +260,6 @@ fn check_environment(written: &AgentWritten) -> Vec<Wrong> {
         }
     }
     wrong
-}
-
-fn check_isolation(written: &AgentWritten) -> Option<Wrong> {
-    let told = match written.isolation {
-        Isolation::Agent => return None,
-        Isolation::User => "user",
-        Isolation::Run => "run",
-    };
-    Some(Wrong::at(
-        &["isolation"],
-        format!("`{told}` is not in this version: only `agent` is"),
-    ))
 }
 
 fn check_iterations(written: &AgentWritten) -> Option<Wrong> {

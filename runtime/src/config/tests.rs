@@ -59,8 +59,20 @@ fn each_mistake_is_told_with_its_place() {
         ),
         ("env = { \"A B\" = \"x\" }", "is no variable"),
         (
-            "isolation = \"run\"",
-            "postern.toml:5:1: `run` is not in this version",
+            "[agents.desk.sandbox]\nusers = 3",
+            "postern.toml:6:1: `users` belongs to `isolation = \"user\"`",
+        ),
+        (
+            "[agents.desk.sandbox]\npool = 1",
+            "belongs to `isolation = \"run\"` or `\"user\"`",
+        ),
+        (
+            "isolation = \"run\"\n[agents.desk.sandbox]\npool = 1000",
+            "from 0 to 64",
+        ),
+        (
+            "isolation = \"user\"\n[agents.desk.sandbox]\nidle = \"9d\"",
+            "at most `24h`",
         ),
         ("max_tool_iterations = 0", "from 1 to 1000"),
         ("tools = [\"nope\"]", "there is no tool `nope`"),
@@ -112,4 +124,19 @@ fn a_builtin_agent_has_a_model_and_no_files() {
     assert!(error.contains("needs a model"), "{error}");
     let error = load("[agents.a]\nkind = \"builtin\"\nentry = \"a.py\"\n").unwrap_err();
     assert!(error.contains("leave `entry` out"), "{error}");
+    let shared =
+        "[providers.p]\nformat = \"playground\"\n[models.m]\nprovider = \"p\"\nupstream = \"u\"\n";
+    let agent = "[agents.a]\nkind = \"builtin\"\nmodels = [\"m\"]\nisolation = \"run\"\n";
+    let error = load(&format!("{shared}{agent}")).unwrap_err();
+    assert!(error.contains("has no sandbox"), "{error}");
+}
+
+#[test]
+fn a_tool_that_would_be_told_nobody_is_warned_of_unless_runs_have_sandboxes_of_their_own() {
+    let tools = "tools = [\"x\"]\n";
+    let tool = "[tools.x]\nurl = \"https://x.example\"\nforward_identity = true\n";
+    for (isolation, warnings) in [("agent", 1), ("user", 0), ("run", 0)] {
+        let text = desk(&format!("isolation = \"{isolation}\"\n{tools}{tool}"));
+        assert_eq!(load(&text).unwrap().warnings.len(), warnings, "{isolation}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use postern_contract::{
-    ByteSize, ModelName, PolicyName, ToolName, config::AgentGrants, launch::Layer,
+    ByteSize, ModelName, Period, PolicyName, ToolName, config::AgentGrants, launch::Layer,
 };
 use serde::Deserialize;
 
@@ -77,6 +77,12 @@ pub struct SandboxWritten {
     /// Layers that may be absent.
     #[serde(default)]
     pub allow_weaker: Vec<Layer>,
+    /// Sandboxes that are up before anybody asks, where runs or users have their own.
+    pub pool: Option<usize>,
+    /// End users that have a sandbox at the same time, where users have their own.
+    pub users: Option<usize>,
+    /// How long a user's sandbox stands unused.
+    pub idle: Option<Period>,
 }
 
 impl AgentGrants for AgentWritten {

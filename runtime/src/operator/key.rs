@@ -1,4 +1,4 @@
-//! The operator's key: made once, kept in a file that only this daemon's user reads, never logged.
+//! The operator's key, and the callers': each made once, kept in a file that only this daemon's user reads, never logged.
 
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path};
 
@@ -24,7 +24,7 @@ pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
             if key.len() < KEY_BYTES {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "the operator key is too short",
+                    "the key is too short",
                 ));
             }
             Ok(Secret::new(key.to_vec()))
@@ -39,7 +39,7 @@ pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
 }
 
 /// The key that a request shows.
-pub(super) fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn shown(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get(KEY_HEADER) {
         return Some(key.as_bytes());
     }

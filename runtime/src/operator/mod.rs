@@ -20,7 +20,7 @@ use crate::{
     api::{Refused, not_found},
     app::App,
 };
-pub(crate) use key::read_or_make;
+pub(crate) use key::{read_or_make, shown};
 
 /// What the dialect calls the place where all agents live.
 const NAMESPACE: &str = "default";
@@ -63,7 +63,7 @@ async fn with_key(
     request: Request,
     next: Next,
 ) -> Result<Response, Refused> {
-    if key::shown(request.headers()).is_some_and(|shown| office.key.is(shown)) {
+    if shown(request.headers()).is_some_and(|shown| office.key.is(shown)) {
         return Ok(next.run(request).await);
     }
     Err(Refused::Unauthorized)

@@ -2,14 +2,14 @@
 //! itself; streaming and plain answers hear the same updates.
 //!
 //! ```text
-//! gate told ─▶ Start ─▶ machine ─ actions ─▶ emit · call (a task each) ─ inputs ─▶ machine … Finish
+//! place ─▶ gate told ─▶ Start ─▶ machine ─ actions ─▶ emit · call (a task each) ─ inputs ─▶ machine … Finish
 //!                                                                                             │
 //!                            everybody who listens ◀─ stored, gate told, out of the book ◀────┘
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use postern_contract::{SandboxId, link::News};
+use postern_contract::link::News;
 use postern_daemon::Clock;
 use postern_invoke::{Action, Event, Failure, Input, Machine, Outcome, RunFacts, outcome::Ending};
 use postern_store::runs::{End, EventType, NewEvent, RunStatus, Runs};
@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Answer, Update, active::Ticket};
 use crate::{
-    agents::{Call, Host},
+    agents::{Call, Coming, Place},
     link::Link,
 };
 
@@ -32,8 +32,8 @@ const INPUTS_MAX: usize = 64;
 pub(super) struct Driver {
     pub(super) machine: Machine,
     pub(super) facts: RunFacts,
-    pub(super) sandbox: SandboxId,
-    pub(super) host: Arc<dyn Host>,
+    /// Nobody waits for it once it is taken.
+    pub(super) coming: Option<Coming>,
     pub(super) store: Runs,
     pub(super) link: Link,
     pub(super) clock: Clock,
@@ -45,12 +45,40 @@ pub(super) struct Driver {
 impl Driver {
     /// The run, from its start to its stored end.
     pub(super) async fn drive(mut self) {
-        let outcome = match self.register().await {
-            Ok(()) => self.carry_on().await,
-            Err(outcome) => outcome,
+        let answer = match self.settle().await {
+            Ok(place) => {
+                let outcome = self.carry_on(&*place).await;
+                // Answered first: what the place takes to end, nobody has to wait for.
+                let answer = self.leave(&*place, outcome).await;
+                self.ticket.end(answer);
+                return drop(place);
+            }
+            Err(failure) => {
+                let outcome = self.failed(failure);
+                self.keep(outcome).await
+            }
         };
+        self.ticket.end(answer);
+    }
+
+    /// Waits for the run's place, and tells the gate that the run is active there; no call of it goes out before the gate
+    /// has said yes.
+    async fn settle(&mut self) -> Result<Box<dyn Place>, Failure> {
+        let stopping = self.ticket.stopping();
+        let coming = self.coming.take();
+        let coming = coming.ok_or_else(|| Failure::NoPlace("it was left already".to_owned()))?;
+        let place = tokio::select! {
+            place = coming => place.map_err(Failure::NoPlace)?,
+            () = tokio::time::sleep(RUN_MAX) => return Err(Failure::DeadlinePassed),
+            () = stopping => return Err(Failure::Cancelled),
+        };
+        self.register(&*place).await.map(|()| place)
+    }
+
+    /// Stores how the run ended, and tells the gate that it has.
+    async fn leave(&mut self, place: &dyn Place, outcome: Outcome) -> Answer {
         let news = News::RunEnded {
-            sandbox: self.sandbox.clone(),
+            sandbox: place.sandbox().clone(),
             run: self.facts.run.clone(),
         };
         let unregistered = self.link.clone();
@@ -58,28 +86,31 @@ impl Driver {
         if let Err(error) = told {
             tracing::warn!(run = %answer.run, %error, "the gate was not told that a run ended");
         }
-        self.ticket.end(answer);
+        answer
     }
 
-    /// Tells the gate that the run is active; no call of it goes out before the gate has said yes.
-    async fn register(&mut self) -> Result<(), Outcome> {
+    fn failed(&self, failure: Failure) -> Outcome {
+        Outcome {
+            facts: self.facts.clone(),
+            duration_ms: 0,
+            ending: Ending::Failed(failure),
+        }
+    }
+
+    async fn register(&mut self, place: &dyn Place) -> Result<(), Failure> {
         let news = News::RunStarted {
-            sandbox: self.sandbox.clone(),
+            sandbox: place.sandbox().clone(),
             run: self.facts.run.clone(),
             user: self.facts.user.clone(),
         };
         self.link.tell(news, Vec::new()).await.map_err(|error| {
             tracing::error!(run = %self.facts.run, %error, "the gate did not take a run");
-            Outcome {
-                facts: self.facts.clone(),
-                duration_ms: 0,
-                ending: Ending::Failed(Failure::ModelUnreachable(error.to_string())),
-            }
+            Failure::ModelUnreachable(error.to_string())
         })
     }
 
     /// Feeds the machine until it is done; calls that are still out then are dropped.
-    async fn carry_on(&mut self) -> Outcome {
+    async fn carry_on(&mut self, place: &dyn Place) -> Outcome {
         let (inputs, mut heard) = mpsc::channel(INPUTS_MAX);
         let mut calls = JoinSet::new();
         let deadline = tokio::time::sleep(RUN_MAX);
@@ -98,7 +129,7 @@ impl Driver {
                     Action::CallTool(request) => Call::Tool(request),
                     Action::CallWorker(request) => Call::Worker(request),
                 };
-                calls.spawn(self.host.carry_out(call, &self.facts, inputs.clone()));
+                calls.spawn(place.carry_out(call, &self.facts, inputs.clone()));
             }
             input = tokio::select! {
                 // This task holds a sender itself, so there is always a next input.

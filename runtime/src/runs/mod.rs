@@ -19,7 +19,7 @@ use postern_store::runs::{Begun as Stored, NewRun, Run, Runs, RunsError};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::{
-    agents::{Host, Readiness},
+    agents::{Host, NoPlace, Readiness},
     link::Link,
 };
 use active::{Active, Ticket};
@@ -112,6 +112,14 @@ pub enum BeginError {
     /// All places of the agent are taken.
     #[error("agent {0} has {RUNS_PER_AGENT_MAX} runs going on")]
     Busy(AgentName),
+    /// The agent has none for this run.
+    #[error("agent {agent} {why}")]
+    NoPlace {
+        /// Which agent.
+        agent: AgentName,
+        /// Why.
+        why: NoPlace,
+    },
     /// The caller chose an id that exists.
     #[error("run {0} exists already")]
     Taken(RunId),
@@ -186,14 +194,19 @@ impl RunDesk {
     }
 
     async fn begin_to_the_end(&self, callee: &Callee, ask: Ask) -> Result<Begun, BeginError> {
-        let sandbox = match &*callee.host.readiness().borrow() {
-            Readiness::Ready { sandbox } => sandbox.clone(),
+        match &*callee.host.readiness().borrow() {
+            Readiness::Ready { .. } => {}
             Readiness::Starting => return Err(not_ready(callee, "it is starting")),
             Readiness::NotReady { why } => return Err(not_ready(callee, why)),
-        };
+        }
         let place = Arc::clone(&callee.places)
             .try_acquire_owned()
             .map_err(|_| BeginError::Busy(callee.name.clone()))?;
+        let coming = callee.host.place(&ask.facts);
+        let coming = coming.map_err(|why| BeginError::NoPlace {
+            agent: callee.name.clone(),
+            why,
+        })?;
         let ticket = match self.register(callee, &ask).await? {
             Registered::Fresh(ticket) => ticket,
             Registered::Earlier(run) => return self.earlier(*run).await,
@@ -203,8 +216,7 @@ impl RunDesk {
         let driver = Driver {
             machine: Machine::new(callee.host.plan(), ask.request, ask.facts.clone()),
             facts: ask.facts,
-            sandbox,
-            host: Arc::clone(&callee.host),
+            coming: Some(coming),
             store: self.store.clone(),
             link: self.link.clone(),
             clock: self.clock.clone(),

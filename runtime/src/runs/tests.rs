@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::*;
 use crate::{
-    agents::Call,
+    agents::{Call, Coming, NoPlace, Place},
     app::{App, GateView, Served},
     config::tests::agent_of,
     sandbox::Weakened,
@@ -51,6 +51,19 @@ impl Host for PlayedHost {
         Vec::new()
     }
 
+    fn place(&self, _: &RunFacts) -> Result<Coming, NoPlace> {
+        let place = PlayedPlace(SandboxId::fresh(), Arc::clone(&self.0));
+        Ok(Box::pin(async { Ok(Box::new(place) as Box<dyn Place>) }))
+    }
+}
+
+struct PlayedPlace(SandboxId, Arc<Played>);
+
+impl Place for PlayedPlace {
+    fn sandbox(&self) -> &SandboxId {
+        &self.0
+    }
+
     fn carry_out(
         &self,
         call: Call,
@@ -58,7 +71,7 @@ impl Host for PlayedHost {
         inputs: mpsc::Sender<Input>,
     ) -> BoxFuture<'static, ()> {
         assert!(matches!(call, Call::Worker(_)));
-        let played = Arc::clone(&self.0);
+        let played = Arc::clone(&self.1);
         Box::pin(async move {
             played.called.fetch_add(1, Ordering::SeqCst);
             played.may_answer.acquire().await.unwrap().forget();
@@ -92,7 +105,7 @@ pub(crate) async fn bench(answers: usize) -> Bench {
     );
     let agent = Arc::new(Played {
         readiness: watch::Sender::new(Readiness::Ready {
-            sandbox: SandboxId::fresh(),
+            sandbox: Some(SandboxId::fresh()),
         }),
         may_answer: Semaphore::new(answers),
         called: Arc::default(),

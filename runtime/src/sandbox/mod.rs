@@ -265,6 +265,14 @@ impl Sandbox {
             .map(drop)
     }
 
+    /// Ends every process inside, and returns when all are gone; files stay.
+    ///
+    /// # Errors
+    /// The sandbox is gone.
+    pub async fn clear(&self) -> Result<(), SandboxError> {
+        self.ask(Verb::Clear, Vec::new()).await.map(drop)
+    }
+
     /// Connects to a port on 127.0.0.1 inside.
     ///
     /// # Errors

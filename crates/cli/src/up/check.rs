@@ -23,7 +23,8 @@ pub(super) struct Checked {
 pub(super) fn both(config: &Path) -> Result<Checked, Failure> {
     let wrong = |error: &dyn Display| Failure::Config(error.to_string());
     let runtime = postern_runtime::config::read(config).map_err(|error| wrong(&error))?;
-    let gate = postern_proxy::check(config).map_err(|error| wrong(&error))?;
+    let mut gate = postern_proxy::check(config).map_err(|error| wrong(&error))?;
+    gate.warnings.extend(runtime.warnings);
     let agents = runtime.agents.values();
     let shown = agents
         .flat_map(|agent| agent.sandbox.read_only.clone())

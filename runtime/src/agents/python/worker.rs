@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
+use futures_util::future::BoxFuture;
 use postern_contract::RunId;
-use postern_invoke::WorkerRequest;
+use postern_invoke::{Input, RunFacts, WorkerRequest};
 use serde_json::Value;
 use tokio::{
     net::{
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 use super::frames::{self, FrameError, FromWorker, ToWorker};
-use crate::output::printable;
+use crate::{agents::Call, output::printable};
 
 /// How long a module may take to be imported.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
@@ -214,6 +215,43 @@ impl Worker {
             );
         }
     }
+}
+
+/// Asks the worker behind a queue, and hands on what comes of it.
+pub(super) fn ask(
+    calls: mpsc::Sender<WorkerCall>,
+    call: Call,
+    facts: &RunFacts,
+    inputs: mpsc::Sender<Input>,
+) -> BoxFuture<'static, ()> {
+    let run = facts.run.clone();
+    Box::pin(async move {
+        let Call::Worker(request) = call else {
+            return tracing::error!(
+                "an agent with code was asked for what only one without code does"
+            );
+        };
+        let (reply, replied) = oneshot::channel();
+        let sent = calls
+            .send(WorkerCall {
+                run,
+                request: *request,
+                reply,
+            })
+            .await;
+        let answer = match sent {
+            Ok(()) => replied
+                .await
+                .unwrap_or_else(|_| Err("the agent has stopped".to_owned())),
+            Err(_) => Err("the agent has stopped".to_owned()),
+        };
+        let input = answer.map_or_else(
+            |detail| Input::WorkerFailed { detail },
+            Input::WorkerReturned,
+        );
+        // Nobody listens any more when the run is over.
+        drop(inputs.send(input).await);
+    })
 }
 
 async fn read_on(mut reader: OwnedReadHalf, heard: mpsc::Sender<Result<FromWorker, FrameError>>) {
