@@ -90,7 +90,7 @@ impl Names {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         let host = || name.to_owned();
-        let question = Name::from_ascii(name).map_err(|_| Unreached::NoAddress { host: host() })?;
+        let question = question(name).ok_or_else(|| Unreached::NoAddress { host: host() })?;
         let asking = self.asking()?;
         let answer = timeout(LOOKUP_MAX, asking.resolver.lookup_ip(question)).await;
         let answer = answer.unwrap_or(Err(NetError::Timeout));
@@ -137,6 +137,16 @@ impl Names {
 /// `localhost` and what stands beneath it is this machine, whatever any server says (RFC 6761).
 pub(super) fn is_local(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
+}
+
+/// What is asked for a name. One with a dot in it is whole: with the domains behind it that the system searches, it would
+/// be another host than policy has seen.
+fn question(name: &str) -> Option<Name> {
+    let mut question = Name::from_ascii(name).ok()?;
+    if name.contains('.') {
+        question.set_fqdn(true);
+    }
+    Some(question)
 }
 
 fn unanswered(host: String, error: &NetError) -> Unreached {
@@ -224,6 +234,14 @@ mod tests {
         ] {
             assert_eq!(is_local(name), local, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_with_a_dot_is_asked_for_as_it_is() {
+        for (name, whole) in [("shop", false), ("shop.example", true), ("a.b.example", true)] {
+            assert_eq!(question(name).unwrap().is_fqdn(), whole, "{name}");
+        }
+        assert_eq!(question("a..b"), None);
     }
 
     #[test]
