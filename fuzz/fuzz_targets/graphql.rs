@@ -36,8 +36,11 @@ fuzz_target!(|text: &str| {
     if viewer == Some(true) {
         assert!(text.contains("viewer"), "a field that nobody wrote");
     }
-    // A comment and a comma mean nothing.
-    assert_eq!(held(&format!("#{{mutation}}\n,{text}\n#}}")), plain);
+    // A comment and a comma mean nothing. A byte order mark is one at the beginning alone; anywhere else we understand
+    // nothing any more.
+    if !text.starts_with('\u{feff}') {
+        assert_eq!(held(&format!("#{{mutation}}\n,{text}\n#}}")), plain);
+    }
     // An operation of another kind beside it is never called a query.
     let beside = held(&format!("{text}\nmutation Other {{ drop }}"));
     assert_ne!(beside[0], Some(true));

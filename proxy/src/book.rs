@@ -12,6 +12,7 @@ use postern_llm::{Act, Api, Format};
 use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
 
 use crate::{
+    approve::Approvers,
     call::Call,
     dial::{Manner, Proxy, Speaks},
     door,
@@ -37,6 +38,8 @@ pub(crate) struct Book {
     pub(crate) secrets: Secrets,
     /// How long agents are waited for.
     pub(crate) patience: Patience,
+    /// Who answers for people.
+    pub(crate) approvers: Approvers,
     /// The proxy of the operator's network, if there is one.
     pub(crate) proxy: Option<Proxy>,
     /// What is weaker than it could be, in words.

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use postern_contract::{
     AgentName, ModelName, SecretName, ToolName,
-    config::{Document, Egress, Granted, Problem, Protocol},
+    config::{Approvals, Document, Egress, Granted, Problem, Protocol},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
 use postern_policy::Rulebook;
 
 use crate::{
+    approve::Approvers,
     audit,
     book::{Book, Grants, Homes, Model, Patience, Target},
     dial::{Proxy, Speaks, World},
@@ -49,6 +50,7 @@ pub struct Config {
     agents: BTreeMap<AgentName, Grants>,
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
+    approvals: Approvals,
     source: Source,
     /// The authorities that tools and providers name.
     authorities: Known,
@@ -191,6 +193,7 @@ impl Config {
             agents,
             secrets: document.secrets,
             patience,
+            approvals: document.approvals,
             authorities: authorities.known,
             source,
             seen: Files::default(),
@@ -268,6 +271,7 @@ impl Config {
         let proxy = manner::with_password(self.proxy, &self.egress, &secrets);
         let book = Book {
             generation,
+            approvers: Approvers::new(&self.approvals, &secrets),
             proxy,
             weakened: self.weakened,
             rulebook: self.rulebook,
@@ -320,7 +324,17 @@ fn credentials_without_secret(document: &Written) -> Vec<Problem> {
             let words = format!("there is no secret `{secret}`: define it as `[secrets.{secret}]`");
             Some(Problem::at([table, name, "credential", "secret"], words))
         });
-    faults.collect()
+    let approvers = document.approvals.approvers.iter();
+    let strangers = approvers.filter_map(|(name, approver)| {
+        let secret = &approver.secret;
+        if document.secrets.contains_key(secret) {
+            return None;
+        }
+        let words = format!("there is no secret `{secret}`: define it as `[secrets.{secret}]`");
+        let path = ["approvals", "approvers", name.as_str(), "secret"];
+        Some(Problem::at(path, words))
+    });
+    faults.chain(strangers).collect()
 }
 
 #[cfg(test)]

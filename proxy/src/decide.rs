@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use postern_contract::{Code, Refusal};
 use postern_policy::{
-    Allowed, CanonicalUrl, Denied, Evidence, Facts, Method, Route, Verdict, WouldDeny,
+    Allowed, CanonicalUrl, Denied, Evidence, Facts, Method, Pending, Route, Verdict, WouldDeny,
 };
 
 use crate::{
+    approve::Yes,
     book::{Book, Target},
     call::{Call, Freight},
     identify::Caller,
@@ -20,8 +21,8 @@ use crate::{
 };
 
 /// Proof that one call may go out. It comes from an [`Allowed`] or a [`WouldDeny`], which only the rulebook makes, or, for
-/// a model call, from the agent's own list of models; nothing else makes one. A credential goes along with none that comes
-/// from a [`WouldDeny`].
+/// a model call, from the agent's own list of models, or from a human's yes to what a rule asks about; nothing else makes
+/// one. A credential goes along with none that comes from a [`WouldDeny`].
 ///
 /// ```compile_fail
 /// use postern_proxy::Permit;
@@ -38,6 +39,8 @@ enum Proof {
     Model(ModelGrant),
     /// No rule allows it and none speaks against it, and the agent's policies only watch.
     Watched(WouldDeny),
+    /// A rule asks a human, who said yes.
+    Approved(Pending),
 }
 
 /// A model call that the agent's list of models permits.
@@ -56,6 +59,7 @@ impl Permit {
             Proof::Rule(allowed) => allowed.url(),
             Proof::Model(grant) => &grant.url,
             Proof::Watched(watched) => watched.url(),
+            Proof::Approved(pending) => pending.url(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Permit {
             Proof::Rule(allowed) => allowed.method(),
             Proof::Model(grant) => &grant.method,
             Proof::Watched(watched) => watched.method(),
+            Proof::Approved(pending) => pending.method(),
         }
     }
 
@@ -76,6 +81,7 @@ impl Permit {
             Proof::Rule(allowed) => allowed.rule(),
             Proof::Model(grant) => &grant.rule,
             Proof::Watched(watched) => watched.denied().rule(),
+            Proof::Approved(pending) => pending.rule(),
         }
     }
 
@@ -84,15 +90,22 @@ impl Permit {
     pub fn would_deny(&self) -> Option<&Denied> {
         match &self.proof {
             Proof::Watched(watched) => Some(watched.denied()),
-            Proof::Rule(_) | Proof::Model(_) => None,
+            Proof::Rule(_) | Proof::Model(_) | Proof::Approved(_) => None,
         }
     }
 
     /// The credential that a call to this target carries: never one where enforcement would have denied the call.
     pub(crate) fn credential<'t>(&self, target: &'t Target) -> Option<&'t Credential> {
         match &self.proof {
-            Proof::Rule(_) | Proof::Model(_) => target.credential.as_ref(),
+            Proof::Rule(_) | Proof::Model(_) | Proof::Approved(_) => target.credential.as_ref(),
             Proof::Watched(_) => None,
+        }
+    }
+
+    /// A call that a human said yes to.
+    pub(crate) fn approved(pending: Pending, _yes: &Yes) -> Self {
+        Self {
+            proof: Proof::Approved(pending),
         }
     }
 }
@@ -119,6 +132,15 @@ pub(crate) enum Way {
     Out(Permit),
     /// Nowhere yet: it is a CONNECT, and each request inside will be judged by itself.
     In,
+    /// Nowhere yet: a human is to be asked, and all of it is there to be shown.
+    Ask(Pending),
+}
+
+/// What rules and lists say to one call.
+enum Judgement {
+    Yes(Permit),
+    Ask(Pending),
+    No(Refused),
 }
 
 /// Judges one call; of a CONNECT, whether it may be opaque. It may to a tool whose config says so, and nowhere else,
@@ -134,24 +156,33 @@ pub(crate) async fn way(
     if !call.method.is_connect() {
         belongs.as_ref().map_err(Refused::clone)?;
     }
-    let shown = shown::look(book, caller, call, record).await?;
-    let judged = belongs.and_then(|()| decide(book, (caller, call), &shown.evidence(caller, call)));
+    let mut shown = shown::look(book, caller, call, record).await?;
+    let judged = match belongs {
+        Ok(()) => decide(book, (caller, call), &shown.evidence(caller, call)),
+        Err(refused) => Judgement::No(refused),
+    };
     let way = sort_out(book, caller, call, judged)?;
+    if let Way::Ask(_) = &way {
+        shown = shown::all(shown, book, caller, call, record).await?;
+    }
     let standing = Standing::of(book, caller, call, shown);
     record.standing = Some(match &way {
         Way::Out(_) => standing,
         Way::In => standing.inside(),
+        Way::Ask(pending) => standing.asking(pending),
     });
     Ok(way)
 }
 
 /// How a call that was judged goes on.
-fn sort_out(
-    book: &Book,
-    caller: &Caller,
-    call: &Call,
-    judged: Result<Permit, Refused>,
-) -> Result<Way, Refused> {
+fn sort_out(book: &Book, caller: &Caller, call: &Call, judged: Judgement) -> Result<Way, Refused> {
+    let judged = match judged {
+        // Nobody can be shown what a WebSocket or a tunnel will carry.
+        Judgement::Ask(pending) if can_be_shown(call) => return Ok(Way::Ask(pending)),
+        Judgement::Ask(pending) => Err(pending.refusal().into()),
+        Judgement::Yes(permit) => Ok(permit),
+        Judgement::No(refused) => Err(refused),
+    };
     if !call.method.is_connect() {
         return judged.map(Way::Out);
     }
@@ -165,6 +196,11 @@ fn sort_out(
         // What no rule allows as a whole is never opaque, in audit mode neither.
         Ok(_) | Err(_) => Ok(Way::In),
     }
+}
+
+/// Whether all of it can be shown to a human before any of it is sent.
+fn can_be_shown(call: &Call) -> bool {
+    !call.method.is_connect() && matches!(call.freight, Freight::Request(_))
 }
 
 /// Judges what is under way by a newer book: the same call, for the same tool or model, with the same credential.
@@ -181,6 +217,9 @@ pub(crate) fn again(book: &Book, standing: &Standing) -> Result<(), Refused> {
     }
     let judged = decide(book, (caller, call), &evidence);
     match sort_out(book, caller, call, judged)? {
+        // A human was asked because of this rule, and has said yes or is about to.
+        Way::Ask(pending) if standing.asks.as_deref() == Some(pending.rule()) => {}
+        Way::Ask(pending) => return Err(pending.refusal().into()),
         // Each request inside is judged by itself.
         Way::In | Way::Out(_) if standing.is_inside => return Ok(()),
         Way::In => return Err(changed("is looked into now")),
@@ -219,29 +258,27 @@ fn changed(how: &str) -> Refused {
 
 /// Judges the call by its facts and what it shows. For a call to a model the agent's list of models is the permission: it
 /// needs no rule, but a rule that denies or asks holds for it too, and an agent without a policy may call none.
-fn decide(
-    book: &Book,
-    (caller, call): (&Caller, &Call),
-    evidence: &Evidence<'_>,
-) -> Result<Permit, Refused> {
+fn decide(book: &Book, (caller, call): (&Caller, &Call), evidence: &Evidence<'_>) -> Judgement {
     let facts = facts(book, caller, call);
     let verdict = book.rulebook.decide_with(&facts, evidence);
     let Some(model) = call.subject.model() else {
         return match verdict {
-            Verdict::Allowed(allowed) => Ok(allowed.into()),
-            Verdict::ApprovalRequired(pending) => Err(pending.refusal().into()),
+            Verdict::Allowed(allowed) => Judgement::Yes(allowed.into()),
+            Verdict::ApprovalRequired(pending) => Judgement::Ask(pending),
             Verdict::Denied(denied) => match book.rulebook.watched(&facts, evidence) {
-                Some(watched) => Ok(watched.into()),
-                None => Err(denied.refusal().into()),
+                Some(watched) => Judgement::Yes(watched.into()),
+                None => Judgement::No(denied.refusal().into()),
             },
         };
     };
     match verdict {
-        Verdict::Denied(denied) if !denied.is_for_want_of_a_rule() => Err(denied.refusal().into()),
-        Verdict::ApprovalRequired(pending) => Err(pending.refusal().into()),
+        Verdict::Denied(denied) if !denied.is_for_want_of_a_rule() => {
+            Judgement::No(denied.refusal().into())
+        }
+        Verdict::ApprovalRequired(pending) => Judgement::Ask(pending),
         Verdict::Allowed(_) | Verdict::Denied(_) => {
             let (method, url) = (call.method.clone(), call.url.clone());
-            Ok(Permit {
+            Judgement::Yes(Permit {
                 proof: Proof::Model(ModelGrant {
                     method,
                     url,

@@ -9,6 +9,7 @@ use postern_contract::{Code, Refusal};
 
 use crate::{
     accept::Arrival,
+    approve,
     audit::Sealed,
     body::{self, Body},
     call::Freight,
@@ -74,15 +75,12 @@ async fn story(
     record.enter(&gate.live);
     let permit = match way {
         Way::Out(permit) => permit,
-        Way::In => {
-            let inside = Interception::new(call, &caller, room)?;
-            return Ok(Outcome::Interception(inside));
-        }
+        Way::Ask(pending) => approve::ask(gate, (pending, room), &mut call, record).await?,
+        Way::In => return Ok(Interception::new(call, &caller, room)?.into()),
     };
     record.allowed(&permit);
 
     // Replay: a call that the journal already holds is answered here. There is no journal yet.
-    // Approve: what a rule wants a human asked about was refused by `decide`. There are no approvals yet.
     // Reserve: budget, grant and intent in one transaction. There are no budgets yet.
     let turn = gate.turnstiles.admit(&caller.sandbox, &call.target.manner);
     record.turn(turn?);
@@ -132,6 +130,12 @@ impl From<Relayed> for Outcome {
             Relayed::Answer(answer) => Self::Answer(answer),
             Relayed::Socket(socket) => Self::Socket(socket),
         }
+    }
+}
+
+impl From<Interception> for Outcome {
+    fn from(inside: Interception) -> Self {
+        Self::Interception(inside)
     }
 }
 

@@ -9,9 +9,9 @@ use postern_daemon::Clock;
 use postern_llm::Chat;
 
 use crate::{
-    audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground, identify::Room,
-    intercept::Leaves, ledger::Ledger, limit::Turnstiles, live::Live, refuse::Refused,
-    reload::Standing,
+    approve::Approvals, audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground,
+    identify::Room, intercept::Leaves, ledger::Ledger, limit::Turnstiles, live::Live,
+    refuse::Refused, reload::Standing,
 };
 
 /// Everything that a call needs.
@@ -26,6 +26,8 @@ pub(crate) struct Gate {
     pub(crate) audit: Audit,
     pub(crate) ledger: Ledger,
     pub(crate) turnstiles: Turnstiles,
+    /// Calls that wait for a human.
+    pub(crate) approvals: Approvals,
     pub(crate) clock: Clock,
 }
 
@@ -63,6 +65,7 @@ impl Gate {
         book: Book,
         (dialer, leaves): (Dialer, Leaves),
         (audit, ledger): (Audit, Ledger),
+        approvals: Approvals,
         clock: Clock,
     ) -> Self {
         let book = Arc::new(book);
@@ -75,6 +78,7 @@ impl Gate {
             audit,
             ledger,
             turnstiles: Turnstiles::new(clock.clone()),
+            approvals,
             clock,
         }
     }

@@ -168,6 +168,11 @@ impl Room {
         Ok(())
     }
 
+    /// Whether a run is active here. posternd's own listener is told of none, and is believed.
+    pub(crate) fn has(&self, run: &RunId) -> bool {
+        self.origin == Origin::Runtime || self.runs().active.contains_key(run)
+    }
+
     /// A run is over.
     pub(crate) fn run_ended(&self, run: &RunId) {
         self.runs().active.remove(run);

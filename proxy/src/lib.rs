@@ -19,6 +19,7 @@ mod accept;
 mod admin;
 mod again;
 mod allowance;
+mod approve;
 pub mod audit;
 mod body;
 mod book;

@@ -10,7 +10,8 @@
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use postern_contract::{
-    AgentName, SandboxId, Secret,
+    ActionId, AgentName, SandboxId, Secret,
+    approval::{Answer, ApproverKey, Unanswered},
     link::{
         FromGate, LINK_VERSION, LISTENING_MAX, ListenerKind, News, Origin, Reply, ToGate, Welcome,
     },
@@ -163,8 +164,56 @@ impl Rooms {
                 self.gate.dialer.own(addresses);
             }
             News::Status => return Ok(Reply::Status(self.gate.condition().told(self.open.len()))),
+            News::Approvals { key } => return Ok(self.approvals(key.as_ref()).await),
+            News::Approval { action, key } => {
+                return Ok(self.approval(&action, key.as_ref()).await);
+            }
+            News::Answer {
+                action,
+                answer,
+                key,
+            } => return Ok(self.answer(&action, answer, &key).await),
         }
         Ok(Reply::Done)
+    }
+
+    /// Who asks is posternd's own operator, whom it verified, or an approver.
+    fn may_see(&self, key: Option<&ApproverKey>) -> Result<(), Unanswered> {
+        let Some(key) = key else { return Ok(()) };
+        let book = self.gate.book();
+        let whose = book.approvers.whose(key);
+        whose.map(drop).ok_or(Unanswered::NoApprover)
+    }
+
+    async fn approvals(&self, key: Option<&ApproverKey>) -> Reply {
+        if let Err(why) = self.may_see(key) {
+            return Reply::Unanswered(why);
+        }
+        let listed = self.gate.approvals.list().await;
+        listed.map_or_else(Reply::Unanswered, Reply::Approvals)
+    }
+
+    async fn approval(&self, action: &ActionId, key: Option<&ApproverKey>) -> Reply {
+        if let Err(why) = self.may_see(key) {
+            return Reply::Unanswered(why);
+        }
+        match self.gate.approvals.one(action).await {
+            Ok((approval, whole)) => Reply::Approval(Box::new(approval), whole.map(Box::new)),
+            Err(why) => Reply::Unanswered(why),
+        }
+    }
+
+    /// posternd hands the answer on; only the approver's own key makes it one.
+    async fn answer(&self, action: &ActionId, answer: Answer, key: &ApproverKey) -> Reply {
+        let book = self.gate.book();
+        let Some(by) = book.approvers.whose(key) else {
+            tracing::warn!(%action, "an answer came with a key that is no approver's");
+            return Reply::Unanswered(Unanswered::NoApprover);
+        };
+        match self.gate.approvals.answer(action, answer, by).await {
+            Ok(approval) => Reply::Approval(Box::new(approval), None),
+            Err(why) => Reply::Unanswered(why),
+        }
     }
 
     fn open(

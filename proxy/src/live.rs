@@ -17,6 +17,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use postern_policy::Pending;
 use tokio::sync::watch;
 
 use crate::{
@@ -71,6 +72,8 @@ pub(crate) struct Standing {
     pub(crate) has_fields: bool,
     /// Whether it is a connection that the gate looks into.
     pub(crate) is_inside: bool,
+    /// The rule because of which a human is asked, if one is.
+    pub(crate) asks: Option<String>,
 }
 
 impl Standing {
@@ -96,6 +99,7 @@ impl Standing {
             shown,
             has_fields,
             is_inside: false,
+            asks: None,
         }
     }
 
@@ -103,6 +107,14 @@ impl Standing {
     pub(crate) fn inside(self) -> Self {
         Self {
             is_inside: true,
+            ..self
+        }
+    }
+
+    /// The same, of a call that a human is asked about.
+    pub(crate) fn asking(self, pending: &Pending) -> Self {
+        Self {
+            asks: Some(pending.rule().to_owned()),
             ..self
         }
     }
@@ -139,6 +151,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What was judged.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     /// Returns once a new book does not allow it any more.
     pub(crate) async fn cut(&mut self) -> Cut {
         std::future::poll_fn(|context| self.poll_cut(context)).await

@@ -175,6 +175,16 @@ impl Record {
         self.live = self.standing.take().map(|standing| live.enter(standing));
     }
 
+    /// What was judged, once it is under way.
+    pub(crate) fn entered(&self) -> Option<&Standing> {
+        self.live.as_ref().map(Entry::standing)
+    }
+
+    /// When the call came, in milliseconds since 1970 (UTC).
+    pub(crate) fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+
     /// Gives up the place among what is under way to whoever goes on with it.
     pub(crate) fn hand_over(&mut self) -> Option<Entry> {
         self.live.take()

@@ -82,6 +82,16 @@ pub(crate) async fn look(
         // What a WebSocket will say is seen by nobody: a rule that must see it cannot tell.
         Freight::Socket(_) | Freight::Tunnel(_) | Freight::Question(_) => return Ok(Shown::Hidden),
     };
+    open(body, book, caller, record).await
+}
+
+/// Reads a body as far as anybody looks, and puts it back whole.
+async fn open(
+    body: &mut Body,
+    book: &Book,
+    caller: &Caller,
+    record: &mut Record,
+) -> Result<Shown, Refused> {
     if body.is_end_stream() {
         return Ok(Shown::Absent);
     }
@@ -99,6 +109,21 @@ pub(crate) async fn look(
         })??;
     *body = whole;
     Ok(shown)
+}
+
+/// Looks into all of a call that a human is to be shown, unless that was done before.
+pub(crate) async fn all(
+    shown: Shown,
+    book: &Book,
+    caller: &Caller,
+    call: &mut Call,
+    record: &mut Record,
+) -> Result<Shown, Refused> {
+    drop_trailers(call);
+    match (shown, &mut call.freight) {
+        (Shown::Hidden, Freight::Request(body)) => open(body, book, caller, record).await,
+        (shown, _) => Ok(shown),
+    }
 }
 
 /// Trailers come after the decision, and some servers take them for header fields.

@@ -19,6 +19,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
     admin,
+    approve::Approvals,
     audit::{Audit, Unrecorded},
     config::Config,
     dial::Dialer,
@@ -76,6 +77,9 @@ pub enum RunError {
     /// The database.
     #[error(transparent)]
     Store(#[from] postern_store::OpenError),
+    /// What waited for a human before.
+    #[error("{0}")]
+    Approvals(#[from] postern_store::gate::GateError),
     /// The link's socket.
     #[error("{path}: {error}")]
     Link {
@@ -129,6 +133,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         error,
     })?;
 
+    let approvals = Approvals::open(store.clone(), clock.clone()).await?;
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
     let mut tasks = vec![tokio::spawn(keeper.clone().keep())];
@@ -137,6 +142,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         book,
         (dialer, leaves),
         (audit.with_spans(spans), ledger),
+        approvals,
         clock,
     ));
     tasks.extend(shown(&gate, place.state, exporter)?);

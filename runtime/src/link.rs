@@ -14,7 +14,8 @@ use std::{
 };
 
 use postern_contract::{
-    Secret,
+    ActionId, Secret,
+    approval::{Answer, Approval, ApproverKey, Unanswered, Whole},
     link::{FromGate, GateStatus, LINK_VERSION, LinkToken, News, Reply, ToGate, Welcome},
 };
 use postern_daemon::channel::{Channel, ChannelError};
@@ -70,6 +71,12 @@ pub enum LinkError {
     Channel(#[from] ChannelError),
 }
 
+/// What the gate tells of approvals, or why it does not.
+pub type Told<T> = Result<T, Unanswered>;
+
+/// A request for approval, and all of it while its call waits.
+pub type OneApproval = (Box<Approval>, Option<Box<Whole>>);
+
 struct Letter {
     news: News,
     fds: Vec<OwnedFd>,
@@ -106,7 +113,7 @@ impl Link {
         match link.ask(hello, Vec::new()).await? {
             Reply::Welcome(welcome) => Ok((link, welcome)),
             Reply::Refused { why } => Err(LinkError::Refused(why)),
-            Reply::Done | Reply::Status(_) => Err(LinkError::Odd("did not bid us welcome")),
+            _ => Err(LinkError::Odd("did not bid us welcome")),
         }
     }
 
@@ -131,10 +138,7 @@ impl Link {
     pub async fn tell(&self, news: News, fds: Vec<OwnedFd>) -> Result<(), LinkError> {
         match self.ask(news, fds).await? {
             Reply::Done => Ok(()),
-            Reply::Refused { why } => Err(LinkError::Refused(why)),
-            Reply::Status(_) | Reply::Welcome(_) => {
-                Err(LinkError::Odd("answered another question"))
-            }
+            other => Err(unexpected(other)),
         }
     }
 
@@ -145,8 +149,61 @@ impl Link {
     pub async fn status(&self) -> Result<GateStatus, LinkError> {
         match self.ask(News::Status, Vec::new()).await? {
             Reply::Status(status) => Ok(status),
-            Reply::Refused { why } => Err(LinkError::Refused(why)),
-            Reply::Done | Reply::Welcome(_) => Err(LinkError::Odd("answered another question")),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Which requests wait for a human or did. Without a key the asker is one whom this daemon has verified.
+    ///
+    /// # Errors
+    /// The gate refused, or the link is broken.
+    pub async fn approvals(
+        &self,
+        key: Option<ApproverKey>,
+    ) -> Result<Told<Vec<Approval>>, LinkError> {
+        match self.ask(News::Approvals { key }, Vec::new()).await? {
+            Reply::Approvals(all) => Ok(Ok(all)),
+            Reply::Unanswered(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// One request; whole while its call waits.
+    ///
+    /// # Errors
+    /// As [`Link::approvals`].
+    pub async fn approval(
+        &self,
+        action: ActionId,
+        key: Option<ApproverKey>,
+    ) -> Result<Told<OneApproval>, LinkError> {
+        let news = News::Approval { action, key };
+        self.one(news).await
+    }
+
+    /// Hands somebody's answer on. The gate alone says whether it counts.
+    ///
+    /// # Errors
+    /// As [`Link::approvals`].
+    pub async fn answer(
+        &self,
+        action: ActionId,
+        answer: Answer,
+        key: ApproverKey,
+    ) -> Result<Told<OneApproval>, LinkError> {
+        let news = News::Answer {
+            action,
+            answer,
+            key,
+        };
+        self.one(news).await
+    }
+
+    async fn one(&self, news: News) -> Result<Told<OneApproval>, LinkError> {
+        match self.ask(news, Vec::new()).await? {
+            Reply::Approval(approval, whole) => Ok(Ok((approval, whole))),
+            Reply::Unanswered(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -165,6 +222,14 @@ impl Link {
             Ok(reply) => reply.map_err(|_| LinkError::Broken),
             Err(_) => Err(LinkError::Odd("did not answer in time")),
         }
+    }
+}
+
+/// An answer that is no answer to what was asked.
+fn unexpected(reply: Reply) -> LinkError {
+    match reply {
+        Reply::Refused { why } => LinkError::Refused(why),
+        _ => LinkError::Odd("answered another question"),
     }
 }
 

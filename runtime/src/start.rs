@@ -253,7 +253,7 @@ impl Started {
         let addresses = (api.address(), operator.address());
         let limits = serve::Limits::default();
         let public = serve::serve(api, api::router(app.clone()), limits, shutdown.clone());
-        let office = operator::router(app.clone(), operator_key);
+        let office = operator::router(app.clone(), link.clone(), operator_key);
         let operator = serve::serve(operator, office, limits, shutdown.clone());
         tell_ready(addresses);
         let served = async {

@@ -14,6 +14,12 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("config", "## `[listen]`", "[listen]\nzzz = 1"),
     ("config", "## `[patience]`", "[patience]\nzzz = 1"),
     ("config", "## `[audit]`", "[audit]\nzzz = 1"),
+    ("config", "## `[approvals]`", "[approvals]\nzzz = 1"),
+    (
+        "config",
+        "### `[approvals.approvers.NAME]`",
+        "[approvals.approvers.x]\nzzz = 1",
+    ),
     ("config", "## `[egress]`", "[egress]\nzzz = 1"),
     ("config", "## `[secrets.NAME]`", "[secrets.x]\nzzz = 1"),
     ("config", "## `[tools.NAME]`", "[tools.x]\nzzz = 1"),

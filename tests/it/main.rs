@@ -7,6 +7,7 @@
     reason = "a test that cannot go on panics, and says where"
 )]
 
+mod approvals;
 mod audit;
 mod audit_command;
 mod bad_input;

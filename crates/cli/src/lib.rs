@@ -7,12 +7,15 @@
 //! postern check CONFIG      both daemons' checks and the compiled rules                       check.rs
 //! postern policy ...        what the rules say of a call, or of a table of calls                policy/
 //! postern audit ...         the audit log checked and exported                                audit/
+//! postern approvals ...     calls that wait for a human: shown, and answered                   approvals/
 //! postern doctor            what this machine can enforce                                     doctor.rs
 //! postern runtime|proxy|launcher|unpack|sweep    what `up` starts; hidden                     below
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod approvals;
+mod ask;
 mod audit;
 mod check;
 mod doctor;
@@ -52,6 +55,7 @@ enum Command {
     Check(check::Args),
     Policy(policy::Args),
     Audit(audit::Args),
+    Approvals(approvals::Args),
     Doctor(doctor::Args),
 }
 
@@ -103,6 +107,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Approvals(args) => approvals::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     done.map_or_else(Failure::told, |()| ExitCode::SUCCESS)

@@ -96,6 +96,8 @@ ids! {
     RunId, "run_";
     /// One request at the public API or at the gate. Callers may choose it (`X-Request-Id`).
     RequestId, "req_";
+    /// One request that waits for a human's answer, or did.
+    ActionId, "act_";
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod approval;
 pub mod config;
 pub mod exit;
 pub mod id;
@@ -12,8 +13,10 @@ pub mod refusal;
 pub mod secret;
 pub mod size;
 
-pub use id::{RequestId, RunId, SandboxId};
-pub use name::{AgentName, ModelName, PolicyName, ProviderName, SecretName, ToolName};
+pub use id::{ActionId, RequestId, RunId, SandboxId};
+pub use name::{
+    AgentName, ApproverName, ModelName, PolicyName, ProviderName, SecretName, ToolName,
+};
 pub use refusal::{Code, Refusal};
 pub use secret::Secret;
 pub use size::{ByteSize, Period};

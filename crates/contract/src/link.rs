@@ -6,6 +6,7 @@
 //!          ── SandboxStarted + listeners ─▶         the gate accepts on them from now on
 //!          ── Listening ──────────────────▶         none of these addresses is a destination for an agent
 //!          ── RunStarted … RunEnded ──────▶
+//!          ── Answer ─────────────────────▶         a human's, with the key that the gate verifies
 //!          ── SandboxEnded ───────────────▶         the gate has closed the listeners when it answers
 //!          ◀─ Reply{re} ──────────────────          one for each, in order; Welcome for Hello
 //! ```
@@ -17,7 +18,11 @@ use std::{fmt, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::{AgentName, PolicyName, RunId, SandboxId, Secret, launch::Listener};
+use crate::{
+    ActionId, AgentName, PolicyName, RunId, SandboxId, Secret,
+    approval::{Answer, Approval, ApproverKey, Unanswered, Whole},
+    launch::Listener,
+};
 
 /// The version of this dialect; a gate refuses any other.
 pub const LINK_VERSION: u32 = 5;
@@ -116,6 +121,28 @@ pub enum News {
     },
     /// Asks how the gate is; the reply is [`Reply::Status`].
     Status,
+    /// Asks which requests wait for a human or did, newest first, at most [`crate::approval::LISTED_MAX`]; the reply is
+    /// [`Reply::Approvals`].
+    Approvals {
+        /// The key of who asks, to be verified; none where posternd has verified its own operator's.
+        key: Option<ApproverKey>,
+    },
+    /// Asks about one of them; the reply is [`Reply::Approval`].
+    Approval {
+        /// Which.
+        action: ActionId,
+        /// As in [`News::Approvals`].
+        key: Option<ApproverKey>,
+    },
+    /// Somebody answers one; the reply is [`Reply::Approval`] or [`Reply::Unanswered`].
+    Answer {
+        /// Which.
+        action: ActionId,
+        /// What they say.
+        answer: Answer,
+        /// Who they are.
+        key: ApproverKey,
+    },
 }
 
 /// Where calls on a listener come from.
@@ -179,6 +206,12 @@ pub enum Reply {
     Status(GateStatus),
     /// The runtime is who it should be.
     Welcome(Welcome),
+    /// Requests, newest first.
+    Approvals(Vec<Approval>),
+    /// One request; whole while its call waits.
+    Approval(Box<Approval>, Option<Box<Whole>>),
+    /// The answer does not count, or nothing is told.
+    Unanswered(Unanswered),
 }
 
 /// What a runtime is told once the gate has taken it.

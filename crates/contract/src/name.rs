@@ -109,6 +109,8 @@ names! {
     ProviderName;
     /// A secret: `[secrets.NAME]`.
     SecretName;
+    /// Somebody who may answer for people: `[approvals.approvers.NAME]`.
+    ApproverName;
 }
 
 /// A name as part of an environment variable: upper case, everything else an underscore (`my-tool` → `MY_TOOL`).

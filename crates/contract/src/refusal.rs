@@ -13,6 +13,8 @@ pub enum Code {
     ApprovalRequired,
     /// A human said no.
     ApprovalRejected,
+    /// No human answered in time.
+    ApprovalTimeout,
     /// The end user must grant access first.
     ConsentRequired,
     /// The tool's own list of capabilities does not hold this call.
@@ -55,6 +57,7 @@ impl Code {
             Self::PolicyDenied
             | Self::ApprovalRequired
             | Self::ApprovalRejected
+            | Self::ApprovalTimeout
             | Self::ConsentRequired
             | Self::CapabilityDenied
             | Self::DestinationBlocked
@@ -79,6 +82,7 @@ impl Code {
             Self::PolicyDenied => "POLICY_DENIED",
             Self::ApprovalRequired => "APPROVAL_REQUIRED",
             Self::ApprovalRejected => "APPROVAL_REJECTED",
+            Self::ApprovalTimeout => "APPROVAL_TIMEOUT",
             Self::ConsentRequired => "CONSENT_REQUIRED",
             Self::CapabilityDenied => "CAPABILITY_DENIED",
             Self::BudgetExceeded => "BUDGET_EXCEEDED",

@@ -136,7 +136,8 @@ macro_rules! judged {
 judged!(Allowed Pending);
 
 impl Pending {
-    /// The refusal that an agent reads while nobody has answered.
+    /// The refusal that an agent reads where nobody can be asked: the config names no approver, or this is nothing that
+    /// anybody could be shown whole.
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         let what = self.tool().map_or_else(
@@ -144,8 +145,8 @@ impl Pending {
             |tool| format!("tool `{tool}`"),
         );
         let message = format!(
-            "Rule `{}` asks a human before {} on {what}. Nobody can be asked in this version, so the call cannot be made; \
-             a rule that allows it would be needed.",
+            "Rule `{}` asks a human before {} on {what}, and nobody can be asked about this call, so it cannot be made. It \
+             takes an approver in the config and a request that can be shown whole, or a rule that allows it.",
             self.rule(),
             self.method(),
         );

@@ -2,7 +2,8 @@
 //! every key for readers; the order here is the order there.
 
 use postern_contract::{
-    AgentName, Code, ModelName, RequestId, RunId, SandboxId, SecretName, ToolName,
+    ActionId, AgentName, ApproverName, Code, ModelName, RequestId, RunId, SandboxId, SecretName,
+    ToolName,
 };
 use postern_llm::Tokens;
 use serde::Serialize;
@@ -57,6 +58,12 @@ pub(crate) struct Line {
     /// Whether enforcement would have refused what audit mode let pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) would_deny: Option<bool>,
+    /// The request that a human was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<ActionId>,
+    /// Who answered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approver: Option<ApproverName>,
     /// What is behind a tunnel that nobody looks into, as far as anybody can tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tunnel: Option<&'static str>,
@@ -129,6 +136,10 @@ pub(crate) struct Begun<'a> {
     model: Option<&'a ModelName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ActionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<&'a ApproverName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authority: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,6 +253,8 @@ impl Line {
             tool: self.tool.as_ref(),
             model: self.model.as_ref(),
             rule: self.rule.as_deref(),
+            approval: self.approval.as_ref(),
+            approver: self.approver.as_ref(),
             authority: self.authority.as_deref(),
             method: self.method.as_deref(),
             path: self.path.as_deref(),
@@ -349,6 +362,8 @@ mod tests {
             rule: text(),
             reason: Some(Code::PolicyDenied),
             would_deny: Some(true),
+            approval: Some(ActionId::fresh()),
+            approver: Some("ada".parse().unwrap()),
             tunnel: Some("text"),
             authority: text(),
             sni: text(),

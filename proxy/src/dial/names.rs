@@ -238,7 +238,11 @@ mod tests {
 
     #[test]
     fn a_name_with_a_dot_is_asked_for_as_it_is() {
-        for (name, whole) in [("shop", false), ("shop.example", true), ("a.b.example", true)] {
+        for (name, whole) in [
+            ("shop", false),
+            ("shop.example", true),
+            ("a.b.example", true),
+        ] {
             assert_eq!(question(name).unwrap().is_fqdn(), whole, "{name}");
         }
         assert_eq!(question("a..b"), None);

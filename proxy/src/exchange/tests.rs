@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     accept::{Comes, Listener},
+    approve::Approvals,
     audit::Audit,
     config::Config,
     dial::{Dialer, World},
@@ -38,13 +39,20 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
     let store = postern_store::gate::Gate::open(&directory.path().join("gate.db"))
         .await
         .unwrap();
+    let approvals = Approvals::open(store.clone(), clock.clone()).await.unwrap();
     let (ledger, writer) = Ledger::new(store);
     tokio::spawn(writer.run());
     let dialer = Dialer::new(World::default(), clock.clone());
     let ca = Ca::open(directory.path(), clock.unix_ms() / 1000).unwrap();
     let leaves = Leaves::new(ca, clock.clone()).unwrap();
     (
-        Arc::new(Gate::new(book, (dialer, leaves), (audit, ledger), clock)),
+        Arc::new(Gate::new(
+            book,
+            (dialer, leaves),
+            (audit, ledger),
+            approvals,
+            clock,
+        )),
         directory,
     )
 }

@@ -137,6 +137,11 @@ impl Greeted {
                 let place = ((place, arrival), record);
                 connect.serve_tls(stream, hello, gate, place).await;
             }
+            // Nobody can be shown what a connection will carry.
+            Ok((Way::Ask(pending), ..)) => {
+                record.abandon(pending.refusal().into());
+                say(self.stream, DENIED).await;
+            }
             Err(refused) => {
                 record.abandon(refused);
                 say(self.stream, DENIED).await;

@@ -45,6 +45,8 @@ pub(super) async fn attend(
             let refusal = Refusal::new(Code::PolicyDenied, "no rule", message.to_owned());
             record.abandon(refusal.into());
         }
+        // Nobody can be shown what it will carry.
+        Ok((Way::Ask(pending), ..)) => record.abandon(pending.refusal().into()),
         Err(refused) => record.abandon(refused),
     }
     drop(tenure);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod again;
+mod approvals;
 mod asking;
 mod audit;
 mod audit_mode;

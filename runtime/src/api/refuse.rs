@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use postern_contract::approval::Unanswered;
 use postern_invoke::BadRequest;
 use serde_json::json;
 
@@ -46,12 +47,18 @@ pub(crate) enum Refused {
     Unauthorized,
     #[error("run {0} not found")]
     NoSuchRun(String),
+    #[error("there is no such request for approval")]
+    NoSuchRequest,
+    #[error("{0}")]
+    NotMutable(Unanswered),
 }
 
 impl Refused {
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NotFound | Self::NoSuchRun(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::NotFound | Self::NoSuchRun(_) | Self::NoSuchRequest => {
+                (StatusCode::NOT_FOUND, "NOT_FOUND")
+            }
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::Bad(_) | Self::Header { .. } | Self::Query(_) | Self::BrokeOff => {
                 (StatusCode::BAD_REQUEST, "BAD_REQUEST")
@@ -59,6 +66,7 @@ impl Refused {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
             Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT"),
             Self::Begin(error) => begin_kind(error),
+            Self::NotMutable(_) => (StatusCode::CONFLICT, "NOT_PENDING"),
             Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),

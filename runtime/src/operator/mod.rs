@@ -2,6 +2,7 @@
 //! operator's key; without it nothing is told, not even which paths there are.
 
 mod agents;
+mod approvals;
 mod key;
 mod runs;
 
@@ -9,25 +10,30 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{FromRef, Request, State},
+    extract::{DefaultBodyLimit, FromRef, Request, State},
     middleware::{self, Next},
     response::Response,
-    routing::get,
+    routing::{get, post},
 };
 use postern_contract::Secret;
 
 use crate::{
     api::{Refused, not_found},
     app::App,
+    link::Link,
 };
 pub(crate) use key::{read_or_make, shown};
 
 /// What the dialect calls the place where all agents live.
 const NAMESPACE: &str = "default";
 
+/// The longest answer to a request for approval, in bytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
 #[derive(Clone)]
 struct Office {
     app: App,
+    link: Link,
     key: Arc<Secret>,
 }
 
@@ -37,10 +43,11 @@ impl FromRef<Office> for App {
     }
 }
 
-/// The routes, behind the key.
-pub(crate) fn router(app: App, key: Secret) -> Router {
+/// The routes, behind the key; requests for approval also behind an approver's, which the gate verifies.
+pub(crate) fn router(app: App, link: Link, key: Secret) -> Router {
     let office = Office {
         app,
+        link,
         key: Arc::new(key),
     };
     Router::new()
@@ -51,7 +58,21 @@ pub(crate) fn router(app: App, key: Secret) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(office.clone(), with_key))
+        .merge(approvals())
         .with_state(office)
+}
+
+fn approvals() -> Router<Office> {
+    let requests = Router::new()
+        .route("/", get(approvals::list))
+        .route("/{id}", get(approvals::one))
+        .route("/{id}/approve", post(approvals::approve))
+        .route("/{id}/reject", post(approvals::reject))
+        .layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX));
+    // The older name, too.
+    Router::new()
+        .nest("/api/v1/approvals/requests", requests.clone())
+        .nest("/api/v1/governance/requests", requests)
 }
 
 async fn method_not_allowed() -> Refused {

@@ -5,6 +5,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use http_body_util::BodyExt;
+use postern_daemon::channel::{Channel, Listener};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -16,6 +17,16 @@ use crate::{
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
+/// A link that nobody answers on any more.
+async fn no_link() -> Link {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("link.sock");
+    let listener = Listener::bind(&path).unwrap();
+    let link = Link::over(Channel::connect(&path).unwrap());
+    drop(listener.accept().await.unwrap());
+    link
+}
+
 async fn get(
     bench: &Bench,
     path: &str,
@@ -25,7 +36,7 @@ async fn get(
     if let Some((name, value)) = header {
         request = request.header(name, value);
     }
-    let router = router(bench.app.clone(), Secret::new(KEY.into()));
+    let router = router(bench.app.clone(), no_link().await, Secret::new(KEY.into()));
     let answer = router
         .oneshot(request.body(Body::empty()).unwrap())
         .await

@@ -1,36 +1,12 @@
-//! One HTTP call of the tour, and the curl line that does the same. Never follows a redirect.
+//! One invocation of the tour, and the curl line that does the same.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use http::Method;
+use http_body_util::Full;
+use serde_json::json;
 
-/// How long one call may take.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
-
-/// The largest answer, in bytes.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
-
-/// What came back.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// The status.
-    pub(super) status: StatusCode,
-    /// The body as it came.
-    pub(super) text: String,
-}
-
-impl Answer {
-    /// The body as JSON; null if it is none.
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_default()
-    }
-}
+use crate::ask::{self, Answer};
 
 /// The body of an invocation.
 fn body(message: &str) -> String {
@@ -45,29 +21,8 @@ pub(super) fn curl_line(api: SocketAddr, message: &str) -> String {
 
 /// POST /invoke with a message.
 pub(super) async fn invoke(api: SocketAddr, message: &str) -> anyhow::Result<Answer> {
-    tokio::time::timeout(CALL_LIMIT, exchange(api, body(message)))
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer in {} s", CALL_LIMIT.as_secs()))?
-}
-
-async fn exchange(api: SocketAddr, body: String) -> anyhow::Result<Answer> {
-    let stream = TcpStream::connect(api).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let request = Request::post("/invoke")
-        .header("host", api.to_string())
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    let (parts, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    let body = body
-        .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
-        .to_bytes();
-    driver.abort();
-    Ok(Answer {
-        status: parts.status,
-        text: String::from_utf8_lossy(&body).into_owned(),
-    })
+    let request = ask::request(api).method(Method::POST).uri("/invoke");
+    ask::ask(api, request.body(Full::new(body(message).into()))?).await
 }
 
 #[cfg(test)]

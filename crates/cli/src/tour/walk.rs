@@ -5,11 +5,11 @@ use std::{fmt::Display, net::SocketAddr};
 use serde_json::Value;
 
 use super::{
-    call::{self, Answer},
+    call,
     orders::{Orders, Seen},
     stage::KEY,
 };
-use crate::{Failure, terminal::say};
+use crate::{Failure, ask::Answer, terminal::say};
 
 /// One walk through the devbox.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Audit, Egress, Model, Policy, Provider, Tool};
+use super::{Approvals, Audit, Egress, Model, Policy, Provider, Tool};
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
@@ -26,6 +26,9 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// What becomes of the gate's audit log.
     #[serde(default)]
     pub audit: Audit,
+    /// Who answers for people, and how long a call waits for them.
+    #[serde(default)]
+    pub approvals: Approvals,
     /// How the gate reaches the world.
     #[serde(default)]
     pub egress: Egress,

@@ -1,8 +1,10 @@
-//! The gate's store: decisions from day one; approvals, grants, journal and budgets have their tables or their place. Never
-//! holds a secret, and never decides anything.
+//! The gate's store: decisions and approvals; journal and budgets have their place. Never holds a secret, and never
+//! decides anything.
 
+mod approval;
 mod decision;
 
+pub use approval::Answered;
 pub use decision::{Decision, DecisionFilter, Ruling};
 
 use std::path::Path;

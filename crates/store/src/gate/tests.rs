@@ -1,6 +1,9 @@
 //! Decisions go in and come out as they were.
 
-use postern_contract::{Code, RequestId, RunId, SandboxId};
+use postern_contract::{
+    ActionId, Code, RequestId, RunId, SandboxId,
+    approval::{Approval, Standing},
+};
 
 use super::*;
 
@@ -85,4 +88,80 @@ async fn an_id_that_comes_twice_is_kept_twice() {
             .len(),
         2
     );
+}
+
+fn approval(created_ms: i64) -> Approval {
+    Approval {
+        action: ActionId::fresh(),
+        agent: "desk".parse().unwrap(),
+        run: Some(RunId::fresh()),
+        user: Some("ada".to_owned()),
+        tool: Some("stripe".parse().unwrap()),
+        rule: "large refunds".to_owned(),
+        method: "POST".to_owned(),
+        authority: "https://api.stripe.com:443".to_owned(),
+        path: "/v1/refunds".to_owned(),
+        digest: "d1".to_owned(),
+        standing: Standing::Pending,
+        approver: None,
+        reason: None,
+        created_ms,
+        answered_ms: None,
+        expires_ms: created_ms + 1,
+    }
+}
+
+#[tokio::test]
+async fn an_approval_is_answered_once_and_what_does_not_wait_expires() {
+    let home = tempfile::tempdir().unwrap();
+    let gate = Gate::open(&home.path().join("gate.db")).await.unwrap();
+    let bare = Approval {
+        run: None,
+        user: None,
+        tool: None,
+        ..approval(2)
+    };
+    let all = [approval(1), bare, approval(3)];
+    for one in &all {
+        gate.ask(one).await.unwrap();
+    }
+    let yes = Answered {
+        action: &all[0].action,
+        standing: Standing::Approved,
+        approver: Some(&"ada".parse().unwrap()),
+        reason: Some("fine"),
+        at_ms: 9,
+    };
+    assert!(gate.answer(&yes).await.unwrap());
+    let no = Answered {
+        standing: Standing::Rejected,
+        ..yes.clone()
+    };
+    assert!(
+        !gate.answer(&no).await.unwrap(),
+        "an answer is the last word"
+    );
+    gate.expire_all_but(&[all[2].action.clone()], 10)
+        .await
+        .unwrap();
+
+    let kept = gate.approvals(10).await.unwrap();
+    let answered = Approval {
+        standing: Standing::Approved,
+        approver: Some("ada".parse().unwrap()),
+        reason: Some("fine".to_owned()),
+        answered_ms: Some(9),
+        ..all[0].clone()
+    };
+    let expired = Approval {
+        standing: Standing::Expired,
+        answered_ms: Some(10),
+        ..all[1].clone()
+    };
+    assert_eq!(kept, [all[2].clone(), expired, answered.clone()]);
+    assert_eq!(gate.approval(&all[0].action).await.unwrap(), Some(answered));
+    assert_eq!(gate.approval(&ActionId::fresh()).await.unwrap(), None);
+
+    gate.forget_approvals(0).await.unwrap();
+    assert_eq!(gate.approvals(10).await.unwrap(), [all[2].clone()]);
 }

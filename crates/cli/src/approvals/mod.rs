@@ -1,0 +1,170 @@
+//! `postern approvals`: calls that wait for a human, shown and answered through the operator API. Never decides whose key
+//! counts: the gate does.
+//!
+//! ```text
+//! shown.rs   a request in lines for people: nothing in it can move a cursor or turn the reading direction
+//! ```
+
+mod shown;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use http::{HeaderName, Method, StatusCode};
+use http_body_util::Full;
+use postern_contract::{ActionId, Secret};
+use postern_daemon::files;
+use serde_json::{Value, json};
+
+use crate::{
+    Failure,
+    ask::{self, Answer},
+    terminal::say,
+};
+
+/// Where posternd's operator API listens unless the config says otherwise.
+const OPERATOR: &str = "127.0.0.1:8092";
+
+/// Where requests are.
+const REQUESTS: &str = "/api/v1/approvals/requests";
+
+/// How a key is shown.
+const KEY: HeaderName = HeaderName::from_static("x-runagents-api-key");
+
+/// The largest file of a key, in bytes.
+const KEY_BYTES_MAX: u64 = 1024;
+
+/// Shows calls that wait for a human, and answers them
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  postern approvals list --key-file ada.key\n  postern approvals approve act_0199… --key-file ada.key"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Work {
+    /// Lists what waits and what was answered, newest first
+    #[command(after_help = "Example:\n  postern approvals list --key-file ada.key")]
+    List(Place),
+    /// Shows all that one call would send
+    #[command(after_help = "Example:\n  postern approvals show act_0199… --key-file ada.key")]
+    Show(One),
+    /// Lets one call go on, once, as it was shown
+    #[command(after_help = "Example:\n  postern approvals approve act_0199… --key-file ada.key")]
+    Approve(Answering),
+    /// Refuses one call
+    #[command(
+        after_help = "Example:\n  postern approvals reject act_0199… --key-file ada.key --reason \"too much\""
+    )]
+    Reject(Answering),
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Where posternd's operator API listens
+    #[arg(long, default_value = OPERATOR, value_name = "ADDRESS:PORT")]
+    operator: SocketAddr,
+    /// The file with your key; the operator's shows requests, an approver's answers them too
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// The request's id
+    #[arg(value_name = "ID")]
+    action: ActionId,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+struct Answering {
+    #[command(flatten)]
+    one: One,
+    /// Why; an agent that is refused reads it
+    #[arg(long)]
+    reason: Option<String>,
+    /// The `payload_hash` of what you read: another call is not answered by mistake
+    #[arg(long, value_name = "HASH")]
+    payload_hash: Option<String>,
+}
+
+/// Does the work.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    match &args.work {
+        Work::List(place) => {
+            let all = get(place, "")?;
+            tell(place, &all, || shown::list(&all));
+        }
+        Work::Show(one) => {
+            let whole = get(&one.place, &format!("/{}", one.action))?;
+            tell(&one.place, &whole, || shown::whole(&whole));
+        }
+        Work::Approve(answering) => answer(answering, "approve")?,
+        Work::Reject(answering) => answer(answering, "reject")?,
+    }
+    Ok(())
+}
+
+fn answer(answering: &Answering, verb: &str) -> Result<(), Failure> {
+    let One { action, place } = &answering.one;
+    let said = json!({ "reason": answering.reason, "payload_hash": answering.payload_hash });
+    let path = format!("/{action}/{verb}");
+    let answered = call(place, Method::POST, (&path, said.to_string()))?;
+    tell(place, &answered, || shown::line(&answered));
+    Ok(())
+}
+
+fn get(place: &Place, path: &str) -> Result<Value, Failure> {
+    call(place, Method::GET, (path, String::new()))
+}
+
+fn tell(place: &Place, value: &Value, lines: impl Fn() -> String) {
+    if place.json {
+        say(&value.to_string());
+    } else {
+        say(&lines());
+    }
+}
+
+fn call(place: &Place, method: Method, (path, body): (&str, String)) -> Result<Value, Failure> {
+    let key = files::read_bounded(&place.key_file, KEY_BYTES_MAX)
+        .map_err(|error| Failure::path(&place.key_file, error))?;
+    let key = Secret::new(key.trim_ascii().to_vec());
+    let request = ask::request(place.operator)
+        .method(method)
+        .uri(format!("{REQUESTS}{path}"))
+        .header(KEY, key.expose())
+        .body(Full::new(body.into()))
+        .map_err(|_| Failure::path(&place.key_file, "is no key"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Run(format!("cannot start: {error}")))?;
+    let answer = runtime.block_on(ask::ask(place.operator, request));
+    let answer = answer.map_err(|error| {
+        Failure::Run(format!("the operator API at {}: {error}", place.operator))
+    })?;
+    understood(&answer)
+}
+
+fn understood(answer: &Answer) -> Result<Value, Failure> {
+    let body = answer.json();
+    if answer.status == StatusCode::OK {
+        return Ok(body);
+    }
+    let why = shown::plain(body["error"].as_str().unwrap_or("no reason was given"));
+    let hint = match answer.status {
+        StatusCode::UNAUTHORIZED => {
+            ": the key in --key-file is no approver's (`[approvals.approvers]`)"
+        }
+        _ => "",
+    };
+    Err(Failure::Run(format!("{}: {why}{hint}", answer.status)))
+}

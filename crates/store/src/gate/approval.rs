@@ -1,0 +1,172 @@
+//! Requests that wait for a human, and what became of them. Never holds a query, a header field or a body, and never says
+//! who may answer.
+
+use postern_contract::{
+    ActionId, AgentName, ApproverName, RunId, ToolName,
+    approval::{Approval, Standing},
+};
+use sqlx::sqlite::SqliteRow;
+
+use super::{Gate, GateError};
+use crate::{
+    ROWS_MAX,
+    sqlite::{Columns, DatabaseError, failed},
+    word,
+};
+
+/// An answer to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered<'a> {
+    /// Which.
+    pub action: &'a ActionId,
+    /// What became of it; not [`Standing::Pending`].
+    pub standing: Standing,
+    /// Who answered, if somebody did.
+    pub approver: Option<&'a ApproverName>,
+    /// Why, in their words.
+    pub reason: Option<&'a str>,
+    /// When, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+}
+
+impl Gate {
+    /// Keeps a request that begins to wait.
+    ///
+    /// # Errors
+    /// The database failed, and nothing was kept.
+    pub async fn ask(&self, approval: &Approval) -> Result<(), GateError> {
+        let mut transaction = self.database.write().await?;
+        sqlx::query(
+            "INSERT INTO approvals (action_id, agent, run, end_user, tool, rule, method, authority, path, digest, \
+             standing, created_ms, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )
+        .bind(approval.action.as_str())
+        .bind(approval.agent.as_str())
+        .bind(approval.run.as_ref().map(RunId::as_str))
+        .bind(approval.user.as_deref())
+        .bind(approval.tool.as_ref().map(ToolName::as_str))
+        .bind(&approval.rule)
+        .bind(&approval.method)
+        .bind(&approval.authority)
+        .bind(&approval.path)
+        .bind(&approval.digest)
+        .bind(word::to_column(approval.standing).map_err(failed)?)
+        .bind(approval.created_ms)
+        .bind(approval.expires_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Keeps what became of a request. Tells whether it was pending; otherwise nothing changed.
+    ///
+    /// # Errors
+    /// The database failed, and nothing was kept.
+    pub async fn answer(&self, answered: &Answered<'_>) -> Result<bool, GateError> {
+        let mut transaction = self.database.write().await?;
+        let done = sqlx::query(
+            "UPDATE approvals SET standing = ?2, approver = ?3, reason = ?4, answered_ms = ?5 \
+             WHERE action_id = ?1 AND standing = 'PENDING'",
+        )
+        .bind(answered.action.as_str())
+        .bind(word::to_column(answered.standing).map_err(failed)?)
+        .bind(answered.approver.map(ApproverName::as_str))
+        .bind(answered.reason)
+        .bind(answered.at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Marks as expired every pending request but these: their calls wait no longer.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn expire_all_but(&self, waiting: &[ActionId], at_ms: i64) -> Result<(), GateError> {
+        let waiting = serde_json::to_string(waiting).map_err(failed)?;
+        let mut transaction = self.database.write().await?;
+        sqlx::query(
+            "UPDATE approvals SET standing = 'EXPIRED', answered_ms = ?2 \
+             WHERE standing = 'PENDING' AND action_id NOT IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(waiting)
+        .bind(at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Requests, newest first, at most `limit` (and [`crate::ROWS_MAX`]).
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn approvals(&self, limit: u32) -> Result<Vec<Approval>, GateError> {
+        let rows = sqlx::query(
+            "SELECT * FROM approvals ORDER BY created_ms DESC, action_id DESC LIMIT ?1",
+        )
+        .bind(i64::from(limit.min(ROWS_MAX)))
+        .fetch_all(self.database.read())
+        .await
+        .map_err(failed)?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn approval(&self, action: &ActionId) -> Result<Option<Approval>, GateError> {
+        let row = sqlx::query("SELECT * FROM approvals WHERE action_id = ?1")
+            .bind(action.as_str())
+            .fetch_optional(self.database.read())
+            .await
+            .map_err(failed)?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    /// Forgets all but the newest so many.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn forget_approvals(&self, kept: u32) -> Result<(), GateError> {
+        let mut transaction = self.database.write().await?;
+        sqlx::query(
+            "DELETE FROM approvals WHERE standing <> 'PENDING' AND action_id NOT IN \
+             (SELECT action_id FROM approvals ORDER BY created_ms DESC, action_id DESC LIMIT ?1)",
+        )
+        .bind(i64::from(kept))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Approval, DatabaseError> {
+    let columns = Columns(row);
+    Ok(Approval {
+        action: columns.parsed("action_id")?,
+        agent: columns.parsed::<AgentName>("agent")?,
+        run: columns.maybe_parsed("run")?,
+        user: columns.maybe_text("end_user")?,
+        tool: columns.maybe_parsed("tool")?,
+        rule: columns.text("rule")?,
+        method: columns.text("method")?,
+        authority: columns.text("authority")?,
+        path: columns.text("path")?,
+        digest: columns.text("digest")?,
+        standing: columns.word("standing")?,
+        approver: columns.maybe_parsed("approver")?,
+        reason: columns.maybe_text("reason")?,
+        created_ms: columns.integer("created_ms")?,
+        answered_ms: columns.maybe_integer("answered_ms")?,
+        expires_ms: columns.integer("expires_ms")?,
+    })
+}

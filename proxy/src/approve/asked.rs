@@ -1,0 +1,140 @@
+//! What a human is asked about: everything that would be sent, and one digest over it and whose it is. Never asks about
+//! what cannot be shown whole.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use postern_contract::{
+    ActionId, Code, Refusal,
+    approval::{APPROVABLE_BYTES_MAX, Approval, Standing, Whole},
+};
+use postern_policy::Pending;
+use sha2::{Digest as _, Sha256};
+
+use crate::{call::Call, record::Record, refuse::Refused, shown::Shown};
+
+/// The longest URL with all header fields that can be shown, in bytes.
+const HEAD_BYTES_MAX: usize = 24 * 1024;
+
+/// How much of a path stands in the list, in characters.
+const PATH_LISTED_MAX: usize = 256;
+
+/// Fields that differ from one try of the same call to the next.
+const VOLATILE: [&str; 4] = ["baggage", "traceparent", "tracestate", "x-request-id"];
+
+/// A call to be asked about.
+pub(crate) struct Asked {
+    pub(crate) approval: Approval,
+    pub(crate) whole: Whole,
+    /// Whose calls are counted together: those of a run, or else of a sandbox.
+    pub(crate) of: String,
+}
+
+impl Asked {
+    /// What a call would send.
+    pub(crate) fn of(
+        pending: &Pending,
+        call: &Call,
+        record: &Record,
+        until_ms: i64,
+    ) -> Result<Self, Refused> {
+        let standing = record.entered().ok_or_else(|| too_long(pending))?;
+        let body = match &standing.shown {
+            Shown::Absent => Bytes::new(),
+            Shown::Whole(bytes) if bytes.len() <= APPROVABLE_BYTES_MAX => bytes.clone(),
+            Shown::Whole(_) | Shown::TooLong | Shown::Hidden => return Err(too_long(pending)),
+        };
+        let whole = Whole {
+            url: call.url.to_string(),
+            headers: fields(call),
+            body_base64: STANDARD.encode(&body),
+        };
+        let fields = whole.headers.iter();
+        let head = fields
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>();
+        if whole.url.len() + head > HEAD_BYTES_MAX {
+            return Err(too_long(pending));
+        }
+        let caller = &standing.caller;
+        let authority = call.url.authority();
+        let path = call.url.path().as_str().chars().take(PATH_LISTED_MAX);
+        let mut approval = Approval {
+            action: ActionId::fresh(),
+            agent: caller.agent.clone(),
+            run: caller.run.clone().ok(),
+            user: caller.user.clone(),
+            tool: call.subject.tool().cloned(),
+            rule: pending.rule().to_owned(),
+            method: call.method.to_string(),
+            authority: format!("{}://{authority}", authority.scheme()),
+            path: path.collect(),
+            digest: String::new(),
+            standing: Standing::Pending,
+            approver: None,
+            reason: None,
+            created_ms: record.at_ms(),
+            answered_ms: None,
+            expires_ms: until_ms,
+        };
+        approval.digest = digest(&approval, call, &body);
+        let run = approval.run.as_ref().map(ToString::to_string);
+        let of = run.unwrap_or_else(|| caller.sandbox.to_string());
+        Ok(Self {
+            approval,
+            whole,
+            of,
+        })
+    }
+}
+
+fn fields(call: &Call) -> Vec<(String, String)> {
+    let fields = call.headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), value)
+    });
+    fields.collect()
+}
+
+/// SHA-256 over whose call it is, what asks, and everything that is sent but for fields that differ with each try; each part
+/// behind its length, so that no two calls read the same.
+fn digest(approval: &Approval, call: &Call, body: &Bytes) -> String {
+    let url = call.url.to_string();
+    let whose = [
+        approval.agent.as_str(),
+        approval.run.as_ref().map_or("", |run| run.as_str()),
+        approval.user.as_deref().unwrap_or(""),
+        approval.tool.as_ref().map_or("", |tool| tool.as_str()),
+        &approval.rule,
+        &approval.method,
+        &url,
+    ];
+    let mut sorted: Vec<_> = call.headers.iter().collect();
+    sorted.retain(|(name, _)| !VOLATILE.contains(&name.as_str()));
+    // Stable, so that the order of several values of one name counts.
+    sorted.sort_by_key(|(name, _)| name.as_str());
+    let mut digest = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_be_bytes());
+        digest.update(bytes);
+    };
+    whose.into_iter().for_each(|text| part(text.as_bytes()));
+    for (name, value) in sorted {
+        part(name.as_str().as_bytes());
+        part(value.as_bytes());
+    }
+    part(body);
+    hex::encode(digest.finalize())
+}
+
+fn too_long(pending: &Pending) -> Refused {
+    let message = format!(
+        "Rule `{}` asks a human before this call, who must be shown all of it: a body of at most {} KiB, and of {} KiB for \
+         the URL and the header fields. Send less at once.",
+        pending.rule(),
+        APPROVABLE_BYTES_MAX >> 10,
+        HEAD_BYTES_MAX >> 10,
+    );
+    let code = Code::ApprovalRequired;
+    let refusal = Refusal::new(code, code.word(), message);
+    refusal.by_rule(pending.rule()).into()
+}

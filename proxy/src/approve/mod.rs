@@ -1,0 +1,114 @@
+//! A human's yes in the middle of a call. The call waits with all that it would send; an approver sees exactly that and
+//! answers through posternd, with a key that is verified here and nowhere else. Never lets a call go on by itself: not
+//! answered, not kept, not shown whole, cut or left all mean no.
+//!
+//! ```text
+//! Pending ─▶ Asked (all of it, and its digest) ─▶ in the database ─▶ waits ─┬─ yes ─▶ Permit
+//!                                                    approver ─▶ answer ────┴─ no, or nobody in time ─▶ 403
+//! ```
+
+mod approvers;
+mod asked;
+mod waiting;
+
+use std::pin::pin;
+
+use postern_contract::{Code, Refusal, approval::Standing};
+use postern_policy::Pending;
+use postern_store::gate::Answered;
+use tokio::time::timeout;
+
+pub(crate) use self::{
+    approvers::Approvers,
+    waiting::{Approvals, Yes},
+};
+use self::{asked::Asked, waiting::Word};
+use crate::{
+    call::Call, decide::Permit, gate::Gate, identify::Room, record::Record, refuse::Refused,
+};
+
+/// Has a human asked about a call, and waits for the answer. The call stays as it is; what travels with it can be lent to
+/// one place alone.
+pub(crate) async fn ask(
+    gate: &Gate,
+    (pending, room): (Pending, &Room),
+    call: &mut Call,
+    record: &mut Record,
+) -> Result<Permit, Refused> {
+    let book = gate.book();
+    let Some(hold_for) = book.approvers.hold_for() else {
+        return Err(pending.refusal().into());
+    };
+    let until_ms =
+        gate.clock.unix_ms() + i64::try_from(hold_for.as_millis()).unwrap_or(i64::MAX / 2);
+    let asked = Asked::of(&pending, call, record, until_ms)?;
+    record.line.approval = Some(asked.approval.action.clone());
+    let mut place = gate.approvals.wait(asked)?;
+    gate.approvals.keep(&place).await?;
+    tracing::info!(
+        action = %place.approval().action, agent = %place.approval().agent, rule = pending.rule(),
+        call = %format_args!("{} {}{}", pending.method(), place.approval().authority, place.approval().path),
+        "a call waits for a human"
+    );
+    let word = record
+        .unless_cut(pin!(timeout(hold_for, place.word())))
+        .await?;
+    match word {
+        Ok(Some(Word::Yes(yes))) => {
+            record.line.approver = Some(yes.by().clone());
+            still_runs(room, record)?;
+            // Whatever changed while somebody thought about it counts.
+            match record.cut_now() {
+                Some(cut) => Err(cut.into()),
+                None => Ok(Permit::approved(pending, &yes)),
+            }
+        }
+        Ok(Some(Word::No { by, reason })) => {
+            record.line.approver = Some(by);
+            Err(rejected(&pending, reason.as_deref()))
+        }
+        Ok(None) | Err(_) => {
+            let expired = Answered {
+                action: &place.approval().action,
+                standing: Standing::Expired,
+                approver: None,
+                reason: None,
+                at_ms: gate.clock.unix_ms(),
+            };
+            gate.approvals.settle(&expired).await;
+            Err(late(&pending))
+        }
+    }
+}
+
+/// The run must still be there: an answer that comes after its end is for nobody.
+fn still_runs(room: &Room, record: &Record) -> Result<(), Refused> {
+    match &record.line.run {
+        Some(run) if !room.has(run) => {
+            let message = "The run ended while its call waited for a human.";
+            Err(Refusal::new(Code::NoActiveRun, "no active run", message).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rejected(pending: &Pending, reason: Option<&str>) -> Refused {
+    let why = reason.map_or_else(String::new, |reason| format!(" They say: {reason}"));
+    let message = format!(
+        "Rule `{}` asks a human before this call, and they said no.{why} Do not ask for the same again.",
+        pending.rule()
+    );
+    let code = Code::ApprovalRejected;
+    let refusal = Refusal::new(code, code.word(), message);
+    refusal.by_rule(pending.rule()).into()
+}
+
+fn late(pending: &Pending) -> Refused {
+    let message = format!(
+        "Rule `{}` asks a human before this call, and nobody answered in time. It was not made.",
+        pending.rule()
+    );
+    let code = Code::ApprovalTimeout;
+    let refusal = Refusal::new(code, code.word(), message);
+    refusal.by_rule(pending.rule()).into()
+}

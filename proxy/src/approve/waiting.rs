@@ -1,0 +1,283 @@
+//! The calls that wait, and the one place where an answer is taken. An answer counts once it is in the database, once, and
+//! from nobody but an approver. Never keeps what a call would send any longer than the call waits.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use postern_contract::{
+    ActionId, ApproverName, Code, Refusal,
+    approval::{Answer, Approval, LISTED_MAX, REASON_BYTES_MAX, Standing, Unanswered, Whole},
+};
+use postern_daemon::Clock;
+use postern_store::gate::{Answered, Gate as Store, GateError};
+use tokio::sync::oneshot;
+
+use super::asked::Asked;
+use crate::refuse::Refused;
+
+/// The most calls that wait at once.
+const WAITING_MAX: usize = 256;
+
+/// The most calls of one run that wait at once; of a sandbox where no run is believed.
+const WAITING_OF_ONE_MAX: usize = 8;
+
+/// The most answered requests that the database keeps.
+const KEPT_MAX: u32 = 10_000;
+
+/// Calls that wait for a human.
+pub(crate) struct Approvals {
+    store: Store,
+    waiting: Mutex<BTreeMap<ActionId, Waiting>>,
+    clock: Clock,
+}
+
+struct Waiting {
+    of: String,
+    digest: String,
+    whole: Whole,
+    word: Option<oneshot::Sender<Word>>,
+}
+
+/// What an approver said.
+pub(crate) enum Word {
+    Yes(Yes),
+    No {
+        by: ApproverName,
+        reason: Option<String>,
+    },
+}
+
+/// Proof that an approver said yes to one call, and that it is kept. Nothing but [`Approvals::answer`] makes one.
+pub(crate) struct Yes {
+    by: ApproverName,
+}
+
+impl Yes {
+    /// Who said it.
+    pub(crate) fn by(&self) -> &ApproverName {
+        &self.by
+    }
+}
+
+/// A call's place among those that wait; dropping it is the end of its wait.
+pub(crate) struct Place<'a> {
+    approval: Approval,
+    all: &'a Approvals,
+    word: oneshot::Receiver<Word>,
+}
+
+impl Place<'_> {
+    pub(super) fn approval(&self) -> &Approval {
+        &self.approval
+    }
+
+    /// What an approver says; nothing if there is nobody left to say it.
+    pub(super) async fn word(&mut self) -> Option<Word> {
+        (&mut self.word).await.ok()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.all.waiting().remove(&self.approval.action);
+    }
+}
+
+impl Approvals {
+    /// Nothing waits yet. What an earlier gate left waiting has lost its call.
+    pub(crate) async fn open(store: Store, clock: Clock) -> Result<Self, GateError> {
+        store.expire_all_but(&[], clock.unix_ms()).await?;
+        store.forget_approvals(KEPT_MAX).await?;
+        Ok(Self {
+            store,
+            waiting: Mutex::default(),
+            clock,
+        })
+    }
+
+    /// A place for one more call.
+    pub(super) fn wait(&self, asked: Asked) -> Result<Place<'_>, Refused> {
+        let Asked {
+            approval,
+            whole,
+            of,
+        } = asked;
+        let (word, hears) = oneshot::channel();
+        let mut waiting = self.waiting();
+        let of_one = waiting.values().filter(|other| other.of == of).count();
+        if waiting.len() >= WAITING_MAX || of_one >= WAITING_OF_ONE_MAX {
+            return Err(too_many());
+        }
+        let one = Waiting {
+            of,
+            digest: approval.digest.clone(),
+            whole,
+            word: Some(word),
+        };
+        waiting.insert(approval.action.clone(), one);
+        drop(waiting);
+        Ok(Place {
+            approval,
+            all: self,
+            word: hears,
+        })
+    }
+
+    /// Writes a request down before anybody can see it.
+    pub(super) async fn keep(&self, place: &Place<'_>) -> Result<(), Refused> {
+        self.store.ask(&place.approval).await.map_err(|error| {
+            tracing::error!(%error, "a request for approval cannot be kept");
+            let message =
+                "A human must be asked, and the gate cannot write that down now. Try again later.";
+            Refusal::new(Code::GateUnavailable, "the gate cannot ask", message).into()
+        })
+    }
+
+    /// Writes down what became of a request whose call is refused anyway.
+    pub(super) async fn settle(&self, answered: &Answered<'_>) {
+        if let Err(error) = self.store.answer(answered).await {
+            tracing::warn!(%error, "the end of a request for approval could not be written down");
+        }
+    }
+
+    /// Takes an answer of somebody who was verified. The call goes on once it is kept.
+    pub(crate) async fn answer(
+        &self,
+        action: &ActionId,
+        answer: Answer,
+        by: &ApproverName,
+    ) -> Result<Approval, Unanswered> {
+        let word = self.take(action, answer.digest.as_deref()).await?;
+        let reason = answer.reason.as_deref().map(cut);
+        let standing = if answer.approve {
+            Standing::Approved
+        } else {
+            Standing::Rejected
+        };
+        let answered = Answered {
+            action,
+            standing,
+            approver: Some(by),
+            reason: reason.as_deref(),
+            at_ms: self.clock.unix_ms(),
+        };
+        match self.store.answer(&answered).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Unanswered::NotPending),
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be kept, so it does not count");
+                self.give_back(action, word);
+                return Err(Unanswered::NotKept);
+            }
+        }
+        let by = by.clone();
+        tracing::info!(%action, approver = %by, approved = answer.approve, "a human answered");
+        let said = if answer.approve {
+            Word::Yes(Yes { by })
+        } else {
+            Word::No { by, reason }
+        };
+        // Whoever left meanwhile hears nothing, and nothing is sent.
+        drop(word.send(said));
+        self.kept(action).await
+    }
+
+    /// The way to say something to a call that waits; nobody else can say anything to it from now on.
+    async fn take(
+        &self,
+        action: &ActionId,
+        read: Option<&str>,
+    ) -> Result<oneshot::Sender<Word>, Unanswered> {
+        let taken = match self.waiting().get_mut(action) {
+            Some(one) if read.is_some_and(|read| read != one.digest) => {
+                return Err(Unanswered::OtherPayload);
+            }
+            Some(one) => one.word.take(),
+            None => None,
+        };
+        match taken {
+            Some(word) => Ok(word),
+            // Which of the two is told apart by whether there is a request at all.
+            None => Err(self
+                .kept(action)
+                .await
+                .err()
+                .unwrap_or(Unanswered::NotPending)),
+        }
+    }
+
+    fn give_back(&self, action: &ActionId, word: oneshot::Sender<Word>) {
+        if let Some(one) = self.waiting().get_mut(action) {
+            one.word = Some(word);
+        }
+    }
+
+    /// Requests, newest first.
+    pub(crate) async fn list(&self) -> Result<Vec<Approval>, Unanswered> {
+        self.sweep().await?;
+        self.store.approvals(LISTED_MAX).await.map_err(not_kept)
+    }
+
+    /// One request; whole while its call waits.
+    pub(crate) async fn one(
+        &self,
+        action: &ActionId,
+    ) -> Result<(Approval, Option<Whole>), Unanswered> {
+        self.sweep().await?;
+        let approval = self.kept(action).await?;
+        let waiting = self.waiting();
+        let whole = match approval.standing {
+            Standing::Pending => waiting.get(action).map(|one| one.whole.clone()),
+            Standing::Approved | Standing::Rejected | Standing::Expired => None,
+        };
+        drop(waiting);
+        Ok((approval, whole))
+    }
+
+    /// Whose agents have left in the meantime wait no longer.
+    async fn sweep(&self) -> Result<(), Unanswered> {
+        let waiting: Vec<ActionId> = self.waiting().keys().cloned().collect();
+        let now = self.clock.unix_ms();
+        let swept = self.store.expire_all_but(&waiting, now).await;
+        swept.map_err(not_kept)
+    }
+
+    async fn kept(&self, action: &ActionId) -> Result<Approval, Unanswered> {
+        let kept = self.store.approval(action).await.map_err(not_kept)?;
+        kept.ok_or(Unanswered::Unknown)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ActionId, Waiting>> {
+        // A map that a panic interrupted is still a map.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reason as long as it is kept, on a border of characters.
+fn cut(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
+}
+
+// By value, to be handed over as it is.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it stands where an error is mapped"
+)]
+fn not_kept(error: GateError) -> Unanswered {
+    tracing::error!(%error, "requests for approval cannot be read");
+    Unanswered::NotKept
+}
+
+fn too_many() -> Refused {
+    let message = format!(
+        "At most {WAITING_OF_ONE_MAX} calls of a run wait for a human at once, and {WAITING_MAX} of all. Wait for an answer first."
+    );
+    Refusal::new(
+        Code::RateLimited,
+        "too many calls wait for a human",
+        message,
+    )
+    .into()
+}

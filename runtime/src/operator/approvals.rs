@@ -1,0 +1,176 @@
+//! `/api/v1/approvals/requests…`: calls that wait for a human, and their answers. The gate keeps them and verifies whoever
+//! answers: the operator's key shows them, and an approver's key alone answers. Never decides anything itself.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::HeaderMap,
+};
+use postern_contract::{
+    ActionId,
+    approval::{Answer, Approval, ApproverKey, Standing, Unanswered, Whole},
+};
+use postern_daemon::clock::rfc3339;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{NAMESPACE, Office, key};
+use crate::{
+    api::Refused,
+    link::{LinkError, Told},
+};
+
+/// The scope that there is: the one call that was shown.
+const ONCE: &str = "once";
+
+/// What may come along with an answer; all of it may be left out.
+#[derive(Debug, Default, Deserialize)]
+struct Said {
+    scope: Option<String>,
+    duration: Option<String>,
+    reason: Option<String>,
+    payload_hash: Option<String>,
+}
+
+pub(super) async fn list(
+    State(office): State<Office>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Value>>, Refused> {
+    let key = office.asker(&headers)?;
+    let all = told(office.link.approvals(key).await)?;
+    Ok(Json(all.iter().map(shown).collect()))
+}
+
+pub(super) async fn one(
+    State(office): State<Office>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refused> {
+    let key = office.asker(&headers)?;
+    let (approval, whole) = told(office.link.approval(action(&id)?, key).await)?;
+    Ok(Json(shown_whole(&approval, whole.as_deref())))
+}
+
+pub(super) async fn approve(
+    state: State<Office>,
+    path: Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Refused> {
+    answer(state, path, (&headers, &body), true).await
+}
+
+pub(super) async fn reject(
+    state: State<Office>,
+    path: Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Refused> {
+    answer(state, path, (&headers, &body), false).await
+}
+
+async fn answer(
+    State(office): State<Office>,
+    Path(id): Path<String>,
+    (headers, body): (&HeaderMap, &[u8]),
+    approve: bool,
+) -> Result<Json<Value>, Refused> {
+    let key = approver(headers)?;
+    let said = read(body)?;
+    if said.scope.as_deref().is_some_and(|scope| scope != ONCE) || said.duration.is_some() {
+        let why = "only the scope `once` exists: the one call that was shown, and no duration";
+        return Err(Refused::Query(why.to_owned()));
+    }
+    let answer = Answer {
+        approve,
+        reason: said.reason,
+        digest: said.payload_hash,
+    };
+    let (approval, _) = told(office.link.answer(action(&id)?, answer, key).await)?;
+    Ok(Json(shown(&approval)))
+}
+
+/// A body, which may be absent or `null`.
+fn read(body: &[u8]) -> Result<Said, Refused> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Said::default());
+    }
+    let said: Option<Said> = serde_json::from_slice(body)
+        .map_err(|error| Refused::Query(format!("the body is no answer: {error}")))?;
+    Ok(said.unwrap_or_default())
+}
+
+fn action(id: &str) -> Result<ActionId, Refused> {
+    id.parse().map_err(|_| Refused::NoSuchRequest)
+}
+
+fn approver(headers: &HeaderMap) -> Result<ApproverKey, Refused> {
+    let shown = key::shown(headers).ok_or(Refused::Unauthorized)?;
+    let text = std::str::from_utf8(shown).map_err(|_| Refused::Unauthorized)?;
+    Ok(ApproverKey::new(text.to_owned()))
+}
+
+impl Office {
+    /// The key that the gate is to verify; none of the operator's own, which was verified here.
+    fn asker(&self, headers: &HeaderMap) -> Result<Option<ApproverKey>, Refused> {
+        if key::shown(headers).is_some_and(|shown| self.key.is(shown)) {
+            return Ok(None);
+        }
+        approver(headers).map(Some)
+    }
+}
+
+fn told<T>(answered: Result<Told<T>, LinkError>) -> Result<T, Refused> {
+    match answered {
+        Ok(Ok(told)) => Ok(told),
+        Ok(Err(why)) => Err(match why {
+            Unanswered::NoApprover => Refused::Unauthorized,
+            Unanswered::Unknown => Refused::NoSuchRequest,
+            Unanswered::NotPending | Unanswered::OtherPayload => Refused::NotMutable(why),
+            Unanswered::NotKept => Refused::Store,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "the gate could not be asked about approvals");
+            Err(Refused::Store)
+        }
+    }
+}
+
+/// A request as the dialect shows it, and what of it is kept besides.
+fn shown(approval: &Approval) -> Value {
+    let updated = approval.answered_ms.unwrap_or(approval.created_ms);
+    json!({
+        "id": approval.action,
+        "namespace": NAMESPACE,
+        "subject": approval.user.as_deref().unwrap_or_default(),
+        "agent_id": approval.agent,
+        "tool_id": approval.tool.as_ref().map_or("", |tool| tool.as_str()),
+        "capability": "",
+        "status": approval.standing,
+        "duration": "",
+        "scope": ONCE,
+        "approver_id": approval.approver.as_ref().map_or("", |by| by.as_str()),
+        "reason": approval.reason.as_deref().unwrap_or_default(),
+        "action_id": approval.action,
+        "run_id": approval.run.as_ref().map_or("", |run| run.as_str()),
+        "payload_hash": approval.digest,
+        "rule": approval.rule,
+        "tool_method": approval.method,
+        "tool_url": format!("{}{}", approval.authority, approval.path),
+        "created_at": rfc3339(approval.created_ms),
+        "updated_at": rfc3339(updated),
+        "expires_at": rfc3339(approval.expires_ms),
+    })
+}
+
+/// The same with all that would be sent, while the call waits.
+fn shown_whole(approval: &Approval, whole: Option<&Whole>) -> Value {
+    let mut body = shown(approval);
+    if let (Some(whole), Standing::Pending) = (whole, approval.standing) {
+        body["tool_url"] = json!(whole.url);
+        body["headers"] = json!(whole.headers);
+        body["body_base64"] = json!(whole.body_base64);
+    }
+    body
+}
