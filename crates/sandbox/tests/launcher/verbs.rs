@@ -347,3 +347,32 @@ fn nothing_else_can_be_discarded() {
         }
     }
 }
+
+#[test]
+fn clearing_ends_every_process_and_leaves_the_files() {
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let (mut launcher, _listeners) = site.build(&plan());
+        let line = "trap '' TERM HUP INT; (setsid sleep 1000 & sleep 1000 & wait) & \
+                    echo kept > /workspace/file; echo up; wait";
+        let (started, output) = launcher.spawn(&["bash", "-c", line]);
+        BufReader::new(output)
+            .read_line(&mut String::new())
+            .unwrap();
+        // Twice: with much to end, and with nothing.
+        for ended in [Some(started), None] {
+            let asked = launcher.client.ask(Verb::Clear, &[]).unwrap();
+            if let Some(started) = ended {
+                let said = launcher.hear();
+                assert!(
+                    matches!(said, Said::Exited { process, .. } if process == started),
+                    "{said:?}"
+                );
+            }
+            let outcome = Outcome::Plain;
+            assert_eq!(launcher.hear(), Said::Done { re: asked, outcome });
+        }
+        let left = launcher.shell("cat /workspace/file; set -- /proc/[0-9]*; echo $#");
+        assert_eq!(left, "kept\n2\n", "process 1 and the shell itself");
+    }
+}
