@@ -192,7 +192,8 @@ async fn start_agents(
     for (name, agent) in &config.agents {
         let host = Kind::start(agent, around).await;
         let host = host.map_err(|error| Failure::run(format!("agent {name}: {error}")))?;
-        let callee = Callee::new(name.clone(), host);
+        let mut callee = Callee::new(name.clone(), host);
+        callee.wall_time = agent.sandbox.wall_time;
         let served = Served {
             agent: Arc::clone(agent),
             callee,

@@ -11,6 +11,7 @@ mod approvals;
 mod audit;
 mod audit_command;
 mod bad_input;
+mod bombs;
 mod capture;
 mod commands;
 mod documents;

@@ -297,6 +297,8 @@ pub enum Hit {
     Memory,
     /// There was no room for another process.
     Processes,
+    /// A directory that the agent may write is full, of bytes or of files.
+    Disk,
 }
 
 /// What came of a verb.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::CString,
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -25,8 +25,14 @@ const PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 /// The most arguments and the most variables; the message is bounded too, this bounds what the kernel is asked.
 const STRINGS_MAX: usize = 4_096;
 
-/// What follows the error's number when it was the working directory that failed.
+/// What follows the error's number when it was not the program that failed: the working directory, or a descriptor that
+/// would stay open.
 const AT_DIRECTORY: u8 = b'd';
+const AT_DESCRIPTOR: u8 = b'f';
+
+/// Where a process finds its open descriptors; in octal behind `flags:`, this bit says that exec closes one.
+const DESCRIPTORS: &str = "/proc/self/fdinfo";
+const CLOSES: u32 = libc::O_CLOEXEC.cast_unsigned();
 
 /// A program that can be started as far as its words go.
 #[derive(Debug)]
@@ -95,7 +101,10 @@ impl Program {
         } = self;
         let child = move || {
             if let Err(errno) = enter(&cwd) {
-                return told(theirs.into(), errno);
+                return told(theirs.into(), errno, AT_DIRECTORY);
+            }
+            if !all_close() {
+                return told(theirs.into(), Errno::EBADF, AT_DESCRIPTOR);
             }
             let failure = theirs.into();
             become_program(Image {
@@ -119,9 +128,28 @@ fn enter(cwd: &Path) -> Result<(), Errno> {
     chdir(cwd)
 }
 
-fn told(failure: OwnedFd, errno: Errno) -> u8 {
+/// Whether exec closes everything that this process has; what the program shall have is put in place after it. Without a
+/// /proc nobody can tell, and the marks are all there is.
+fn all_close() -> bool {
+    let Ok(open) = fs::read_dir(DESCRIPTORS) else {
+        return true;
+    };
+    open.filter_map(Result::ok)
+        // The three that every process has, which the program's own take the place of.
+        .filter(|entry| !["0", "1", "2"].iter().any(|own| entry.file_name() == *own))
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .all(|info| closes(&info))
+}
+
+fn closes(info: &str) -> bool {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & CLOSES != 0)
+}
+
+fn told(failure: OwnedFd, errno: Errno, place: u8) -> u8 {
     let mut message = (errno as i32).to_ne_bytes().to_vec();
-    message.push(AT_DIRECTORY);
+    message.push(place);
     // The exit code says it too.
     let _told = File::from(failure).write_all(&message);
     1
@@ -136,10 +164,10 @@ pub(crate) fn outcome(failure: OwnedFd) -> Result<(), Obstacle> {
         [] => Ok(()),
         [a, b, c, d, ref place @ ..] => {
             let errno = Errno::from_raw(i32::from_ne_bytes([a, b, c, d]));
-            let what = if place.is_empty() {
-                "the program"
-            } else {
-                "the working directory"
+            let what = match place {
+                [] => "the program",
+                [AT_DESCRIPTOR] => "a descriptor that it must not have would stay open",
+                _ => "the working directory",
             };
             Err(Obstacle::plain(format!("{what}: {errno}")))
         }
@@ -179,6 +207,20 @@ mod tests {
             program(&["/bin/sh"]).unwrap().candidates,
             [c"/bin/sh".to_owned()]
         );
+    }
+
+    #[test]
+    fn a_descriptor_that_exec_leaves_open_is_seen() {
+        assert!(closes("pos:\t0\nflags:\t02100000\nmnt_id:\t15\n"));
+        assert!(!closes("pos:\t0\nflags:\t0100000\nmnt_id:\t15\n"));
+        assert!(!closes(""));
+        let kept = tempfile::tempfile().unwrap();
+        nix::fcntl::fcntl(
+            &kept,
+            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+        )
+        .unwrap();
+        assert!(!all_close());
     }
 
     #[test]

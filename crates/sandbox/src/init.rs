@@ -36,7 +36,7 @@ use postern_sys::{
 
 use crate::{
     exec::{Program, Starting, outcome},
-    stage::cgroup::Events,
+    stage::{cgroup::Events, mount_namespace::room::Room},
 };
 
 /// Processes at the same time that `Exec` started; what those start themselves is bounded by `resource_limits`.
@@ -57,6 +57,7 @@ pub(crate) struct Supervisor<'a> {
     /// `Clear`s that are answered once nothing runs.
     clearing: Vec<u64>,
     events: Events,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -87,6 +88,7 @@ impl<'a> Supervisor<'a> {
             started: 0,
             clearing: Vec::new(),
             events: Events::default(),
+            room: Room::default(),
         })
     }
 
@@ -250,7 +252,8 @@ impl<'a> Supervisor<'a> {
                     End::Code(code) => ExitStatus::Code(code),
                     End::Signal(signal) => ExitStatus::Signal(signal),
                 };
-                let hits = self.events.news();
+                let mut hits = self.events.news();
+                hits.extend(self.room.news());
                 self.say(&Said::Exited {
                     process: number,
                     status,

@@ -31,6 +31,13 @@ const TOOL_ITERATIONS_DEFAULT: u32 = 10;
 /// The most that the config may say.
 const TOOL_ITERATIONS_MAX: u32 = 1000;
 
+/// How long a run may take, unless the config says otherwise, and the most that it may say.
+pub const WALL_TIME_DEFAULT: Duration = Duration::from_secs(600);
+const WALL_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The least room of a directory that can be asked for: the launcher makes no smaller one.
+const DISK_MIN: ByteSize = ByteSize(64 << 10);
+
 /// What a model is told first, unless the config says otherwise.
 const SYSTEM_PROMPT_DEFAULT: &str = "You are a helpful assistant.";
 
@@ -105,6 +112,10 @@ pub struct SandboxSettings {
     pub cpu_percent: Option<u32>,
     /// Processes and threads together.
     pub processes: Option<u32>,
+    /// Room in each of the directories that it may write, /workspace among them.
+    pub disk: Option<ByteSize>,
+    /// How long one run may take.
+    pub wall_time: Duration,
     /// More of the host to show.
     pub read_only: Vec<PathBuf>,
     /// Layers that may be absent.
@@ -202,6 +213,7 @@ fn agent(
     wrong.extend(isolation::check(written));
     wrong.extend(check_iterations(written));
     wrong.extend(check_shown(written));
+    wrong.extend(check_limits(&written.sandbox));
     let models = granted_models(written, document);
     let kind = Kind::mean(written, places)
         .map_err(|found| wrong.push(found))
@@ -234,6 +246,8 @@ fn sandbox(written: &SandboxWritten) -> SandboxSettings {
         memory: written.memory,
         cpu_percent: written.cpu_percent,
         processes: written.processes,
+        disk: written.disk,
+        wall_time: written.wall_time.map_or(WALL_TIME_DEFAULT, |time| time.0),
         read_only: written.read_only.clone(),
         allow_weaker: written.allow_weaker.iter().copied().collect(),
         pool: written.pool.unwrap_or(isolation::POOL_DEFAULT),
@@ -271,6 +285,20 @@ fn check_iterations(written: &AgentWritten) -> Option<Wrong> {
             format!("say a number from 1 to {TOOL_ITERATIONS_MAX}"),
         )
     })
+}
+
+fn check_limits(written: &SandboxWritten) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    if written.disk.is_some_and(|size| size < DISK_MIN) {
+        let message = format!("say at least `{DISK_MIN}`");
+        wrong.push(Wrong::at(&["sandbox", "disk"], message));
+    }
+    let time = written.wall_time.map(|time| time.0);
+    if time.is_some_and(|time| time.is_zero() || time > WALL_TIME_MAX) {
+        let message = "say a time from `1ms` to `24h`";
+        wrong.push(Wrong::at(&["sandbox", "wall_time"], message));
+    }
+    wrong
 }
 
 fn check_shown(written: &AgentWritten) -> Vec<Wrong> {

@@ -39,6 +39,7 @@ fn a_whole_agent_has_its_defaults() {
     );
     assert_eq!(agent.max_tool_iterations, TOOL_ITERATIONS_DEFAULT);
     assert_eq!(agent.system_prompt, SYSTEM_PROMPT_DEFAULT);
+    assert_eq!(agent.sandbox.wall_time, WALL_TIME_DEFAULT);
 }
 
 #[test]
@@ -49,6 +50,9 @@ fn each_mistake_is_told_with_its_place() {
             "postern.toml:5:1: /etc/agent holds something else",
         ),
         ("mount = \"agent\"", "absolute path"),
+        ("sandbox = { disk = \"1KiB\" }", "say at least `64KiB`"),
+        ("sandbox = { wall_time = \"0s\" }", "from `1ms` to `24h`"),
+        ("sandbox = { wall_time = \"2d\" }", "from `1ms` to `24h`"),
         (
             "env = { OPENAI_API_KEY = \"x\" }",
             "`OPENAI_API_KEY` is set by Postern",

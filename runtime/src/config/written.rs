@@ -71,6 +71,10 @@ pub struct SandboxWritten {
     pub cpu_percent: Option<u32>,
     /// Processes and threads together.
     pub processes: Option<u32>,
+    /// Room in each of the directories that it may write, /workspace among them.
+    pub disk: Option<ByteSize>,
+    /// How long one run may take.
+    pub wall_time: Option<Period>,
     /// More of the host to show, at the same path.
     #[serde(default)]
     pub read_only: Vec<PathBuf>,

@@ -22,9 +22,6 @@ use crate::{
     link::Link,
 };
 
-/// How long a run may take.
-const RUN_MAX: Duration = Duration::from_secs(600);
-
 /// Inputs that wait for the machine; more wait at the sender.
 const INPUTS_MAX: usize = 64;
 
@@ -38,6 +35,8 @@ pub(super) struct Driver {
     pub(super) link: Link,
     pub(super) clock: Clock,
     pub(super) ticket: Ticket,
+    /// How long it may take.
+    pub(super) wall_time: Duration,
     /// Events that go into the store with the next commit.
     pub(super) unrecorded: Vec<NewEvent>,
 }
@@ -69,7 +68,7 @@ impl Driver {
         let coming = coming.ok_or_else(|| Failure::NoPlace("it was left already".to_owned()))?;
         let place = tokio::select! {
             place = coming => place.map_err(Failure::NoPlace)?,
-            () = tokio::time::sleep(RUN_MAX) => return Err(Failure::DeadlinePassed),
+            () = tokio::time::sleep(self.wall_time) => return Err(Failure::DeadlinePassed),
             () = stopping => return Err(Failure::Cancelled),
         };
         self.register(&*place).await.map(|()| place)
@@ -113,7 +112,7 @@ impl Driver {
     async fn carry_on(&mut self, place: &dyn Place) -> Outcome {
         let (inputs, mut heard) = mpsc::channel(INPUTS_MAX);
         let mut calls = JoinSet::new();
-        let deadline = tokio::time::sleep(RUN_MAX);
+        let deadline = tokio::time::sleep(self.wall_time);
         let stopping = self.ticket.stopping();
         tokio::pin!(deadline, stopping);
         let mut input = Input::Start;

@@ -10,7 +10,7 @@ mod active;
 mod answer;
 mod driver;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use postern_contract::{AgentName, RunId};
 use postern_daemon::Clock;
@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::{
     agents::{Host, NoPlace, Readiness},
+    config::WALL_TIME_DEFAULT,
     link::Link,
 };
 use active::{Active, Ticket};
@@ -138,16 +139,19 @@ pub struct Callee {
     pub name: AgentName,
     /// How calls reach it.
     pub host: Arc<dyn Host>,
+    /// How long one of its runs may take.
+    pub wall_time: Duration,
     places: Arc<Semaphore>,
 }
 
 impl Callee {
-    /// An agent with all its places free.
+    /// An agent with all its places free, and as much time for a run as there is unless somebody says otherwise.
     #[must_use]
     pub fn new(name: AgentName, host: Arc<dyn Host>) -> Self {
         Self {
             name,
             host,
+            wall_time: WALL_TIME_DEFAULT,
             places: Arc::new(Semaphore::new(RUNS_PER_AGENT_MAX)),
         }
     }
@@ -221,6 +225,7 @@ impl RunDesk {
             link: self.link.clone(),
             clock: self.clock.clone(),
             ticket,
+            wall_time: callee.wall_time,
             unrecorded: Vec::new(),
         };
         tokio::spawn(kept_in_place(driver, place));

@@ -412,6 +412,11 @@ pub(crate) fn has_landlock() -> bool {
         .is_ok()
 }
 
+/// Lets a moment pass, for a condition that nothing announces: never true, so that whoever looks looks again.
+pub(crate) fn moment() -> bool {
+    poll(&mut [], PollTimeout::from(5u8)).is_err()
+}
+
 /// Waits until something can be read.
 pub(crate) fn readable(fd: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];

@@ -11,9 +11,12 @@ use std::{
 use nix::unistd::geteuid;
 use postern_contract::launch::{ExitStatus, Hit, Layer, Plan, Said, Standing};
 
-use crate::harness::{Launcher, Mode, ORDINARY, Site, plan};
+use crate::harness::{self, Launcher, Mode, ORDINARY, Site, plan};
 
 const MEMORY: u64 = 48 << 20;
+
+/// How often the end of a group's last process is looked for.
+const WAITS_MAX: u32 = 1000;
 
 /// A sandbox whose launcher has a group of its own in each tree of version 1, which is its user's, as a service manager
 /// would have it. Only root can arrange it.
@@ -24,8 +27,10 @@ struct Delegated {
 
 impl Drop for Delegated {
     fn drop(&mut self) {
+        // The launcher goes by itself once its connection has ended; until then the groups are not empty.
         for group in &self.groups {
-            let _gone = fs::remove_dir(group);
+            let gone = || fs::remove_dir(group).is_ok() || !group.exists();
+            let _waits = (0..WAITS_MAX).find(|_| gone() || harness::moment());
         }
     }
 }
@@ -215,6 +220,28 @@ fn what_a_killed_launcher_left_goes_with_the_next() {
         family.assert_gone();
         // Of the killed one itself nothing is left either: its helper outlives it by that much.
         assert_eq!(delegated.made(), Vec::<PathBuf>::new());
+    }
+}
+
+/// Without a group too: it is the directory that says so.
+#[test]
+fn a_directory_that_is_full_is_told_as_one() {
+    for mode in Mode::all() {
+        let mut plan = plan();
+        plan.limits.scratch_bytes = Some(1 << 20);
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan);
+        let of_bytes =
+            "open(my $f, '>', '/workspace/x'); syswrite($f, 'x' x (2 << 20)); exit(!!-s $f)";
+        let (status, hits) = perl(&mut launcher, of_bytes);
+        assert_eq!((status, hits), (ExitStatus::Code(1), vec![Hit::Disk]));
+        assert_eq!(perl(&mut launcher, "exit 0"), (ExitStatus::Code(0), vec![]));
+        let room = "unlink '/workspace/x'";
+        assert_eq!(perl(&mut launcher, room), (ExitStatus::Code(0), vec![]));
+        let of_files = "for (0 .. 200_000) { open(my $f, '>', \"/workspace/$_\") or exit 7 }";
+        let full = (ExitStatus::Code(7), vec![Hit::Disk]);
+        assert_eq!(perl(&mut launcher, of_files), full);
+        drop(launcher.client);
+        assert_eq!(launcher.child.wait().unwrap().code(), Some(0));
     }
 }
 

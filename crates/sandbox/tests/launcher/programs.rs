@@ -97,6 +97,42 @@ impl Program {
     }
 }
 
+/// Calls at random, and what is left of them: nothing.
+#[test]
+fn noise_of_every_call_leaves_nothing_behind() {
+    const NOISE: &str = include_str!("../../../../tests/hostile/noise.c");
+    for (seed, (mode, standing)) in harness::everywhere().into_iter().enumerate() {
+        let site = Site::standing(mode, standing);
+        let code = site.source("hostile", None);
+        fs::write(code.join("noise.c"), NOISE).unwrap();
+        let mut plan = plan();
+        plan.mounts = vec![mount(&code, "/hostile", Access::ReadOnly)];
+        plan.limits.processes = Some(64);
+        let (mut launcher, _listeners) = site.build(&plan);
+        let line = "export PATH=/usr/bin:/bin; command -v cc >/dev/null || { echo none; exit 0; }
+            cc -O1 -o /workspace/noise /hostile/noise.c";
+        if launcher.shell(line) == "none\n" {
+            eprintln!("skipped: cc is not installed, so no noise is made");
+            return;
+        }
+        let (seed, calls) = (seed.to_string(), "6000");
+        let (text, status) = launcher.run(&["/workspace/noise", &seed, "6", calls]);
+        assert_eq!(status, ExitStatus::Code(0), "{mode:?} {standing:?}: {text}");
+        let made: u32 = text.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(made > 500, "{text}");
+        goes_on(&mut launcher);
+        let family = launcher.family();
+        let Launcher { mut child, client } = launcher;
+        drop(client);
+        assert_eq!(
+            child.wait().unwrap().code(),
+            Some(0),
+            "{mode:?} {standing:?}"
+        );
+        family.assert_gone();
+    }
+}
+
 fn goes_on(launcher: &mut Launcher) {
     assert_eq!(launcher.shell("echo goes on"), "goes on\n");
 }

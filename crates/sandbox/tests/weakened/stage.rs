@@ -122,7 +122,7 @@ pub(crate) mod landlock {
 pub(crate) mod mount_namespace {
     //! The host's root is seen, and what is shown of the host is shown as it is.
     use super::*;
-    pub(crate) use mount_namespace_::{NewRoot, enter, sources};
+    pub(crate) use mount_namespace_::{NewRoot, enter, room, sources};
 
     pub(crate) fn build(
         checked: &Checked,

@@ -143,6 +143,7 @@ impl Workshop {
                 memory_bytes: self.agent.sandbox.memory.map(|size| size.0),
                 cpu_percent: self.agent.sandbox.cpu_percent,
                 processes: self.agent.sandbox.processes,
+                scratch_bytes: self.agent.sandbox.disk.map(|size| size.0),
                 ..Limits::default()
             },
             allow_weaker: self.agent.sandbox.allow_weaker.clone(),
@@ -217,5 +218,6 @@ pub(super) async fn how_it_ended(process: &mut Process) -> String {
     hits.into_iter().fold(how, |how, hit| match hit {
         Hit::Memory => how + "; the sandbox had used up its memory",
         Hit::Processes => how + "; the sandbox had as many processes as it may",
+        Hit::Disk => how + "; a directory of the sandbox was full",
     })
 }

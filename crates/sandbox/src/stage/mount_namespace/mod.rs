@@ -15,6 +15,7 @@
 mod dev;
 mod etc;
 mod overlay;
+pub(crate) mod room;
 mod scratch;
 pub(crate) mod sources;
 mod system;
