@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod authorities;
+mod logins;
 mod manner;
 mod models;
 mod patience;
@@ -145,6 +146,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut problems = credentials_without_secret(&document);
         problems.extend(reach::tunnels_to_providers(&document));
+        problems.extend(logins::problems(&document));
         let mut authorities = Authorities::new(source.directory(), before);
         let models = models::of(&document, &mut authorities, &mut problems);
         let mut manners = manner::tools(&document, &mut authorities, &mut problems);
@@ -169,7 +171,7 @@ impl Config {
                 private: tool.private,
                 speaks: match tool.protocol {
                     // What is no HTTP is never spoken to in any version of it.
-                    Protocol::Http | Protocol::Tcp => Speaks::Either,
+                    Protocol::Http | Protocol::Tcp | Protocol::Postgres => Speaks::Either,
                     Protocol::Grpc => Speaks::Http2,
                 },
                 forward_identity,

@@ -17,6 +17,7 @@ use crate::{
     intercept::Uninvited,
     limit::Throttled,
     live::Cut,
+    postgres::{BadStartup, NoLogin},
     relay::Broken,
 };
 
@@ -141,6 +142,27 @@ impl From<Unreached> for Refused {
             | Unreached::NoHttp2 { .. } => (Code::UpstreamUnreachable, "upstream unreachable"),
         };
         Refusal::new(code, error, sentence(&unreached)).into()
+    }
+}
+
+impl From<BadStartup> for Refused {
+    fn from(bad: BadStartup) -> Self {
+        Refusal::new(Code::BadRequest, "bad request", sentence(&bad)).into()
+    }
+}
+
+impl From<NoLogin> for Refused {
+    fn from(no_login: NoLogin) -> Self {
+        let (code, error) = match &no_login {
+            NoLogin::Late => (Code::UpstreamTimeout, "upstream timeout"),
+            NoLogin::Password => {
+                tracing::error!(error = %no_login, "a login could not be made");
+                return unavailable(sentence(&no_login));
+            }
+            _ => (Code::UpstreamUnreachable, "upstream unreachable"),
+        };
+        tracing::warn!(error = %no_login, "a database did not let the gate in");
+        Refusal::new(code, error, sentence(&no_login)).into()
     }
 }
 

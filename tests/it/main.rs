@@ -14,6 +14,7 @@ mod bad_input;
 mod bombs;
 mod capture;
 mod commands;
+mod database;
 mod documents;
 mod examples;
 mod fixture;

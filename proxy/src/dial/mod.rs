@@ -29,7 +29,11 @@ use nix::errno::Errno;
 use postern_contract::{SandboxId, SecretName};
 use postern_daemon::Clock;
 use postern_policy::{Authority, Scheme};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::client::TlsStream;
 
 pub(crate) use self::{
     manner::{Manner, Written},
@@ -94,7 +98,7 @@ pub struct VerifiedLeg {
 
 /// A plain connection for a tunnel, whose inside the gate does not see. No credential is ever added to one.
 pub(crate) struct Pipe {
-    pub(crate) stream: tokio::net::TcpStream,
+    pub(crate) stream: TcpStream,
     pub(crate) address: SocketAddr,
     pub(crate) timings: Timings,
 }
@@ -250,6 +254,19 @@ impl Dialer {
         })
     }
 
+    /// Secures a bare connection that speaks another protocol than HTTP inside: verified for the authority of the permit
+    /// like any other.
+    pub(crate) async fn secure(
+        &self,
+        permit: &Permit,
+        manner: &Manner,
+        (stream, alpn): (TcpStream, &[u8]),
+    ) -> Result<TlsStream<TcpStream>, Unreached> {
+        let host = permit.url().authority().host();
+        let roots = manner.roots.as_ref();
+        self.tls.secure_as(host, stream, (roots, alpn)).await
+    }
+
     fn overdue(&self, journey: &Journey<'_>) -> Option<Instant> {
         let total = journey.manner.timeouts.total;
         total.map(|total| self.after(total))
@@ -304,7 +321,7 @@ impl Dialer {
     async fn speak_http(
         &self,
         journey: &Journey<'_>,
-        stream: tokio::net::TcpStream,
+        stream: TcpStream,
         timings: &mut Timings,
     ) -> Result<Sender, Unreached> {
         let authority = journey.permit.url().authority();

@@ -90,27 +90,55 @@ impl Tls {
         stream: TcpStream,
         (roots, speaks): (Option<&Roots>, Speaks),
     ) -> Result<(TlsStream<TcpStream>, Speaks), Unreached> {
-        let failed = |error| Unreached::Tls {
-            host: host.to_string(),
-            error,
-        };
-        let config = match roots {
-            Some(roots) => offering(&roots.client, speaks),
-            None => offering(self.0.get_or_try_init(load).await?, speaks),
-        };
-        let name = match host {
-            Host::Ip(address) => ServerName::from(*address),
-            Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-                .map_err(|error| failed(io::Error::other(error)))?,
-        };
-        let handshake = TlsConnector::from(config).connect(name, stream);
-        match timeout(HANDSHAKE_MAX, handshake).await {
-            Ok(secured) => agreed(secured.map_err(failed)?, host, speaks),
-            Err(_) => Err(Unreached::Timeout {
-                host: host.to_string(),
-                step: "the TLS handshake",
-            }),
+        let config = offering(self.client(roots).await?, speaks);
+        agreed(handshake(host, stream, config).await?, host, speaks)
+    }
+
+    /// The same for a protocol that is no HTTP, which nobody has to agree to by name.
+    pub(crate) async fn secure_as(
+        &self,
+        host: &Host,
+        stream: TcpStream,
+        (roots, alpn): (Option<&Roots>, &[u8]),
+    ) -> Result<TlsStream<TcpStream>, Unreached> {
+        let mut config = ClientConfig::clone(self.client(roots).await?);
+        config.alpn_protocols = vec![alpn.to_vec()];
+        handshake(host, stream, Arc::new(config)).await
+    }
+
+    async fn client<'a>(
+        &'a self,
+        roots: Option<&'a Roots>,
+    ) -> Result<&'a Arc<ClientConfig>, Unreached> {
+        match roots {
+            Some(roots) => Ok(&roots.client),
+            None => self.0.get_or_try_init(load).await,
         }
+    }
+}
+
+/// Speaks TLS to whoever proves to be the host.
+async fn handshake(
+    host: &Host,
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, Unreached> {
+    let failed = |error| Unreached::Tls {
+        host: host.to_string(),
+        error,
+    };
+    let name = match host {
+        Host::Ip(address) => ServerName::from(*address),
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|error| failed(io::Error::other(error)))?,
+    };
+    let handshake = TlsConnector::from(config).connect(name, stream);
+    match timeout(HANDSHAKE_MAX, handshake).await {
+        Ok(secured) => secured.map_err(failed),
+        Err(_) => Err(Unreached::Timeout {
+            host: host.to_string(),
+            step: "the TLS handshake",
+        }),
     }
 }
 

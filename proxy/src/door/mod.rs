@@ -62,6 +62,10 @@ pub(crate) enum Unclear {
     Socket(#[from] NoHandshake),
     #[error("CONNECT cannot be asked for inside HTTP/2 here")]
     TunnelInHttp2,
+    #[error(
+        "the gate logs in to this tool, which a CONNECT hides: connect to its host and port by name"
+    )]
+    LoginInTunnel,
     #[error("CONNECT cannot be asked for inside a CONNECT")]
     TunnelInTunnel,
     #[error("the request names no host")]

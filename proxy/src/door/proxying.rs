@@ -9,6 +9,7 @@ use super::{Unclear, plain_call, routed};
 use crate::{
     book::Book,
     call::{Call, Freight},
+    postgres,
     record::Record,
     refuse::Refused,
 };
@@ -41,6 +42,9 @@ pub(super) fn connect(
     let url = book.rulebook.tunnel_to(authority);
     let (subject, target) = routed(book, &url);
     record.destination(&subject, &url, 0);
+    if postgres::is_for(&target) {
+        return Err(Unclear::LoginInTunnel.into());
+    }
     let freight = Freight::Tunnel(hyper::upgrade::on(&mut request));
     Ok(Call {
         method: Method::connect(),

@@ -28,6 +28,7 @@
 mod bearer;
 mod field;
 mod header;
+mod postgres;
 mod query;
 
 use http::{HeaderMap, HeaderValue, Request, Uri};
@@ -35,6 +36,7 @@ use postern_contract::{Secret, SecretName};
 use postern_policy::CanonicalUrl;
 use serde::Deserialize;
 
+pub use self::postgres::Postgres;
 use crate::{body::Body, decide::Permit, dial::VerifiedLeg};
 
 /// `credential = { kind = "…", secret = "NAME", … }`.
@@ -47,6 +49,8 @@ pub enum Credential {
     Header(header::Header),
     /// A query parameter.
     Query(query::Query),
+    /// A login to a PostgreSQL server.
+    Postgres(Postgres),
 }
 
 /// What every kind of credential can do.
@@ -68,6 +72,8 @@ enum Place<'a> {
     Header(&'a str),
     /// In the query parameter of this name.
     Query(&'a str),
+    /// In none: the gate logs in with it.
+    Login,
 }
 
 /// A value that cannot stand where it should.
@@ -137,6 +143,15 @@ impl Credential {
             Self::Bearer(bearer) => bearer,
             Self::Header(header) => header,
             Self::Query(query) => query,
+            Self::Postgres(postgres) => postgres,
+        }
+    }
+
+    /// The login that it is, if it is one.
+    pub(crate) fn login(&self) -> Option<&Postgres> {
+        match self {
+            Self::Postgres(postgres) => Some(postgres),
+            Self::Bearer(_) | Self::Header(_) | Self::Query(_) => None,
         }
     }
 
@@ -149,7 +164,7 @@ impl Credential {
     pub(crate) fn header(&self) -> Option<&str> {
         match self.kind().place() {
             Place::Header(name) => Some(name),
-            Place::Query(_) => None,
+            Place::Query(_) | Place::Login => None,
         }
     }
 

@@ -1,15 +1,15 @@
 //! A captured connection that was permitted as a whole, from its permit to its end: dialled, and carried unread. Never
 //! looks inside beyond a greeting, and never adds a credential.
 
-use std::sync::Arc;
-
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{DENIED, say};
 use crate::{
+    body,
+    book::Target,
     call::{Call, Freight},
     decide::Permit,
-    dial::{Journey, Pipe, Unreached},
+    dial::{Journey, Pipe},
     gate::Gate,
     greeting::Greeting,
     identify::Caller,
@@ -29,7 +29,9 @@ pub(super) async fn carry<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let silence_max = gate.book().patience.tunnel;
-    match reach(gate, (permit, caller, call), &mut record).await {
+    // Of the call only this: what else it is would not wait where the connection does.
+    let Call { target, .. } = call;
+    match reach(gate, (&permit, caller, &target), &mut record).await {
         Ok(pipe) => {
             let terms = Terms {
                 silence_max,
@@ -48,29 +50,25 @@ pub(super) async fn carry<S>(
 }
 
 /// A bare connection to where the permit leads, within the limits of its tool.
-async fn reach(
+pub(crate) async fn reach(
     gate: &Gate,
-    (permit, caller, call): (Permit, &Caller, Call),
+    (permit, caller, target): (&Permit, &Caller, &Target),
     record: &mut Record,
 ) -> Result<Pipe, Refused> {
-    // Of the call only this: what else it is would not wait where the connection does.
-    let (target, speaks) = (Arc::clone(&call.target), call.speaks());
-    let freight: Freight = call.freight;
     let book = gate.book();
     let journey = Journey {
-        permit: &permit,
+        permit,
         private: target.private,
         sandbox: &caller.sandbox,
         credential: None,
         generation: record.line.policy_generation,
-        speaks,
+        speaks: target.speaks,
         manner: &target.manner,
         proxy: book.proxy.as_ref(),
     };
     record.turn(gate.turnstiles.admit(&caller.sandbox, &target.manner)?);
-    record.begun(&freight)?;
-    let reached: Result<Pipe, Unreached> = Box::pin(gate.dialer.pipe(&journey)).await;
-    let pipe = reached?;
+    record.begun(&Freight::Request(body::empty()))?;
+    let pipe = Box::pin(gate.dialer.pipe(&journey)).await?;
     record.reached(pipe.address, pipe.timings);
     Ok(pipe)
 }

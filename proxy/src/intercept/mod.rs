@@ -32,6 +32,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(crate) use self::{
     ca::{Ca, NoCa},
+    carry::reach,
     hello::{BadHello, Opening, Reader},
     leaf::Leaves,
     peek::Unopened,

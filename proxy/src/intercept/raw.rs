@@ -17,6 +17,7 @@ use crate::{
     decide::Way,
     dns::Meant,
     gate::Gate,
+    postgres,
 };
 
 /// The tool's URL, where the address and the port that were meant are those of a tool that speaks no HTTP.
@@ -33,7 +34,13 @@ pub(super) async fn attend(
 ) {
     let mut record = begin(gate, &arrival);
     let call = connection_to(&gate.book(), url, &mut record);
+    let logs_in = postgres::is_for(&call.target);
     match judged(gate, &arrival, call, &mut record).await {
+        Ok((Way::Out(permit), caller, call)) if logs_in => {
+            record.allowed(&permit);
+            let target = call.target;
+            postgres::attend(stream, gate, (&permit, &caller, &target), record).await;
+        }
         Ok((Way::Out(permit), caller, call)) => {
             record.allowed(&permit);
             carry((stream, None), gate, (permit, &caller, call), record).await;
@@ -47,6 +54,7 @@ pub(super) async fn attend(
         }
         // Nobody can be shown what it will carry.
         Ok((Way::Ask(pending), ..)) => record.abandon(pending.refusal().into()),
+        Err(refused) if logs_in => postgres::refuse(stream, gate, refused, record).await,
         Err(refused) => record.abandon(refused),
     }
     drop(tenure);

@@ -14,7 +14,7 @@ use std::{
 
 use postern_contract::{
     AgentName, ByteSize, ModelName, ToolName,
-    config::{Document, Listen, Problem, Role},
+    config::{Document, Listen, Problem, Protocol, Role, Tool},
     launch::Layer,
 };
 use postern_daemon::config::{self as file, ConfigError, Loaded};
@@ -334,10 +334,19 @@ fn granted_tools(written: &AgentWritten, document: &Document<AgentWritten>) -> V
         Some(GrantedTool {
             name: name.clone(),
             functions: functions::of_tool(name, tool),
-            own_url: tool.protocol.is_raw().then(|| tool.url.clone()),
+            own_url: own_url(tool),
         })
     });
     granted.collect()
+}
+
+/// What programs are told to connect to, where that is not the gate.
+fn own_url<C>(tool: &Tool<C>) -> Option<String> {
+    match tool.protocol {
+        Protocol::Http | Protocol::Grpc => None,
+        Protocol::Tcp => Some(tool.url.clone()),
+        Protocol::Postgres => Some(tool.url.replacen("tcp://", "postgres://", 1)),
+    }
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ pub enum Protocol {
     /// No HTTP: bytes both ways on a TCP connection to `tcp://HOST:PORT`, as Redis, SSH or SMTP have them. Nobody looks
     /// into them, so such a tool has no credential, no capabilities, and no rule about anything but host and port.
     Tcp,
+    /// PostgreSQL's, at `tcp://HOST:PORT`: the gate logs in with the tool's credential, and nobody looks into what follows.
+    Postgres,
 }
 
 impl Protocol {
@@ -96,7 +98,7 @@ impl Protocol {
     pub fn is_raw(self) -> bool {
         match self {
             Self::Http | Self::Grpc => false,
-            Self::Tcp => true,
+            Self::Tcp | Self::Postgres => true,
         }
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn tool_url<C>(tool: &config::Tool<C>) -> Option<Result<CanonicalUrl,
             Some(Err(message.to_owned()))
         }
         (false, Some(_)) => {
-            let message = "only a tool with `protocol = \"tcp\"` has a URL like this";
+            let message =
+                "only a tool with `protocol = \"tcp\"` or `\"postgres\"` has a URL like this";
             Some(Err(message.to_owned()))
         }
         (false, None) => None,
@@ -39,12 +40,18 @@ pub(super) fn tool_url<C>(tool: &config::Tool<C>) -> Option<Result<CanonicalUrl,
 
 /// What the tool's own table says that nobody could do.
 pub(super) fn check_tool<C>(name: &ToolName, tool: &config::Tool<C>, problems: &mut Vec<Problem>) {
-    if tool.protocol != Protocol::Tcp {
-        return;
-    }
+    let logs_in = match tool.protocol {
+        Protocol::Http | Protocol::Grpc => return,
+        Protocol::Tcp => false,
+        Protocol::Postgres => true,
+    };
     let timeouts = &tool.timeouts;
     for (key, is_there, why) in [
-        ("credential", tool.credential.is_some(), "nothing is added"),
+        (
+            "credential",
+            tool.credential.is_some() && !logs_in,
+            "nothing is added",
+        ),
         ("forward_identity", tool.forward_identity, "nothing is told"),
         (
             "capabilities",
@@ -52,7 +59,11 @@ pub(super) fn check_tool<C>(name: &ToolName, tool: &config::Tool<C>, problems: &
             "nobody sees which operation is called",
         ),
         ("tls", tool.tls == Tls::Tunnel, "nobody looks inside anyway"),
-        ("ca", tool.ca.is_some(), "the gate speaks no TLS"),
+        (
+            "ca",
+            tool.ca.is_some() && !logs_in,
+            "the gate speaks no TLS",
+        ),
         (
             "timeouts",
             [timeouts.first_byte, timeouts.idle, timeouts.total]
@@ -63,7 +74,7 @@ pub(super) fn check_tool<C>(name: &ToolName, tool: &config::Tool<C>, problems: &
         ("retries", tool.retries.is_some(), "nothing is sent twice"),
     ] {
         if is_there {
-            let message = format!("{why} where `protocol = \"tcp\"`: leave it out");
+            let message = format!("{why} where no HTTP is spoken: leave it out");
             problems.push(Problem::at(["tools", name.as_str(), key], message));
         }
     }
@@ -107,7 +118,7 @@ fn misfit(tools: &Tools, rule: &Rule) -> Option<String> {
             tool.url.authority()
         )),
         (None, true) if rule.permission != Permission::Deny => Some(
-            "no tool with `protocol = \"tcp\"` has this host and port: only a tool, named in full, is reached so"
+            "no tool that speaks no HTTP has this host and port: only a tool, named in full, is reached so"
                 .to_owned(),
         ),
         _ => None,

@@ -1,0 +1,55 @@
+//! Credentials that are logins, and tools that take one: each needs the other. Never reads a secret.
+
+use postern_contract::config::{Problem, Protocol};
+
+use super::Written;
+use crate::inject::Credential;
+
+/// Logins where there is nothing to log in to, and the other way round.
+pub(super) fn problems(document: &Written) -> Vec<Problem> {
+    let tools = document.tools.iter().filter_map(|(name, tool)| {
+        let login = tool.credential.as_ref().and_then(Credential::login);
+        let message = match (tool.protocol == Protocol::Postgres, login) {
+            (true, None) => "`protocol = \"postgres\"` needs a login: `credential = { kind = \"postgres\", user = \"NAME\", secret = \"NAME\" }`",
+            (false, Some(_)) => "this kind of credential is for `protocol = \"postgres\"`",
+            (true, Some(login)) if !login.makes_sense() => "`user` and `database` are names",
+            _ => return None,
+        };
+        Some(Problem::at(["tools", name.as_str(), "credential"], message))
+    });
+    let providers = document.providers.iter().filter_map(|(name, provider)| {
+        let login = provider.credential.as_ref().and_then(Credential::login);
+        login.map(|_| {
+            let message =
+                "a provider speaks HTTP: this kind of credential is for `protocol = \"postgres\"`";
+            Problem::at(["providers", name.as_str(), "credential"], message)
+        })
+    });
+    tools.chain(providers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_daemon::config::Source;
+
+    use super::*;
+
+    const LOGIN: &str = "credential = { kind = \"postgres\", user = \"app\", secret = \"db\" }";
+
+    fn found(tool: &str) -> usize {
+        let text = format!("[secrets.db]\nfile = \"key\"\n[tools.db]\n{tool}\n");
+        let loaded = Source::of_text("postern.toml", &text).parse::<Written>();
+        problems(&loaded.unwrap_or_else(|error| panic!("{error}")).document).len()
+    }
+
+    #[test]
+    fn a_login_and_a_server_to_log_in_to_need_each_other() {
+        let server = "url = \"tcp://db:5432\"\nprotocol = \"postgres\"";
+        let site = "url = \"https://db\"";
+        assert_eq!(found(&format!("{server}\n{LOGIN}")), 0);
+        assert_eq!(found(site), 0);
+        assert_eq!(found(server), 1);
+        assert_eq!(found(&format!("{site}\n{LOGIN}")), 1);
+        assert_eq!(found(&format!("{server}\n{}", LOGIN.replace("app", ""))), 1);
+    }
+}
