@@ -18,7 +18,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, sockopt};
-use postern_daemon::prompt::Prompt;
+use postern_daemon::{Unread, prompt::Prompt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -35,7 +35,6 @@ use crate::{
     intercept::{Inside, captured},
     live::{Cut, Entry},
     scope::Scope,
-    unread::Unread,
 };
 
 /// The most connections of one listener at once; more wait to be accepted.

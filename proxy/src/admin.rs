@@ -37,6 +37,7 @@ const SOCKET: &str = "admin.sock";
 const LIMITS: Limits = Limits {
     connections_max: 16,
     head: Duration::from_secs(10),
+    unread: Duration::from_secs(10),
     drain: Duration::from_millis(200),
 };
 

@@ -58,7 +58,6 @@ mod start;
 mod telemetry;
 mod trace;
 mod tunnel;
-mod unread;
 mod websocket;
 
 pub use config::{Checked, Config, Doorway, check, doorway};

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     agents::Readiness,
-    config::Agent,
+    config::{Agent, ApiLimits},
     link::{Link, LinkError},
     runs::{Callee, RunDesk},
 };
@@ -71,6 +71,7 @@ pub struct App {
     gate: watch::Receiver<GateView>,
     callers_key: Option<Arc<Secret>>,
     end_user_ignored: Arc<AtomicBool>,
+    limits: ApiLimits,
 }
 
 impl App {
@@ -89,6 +90,7 @@ impl App {
             gate,
             callers_key: None,
             end_user_ignored: Arc::default(),
+            limits: ApiLimits::default(),
         }
     }
 
@@ -105,6 +107,18 @@ impl App {
     #[must_use]
     pub fn believes(&self, shown: &[u8]) -> bool {
         self.callers_key.as_ref().is_some_and(|key| key.is(shown))
+    }
+
+    /// The same with other limits than the defaults.
+    #[must_use]
+    pub fn limited(self, limits: ApiLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// What the public API takes, and how long it waits.
+    #[must_use]
+    pub fn limits(&self) -> &ApiLimits {
+        &self.limits
     }
 
     /// All agents, by name.

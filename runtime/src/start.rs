@@ -14,7 +14,7 @@ use crate::{
     api,
     app::{self, App, Served},
     arguments::Arguments,
-    config::{self, Config},
+    config::{self, Config, Terms},
     install::Installer,
     link::Link,
     operator,
@@ -26,6 +26,9 @@ use crate::{
 
 /// How long runs may take to end once they are asked to.
 const RUNS_END_MAX: Duration = Duration::from_secs(5);
+
+/// Which part of the time to stop is left for the last answers to be read, once all runs are over.
+const CLOSING_PART: u32 = 5;
 
 /// How long threads that still read or write files may take at the end.
 const THREADS_END_MAX: Duration = Duration::from_secs(1);
@@ -164,7 +167,9 @@ async fn start(
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
     let desk = RunDesk::new(store, link.clone(), clock);
     let gate = app::watch_gate(link.clone()).await;
-    let app = App::new(agents, config.default_agent, desk, gate).believing(callers_key);
+    let app = App::new(agents, config.default_agent, desk, gate)
+        .believing(callers_key)
+        .limited(config.api);
     Ok(Started {
         app,
         link,
@@ -192,8 +197,11 @@ async fn start_agents(
     for (name, agent) in &config.agents {
         let host = Kind::start(agent, around).await;
         let host = host.map_err(|error| Failure::run(format!("agent {name}: {error}")))?;
-        let mut callee = Callee::new(name.clone(), host);
-        callee.wall_time = agent.sandbox.wall_time;
+        let terms = Terms {
+            deadline: agent.sandbox.wall_time,
+            ..agent.runs
+        };
+        let callee = Callee::new(name.clone(), host, terms);
         let served = Served {
             agent: Arc::clone(agent),
             callee,
@@ -252,15 +260,25 @@ impl Started {
             operator_key,
         } = self;
         let addresses = (api.address(), operator.address());
-        let limits = serve::Limits::default();
-        let public = serve::serve(api, api::router(app.clone()), limits, shutdown.clone());
+        let bounds = app.limits();
+        let limits = serve::Limits {
+            unread: bounds.unread,
+            drain: bounds.drain / CLOSING_PART,
+            ..serve::Limits::default()
+        };
+        let runs_drain = bounds.drain - limits.drain;
+        // Whoever calls while the last runs end is told to come again.
+        let closing = Shutdown::manual();
+        let public = serve::serve(api, api::router(app.clone()), limits, closing.clone());
         let office = operator::router(app.clone(), link.clone(), operator_key);
-        let operator = serve::serve(operator, office, limits, shutdown.clone());
+        let operator = serve::serve(operator, office, limits, closing.clone());
         tell_ready(addresses);
         let served = async {
             let stopping = async {
                 shutdown.requested().await;
                 notify::stopping();
+                app.desk.drain(runs_drain).await;
+                closing.trigger("the runs are over");
             };
             tokio::join!(public, operator, stopping);
         };

@@ -46,6 +46,12 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("config", "## `[providers.NAME]`", "[providers.x]\nzzz = 1"),
     ("config", "## `[models.NAME]`", "[models.x]\nzzz = 1"),
     ("config", "## `[agents.NAME]`", "[agents.x]\nzzz = 1"),
+    ("config", "## `[api]`", "[api]\nzzz = 1"),
+    (
+        "config",
+        "### `[agents.NAME.runs]`",
+        "[agents.x]\nkind = \"builtin\"\nruns = { zzz = 1 }",
+    ),
     (
         "config",
         "### `[agents.NAME.sandbox]`",

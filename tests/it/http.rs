@@ -145,7 +145,7 @@ fn a_running_call_is_finished_after_sigterm() {
     let _ = tool.wait_for(1);
     devbox.signal(Signal::SIGTERM);
     wait::until("new calls are refused", || {
-        (Curl::get(devbox.api("/healthz")).send().status != 200).then_some(())
+        (Curl::get(devbox.api("/readyz")).send().status != 200).then_some(())
     });
     latch.open();
     let output = call.wait_with_output().unwrap();

@@ -2,12 +2,11 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::sync::watch;
 
 /// Tells the time: the machine's, or in tests one that moves only when told to.
 #[derive(Clone)]
@@ -19,8 +18,13 @@ enum Source {
     Manual {
         start: Instant,
         start_unix_ms: i64,
-        elapsed_ms: Arc<AtomicU64>,
+        elapsed_ms: Arc<watch::Sender<u64>>,
     },
+}
+
+enum Wait {
+    Machine(tokio::time::Sleep),
+    Told(watch::Receiver<u64>, u64),
 }
 
 impl Clock {
@@ -37,7 +41,7 @@ impl Clock {
         reason = "the clock is what the ban protects"
     )]
     pub fn manual(unix_ms: i64) -> Self {
-        let elapsed_ms = Arc::new(AtomicU64::new(0));
+        let elapsed_ms = Arc::new(watch::Sender::new(0));
         Self(Source::Manual {
             start: Instant::now(),
             start_unix_ms: unix_ms,
@@ -49,7 +53,31 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         if let Source::Manual { elapsed_ms, .. } = &self.0 {
             let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-            elapsed_ms.fetch_add(ms, Ordering::Relaxed);
+            elapsed_ms.send_modify(|elapsed| *elapsed = elapsed.saturating_add(ms));
+        }
+    }
+
+    /// Returns once this much time has passed by this clock, counted from the call; on a manual one it passes by
+    /// [`Clock::advance`] alone.
+    pub fn after(&self, time: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let wait = match &self.0 {
+            Source::System => Wait::Machine(tokio::time::sleep(time)),
+            Source::Manual { elapsed_ms, .. } => {
+                let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                let until = elapsed_ms.borrow().saturating_add(ms);
+                Wait::Told(elapsed_ms.subscribe(), until)
+            }
+        };
+        async move {
+            match wait {
+                Wait::Machine(sleep) => sleep.await,
+                Wait::Told(mut elapsed_ms, until) => {
+                    if elapsed_ms.wait_for(|now| *now >= until).await.is_err() {
+                        // The clock is gone, and time with it.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
         }
     }
 
@@ -64,7 +92,7 @@ impl Clock {
             Source::System => Instant::now(),
             Source::Manual {
                 start, elapsed_ms, ..
-            } => *start + Duration::from_millis(elapsed_ms.load(Ordering::Relaxed)),
+            } => *start + Duration::from_millis(*elapsed_ms.borrow()),
         }
     }
 
@@ -85,7 +113,7 @@ impl Clock {
                 elapsed_ms,
                 ..
             } => {
-                let elapsed = elapsed_ms.load(Ordering::Relaxed);
+                let elapsed = *elapsed_ms.borrow();
                 start_unix_ms.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX))
             }
         }
@@ -131,6 +159,20 @@ mod tests {
         clock.advance(Duration::from_millis(500));
         assert_eq!(clock.unix_ms(), 1_500);
         assert_eq!(clock.now() - before, Duration::from_millis(500));
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_whoever_waits_for_it() {
+        let clock = Clock::manual(0);
+        let mut waiting = tokio::spawn(clock.after(Duration::from_secs(10)));
+        clock.advance(Duration::from_secs(9));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("too soon"),
+            () = tokio::task::yield_now() => {}
+        }
+        clock.advance(Duration::from_secs(1));
+        waiting.await.unwrap();
     }
 
     #[test]

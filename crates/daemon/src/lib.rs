@@ -16,7 +16,9 @@ pub mod process;
 pub mod prompt;
 pub mod serve;
 pub mod shutdown;
+pub mod unread;
 
 pub use clock::Clock;
 pub use hangup::Hangup;
 pub use shutdown::Shutdown;
+pub use unread::Unread;

@@ -20,7 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{Shutdown, prompt::Prompt};
+use crate::{Shutdown, Unread, prompt::Prompt};
 
 /// Where to serve.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// How long a client may take for its first bytes, and again for the head of a request.
     pub head: Duration,
+    /// How long a client may leave unread what it is sent.
+    pub unread: Duration,
     /// How long running answers may take once shutdown is asked for.
     pub drain: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for Limits {
         Self {
             connections_max: 4096,
             head: Duration::from_secs(10),
+            unread: Duration::from_secs(60),
             drain: Duration::from_secs(30),
         }
     }
@@ -74,7 +77,7 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
                     tracing::debug!(%error, "no TCP_NODELAY");
                 }
                 attend(
-                    (Prompt::new(stream, limits.head), place),
+                    (patient(stream, limits), place),
                     router.clone(),
                     &builder,
                     &graceful,
@@ -82,7 +85,7 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
             }
             Ok(Connection::Unix(stream)) => {
                 attend(
-                    (Prompt::new(stream, limits.head), place),
+                    (patient(stream, limits), place),
                     router.clone(),
                     &builder,
                     &graceful,
@@ -101,6 +104,11 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
     {
         tracing::warn!(after = ?limits.drain, "some answers were cut off");
     }
+}
+
+/// The stream, for as long as its client says and reads something.
+fn patient<Stream>(stream: Stream, limits: Limits) -> Prompt<Unread<Stream>> {
+    Prompt::new(Unread::new(stream, limits.unread), limits.head)
 }
 
 fn connection_builder(limits: Limits) -> auto::Builder<TokioExecutor> {

@@ -1,6 +1,7 @@
 //! What a caller sees while a run goes on: the events of the RunAgents stream. The plain answer is folded from the same run, so
 //! that there is one truth with two encoders. Never carries a pause that the gate did not declare.
 
+use postern_contract::{RequestId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -50,6 +51,8 @@ pub enum Event {
     Error {
         /// Why.
         message: String,
+        /// The stable word for it, as in the plain answer.
+        code: String,
     },
     /// The run is over.
     Done {
@@ -57,6 +60,14 @@ pub enum Event {
         model: String,
         /// What was called.
         tool_calls_made: Vec<CallMade>,
+        /// What it cost, as in the plain answer.
+        usage: Value,
+        /// How long it took, in milliseconds.
+        duration_ms: u64,
+        /// The request that began it.
+        request_id: RequestId,
+        /// The run.
+        run_id: RunId,
     },
 }
 

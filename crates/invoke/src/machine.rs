@@ -12,7 +12,7 @@
 //!  worker:
 //!   New ──Start──▶ AskingWorker ──WorkerReturned──▶ Finished
 //!
-//!  from anywhere:  ModelFailed, WorkerFailed, Cancelled, DeadlinePassed ──▶ Finished
+//!  from anywhere:  ModelFailed, WorkerFailed, Cancelled, Stopping, DeadlinePassed ──▶ Finished
 //!  to come:        CallingTool ── the gate pauses ──▶ Paused{checkpoint} ── resume ──▶ CallingTool; the checkpoint is the
 //!                  conversation and what is left of the turn, and the gate's journal answers calls made before
 //! ```
@@ -75,8 +75,10 @@ pub enum Input {
         /// What went wrong.
         detail: String,
     },
-    /// The caller went away, or the daemon stops.
+    /// Somebody who may does not want it any more: by word, or by leaving.
     Cancelled,
+    /// The daemon stops.
+    Stopping,
     /// The run took too long.
     DeadlinePassed,
 }
@@ -161,6 +163,7 @@ impl Machine {
         let mut step = Step::default();
         match (input, course) {
             (Input::Cancelled, _) => step.fail(Failure::Cancelled),
+            (Input::Stopping, _) => step.fail(Failure::Stopping),
             (Input::DeadlinePassed, _) => step.fail(Failure::DeadlinePassed),
             (input, Course::Builtin(conversation)) => conversation.on(input, &mut step),
             (input, Course::Worker(errand)) => errand.on(input, &self.facts, &mut step),

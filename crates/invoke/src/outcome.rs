@@ -76,9 +76,12 @@ pub enum Failure {
     /// The agent's code asked for a pause, which is not kept yet.
     #[error("the agent asked for a pause, which this version cannot keep")]
     PauseNotKept,
-    /// The caller went away or the daemon stops.
+    /// Nobody wanted it any more.
     #[error("the run was cancelled")]
     Cancelled,
+    /// The daemon stops.
+    #[error("the run was ended with the daemon")]
+    Stopping,
     /// It took too long.
     #[error("the run did not end in time")]
     DeadlinePassed,
@@ -92,7 +95,8 @@ impl Failure {
             Self::ModelStatus { .. } | Self::ModelUnreachable(_) => 502,
             Self::Worker(_) => 500,
             Self::PauseNotKept => 501,
-            Self::Cancelled | Self::NoPlace(_) => 503,
+            Self::Cancelled => 409,
+            Self::Stopping | Self::NoPlace(_) => 503,
             Self::DeadlinePassed => 504,
         }
     }
@@ -115,6 +119,7 @@ impl Failure {
             Self::NoPlace(_) => "AGENT_NOT_READY",
             Self::PauseNotKept => "PAUSE_NOT_KEPT",
             Self::Cancelled => "CANCELLED",
+            Self::Stopping => "STOPPING",
             Self::DeadlinePassed => "DEADLINE_PASSED",
         }
     }
@@ -174,25 +179,36 @@ impl Outcome {
     }
 
     /// The event that ends the stream.
-    pub(crate) fn last_event(&self) -> Event {
+    #[must_use]
+    pub fn last_event(&self) -> Event {
         match &self.ending {
             Ending::Answered {
                 model,
                 tool_calls_made,
+                usage,
                 ..
             } => Event::Done {
                 model: model.clone(),
                 tool_calls_made: tool_calls_made.clone(),
+                usage: json!(usage),
+                duration_ms: self.duration_ms,
+                request_id: self.facts.request_id.clone(),
+                run_id: self.facts.run.clone(),
             },
             Ending::Returned { value, model } => {
                 let named = value.get("model").and_then(Value::as_str);
                 Event::Done {
                     model: named.unwrap_or(model).to_owned(),
                     tool_calls_made: Vec::new(),
+                    usage: value.get("usage").cloned().unwrap_or_else(|| json!({})),
+                    duration_ms: self.duration_ms,
+                    request_id: self.facts.request_id.clone(),
+                    run_id: self.facts.run.clone(),
                 }
             }
             Ending::Failed(failure) => Event::Error {
                 message: failure.to_string(),
+                code: failure.code().to_owned(),
             },
         }
     }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod builtin;
+mod node;
 pub mod place;
 pub mod pool;
 pub mod python;
@@ -43,7 +44,7 @@ pub enum KindName {
     Builtin,
     /// A Python handler in a resident worker.
     Python,
-    /// A Node handler in a resident worker; not in this version.
+    /// A Node handler in a resident worker.
     Node,
     /// A program for each call; not in this version.
     Command,
@@ -58,6 +59,8 @@ pub enum Kind {
     Builtin(builtin::Settings),
     /// A Python handler in a resident worker.
     Python(python::Settings),
+    /// A Node handler in a resident worker.
+    Node(python::Settings),
 }
 
 /// Whether an agent can be called.
@@ -165,14 +168,20 @@ impl Kind {
     pub(crate) fn mean(written: &AgentWritten, places: &Places) -> Result<Self, Wrong> {
         let absent = match written.kind {
             KindName::Builtin => return builtin::Settings::mean(written).map(Self::Builtin),
-            KindName::Python => return python::Settings::mean(written, places).map(Self::Python),
-            KindName::Node => "node",
+            KindName::Python => {
+                return python::Settings::mean(python::PYTHON, written, places).map(Self::Python);
+            }
+            KindName::Node => {
+                return python::Settings::mean(node::NODE, written, places).map(Self::Node);
+            }
             KindName::Command => "command",
             KindName::Http => "http",
         };
         Err(Wrong::at(
             &["kind"],
-            format!("`{absent}` agents are not in this version: `python` and `builtin` are"),
+            format!(
+                "`{absent}` agents are not in this version: `python`, `node` and `builtin` are"
+            ),
         ))
     }
 
@@ -182,6 +191,7 @@ impl Kind {
         match self {
             Self::Builtin(_) => "builtin",
             Self::Python(_) => "python",
+            Self::Node(_) => "node",
         }
     }
 
@@ -190,7 +200,7 @@ impl Kind {
     pub fn source(&self) -> Option<&Source> {
         match self {
             Self::Builtin(_) => None,
-            Self::Python(settings) => Some(&settings.source),
+            Self::Python(settings) | Self::Node(settings) => Some(&settings.source),
         }
     }
 
@@ -210,7 +220,9 @@ impl Kind {
     ) -> Result<Arc<dyn Host>, StartError> {
         match &agent.kind {
             Self::Builtin(_) => Ok(Arc::new(builtin::Builtin::start(agent, around).await?)),
-            Self::Python(settings) => python::start(agent, settings, around).await,
+            Self::Python(settings) | Self::Node(settings) => {
+                python::start(agent, settings, around).await
+            }
         }
     }
 }

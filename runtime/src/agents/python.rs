@@ -44,8 +44,36 @@ use keeper::Keeper;
 use worker::WorkerCall;
 use workshop::Workshop;
 
-/// The worker's code.
-const WORKER: &str = include_str!("python/worker.py");
+/// What a resident worker is written in: all that differs from one language to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Language {
+    /// What the config calls it.
+    pub word: &'static str,
+    /// How an entry may end.
+    pub suffixes: &'static [&'static str],
+    /// The worker's code.
+    pub worker: &'static str,
+    /// Where that is shown in the sandbox.
+    pub target: &'static str,
+    /// The program that runs it, looked up on the sandbox's PATH.
+    pub program: &'static str,
+    /// Variables that the program wants.
+    pub env: &'static [(&'static str, &'static str)],
+}
+
+/// Python as the sandbox's PATH has it; 3.8 or later.
+pub(super) const PYTHON: Language = Language {
+    word: "python",
+    suffixes: &[".py"],
+    worker: include_str!("python/worker.py"),
+    target: "/run/postern/worker.py",
+    program: "python3",
+    env: &[
+        ("PYTHONUNBUFFERED", "1"),
+        // The agent's own directory is read-only.
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ],
+};
 
 /// Where the agent's files stand in the sandbox, unless the config says otherwise.
 const MOUNT_DEFAULT: &str = "/agent";
@@ -75,9 +103,11 @@ const TAKEN: &[&str] = &[
 /// Calls that wait for a worker.
 const QUEUED_MAX: usize = 64;
 
-/// What a Python agent needs beside what every agent has.
+/// What an agent with a worker needs beside what every agent has.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What it is written in.
+    pub language: Language,
     /// Where its files come from.
     pub source: Source,
     /// Where they stand in the sandbox.
@@ -87,23 +117,30 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn mean(written: &AgentWritten, places: &Places) -> Result<Self, Wrong> {
+    pub(super) fn mean(
+        language: Language,
+        written: &AgentWritten,
+        places: &Places,
+    ) -> Result<Self, Wrong> {
+        let Language { word, suffixes, .. } = language;
         let Some(source) = &written.source else {
             return Err(Wrong::at(
                 &["kind"],
-                "a `python` agent needs `source = { object = { path = \"…\" } }`",
+                format!("a `{word}` agent needs `source = {{ object = {{ path = \"…\" }} }}`"),
             ));
         };
         let Some(entry) = &written.entry else {
             return Err(Wrong::at(
                 &["kind"],
-                "a `python` agent needs `entry = \"FILE.py\"`",
+                format!("a `{word}` agent needs `entry = \"FILE{}\"`", suffixes[0]),
             ));
         };
-        if !plain_relative(entry) || !entry.ends_with(".py") {
+        let ends_well = suffixes.iter().any(|suffix| entry.ends_with(suffix));
+        if !plain_relative(entry) || !ends_well {
+            let ends = suffixes.join("`, `");
             return Err(Wrong::at(
                 &["entry"],
-                "`entry` is a `.py` file beneath `mount`, without `..`",
+                format!("`entry` is a `{ends}` file beneath `mount`, without `..`"),
             ));
         }
         let mount = written
@@ -112,6 +149,7 @@ impl Settings {
             .unwrap_or_else(|| PathBuf::from(MOUNT_DEFAULT));
         check_mount(&mount)?;
         Ok(Self {
+            language,
             source: Source::mean(source, places)?,
             mount,
             entry: entry.clone(),
@@ -174,8 +212,8 @@ pub(super) async fn start(
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
     let installed = around.install(agent, &settings.source).await?;
-    let shim =
-        place_worker(&around.shims).map_err(|error| StartError::file(&around.shims, error))?;
+    let shim = place_worker(&around.shims, settings.language)
+        .map_err(|error| StartError::file(&around.shims, error))?;
     let (weak, weakened) = watch::channel(Vec::new());
     let workshop = Workshop {
         agent: Arc::clone(agent),
@@ -226,10 +264,10 @@ fn pool(workshop: Workshop, first: Sandbox, agent: &Agent) -> Pool<Cell> {
 }
 
 /// Puts the worker's code where sandboxes can be shown it, under a name that changes with the code.
-fn place_worker(shims: &Path) -> io::Result<PathBuf> {
-    let hash = hex::encode(Sha256::digest(WORKER));
-    let path = shims.join(format!("worker-{}.py", &hash[..16]));
-    files::write_private(&path, WORKER.as_bytes())?;
+fn place_worker(shims: &Path, language: Language) -> io::Result<PathBuf> {
+    let hash = hex::encode(Sha256::digest(language.worker));
+    let path = shims.join(format!("worker-{}{}", &hash[..16], language.suffixes[0]));
+    files::write_private(&path, language.worker.as_bytes())?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     Ok(path)
 }

@@ -1,4 +1,5 @@
-//! Probes: `/` and `/healthz` say that the daemon lives, `/readyz` whether calls can be answered, part by part. Never asks
+//! Probes: `/` and `/healthz` say that the daemon lives, `/readyz` whether calls can be answered, part by part,
+//! `/startupz` whether the start is over. Never asks
 //! anybody anything: what they say is known already.
 
 use axum::{
@@ -36,6 +37,22 @@ pub(super) async fn alive_named(
         .ok_or(Refused::NotFound)
 }
 
+/// Whether all that begins with the daemon has begun; it may have ended badly.
+pub(super) async fn started(State(app): State<App>) -> Response {
+    let begins = |served: &&Served| served.readiness() == Readiness::Starting;
+    let starting: Vec<_> = app
+        .agents()
+        .values()
+        .filter(begins)
+        .map(|served| &served.agent.name)
+        .collect();
+    if starting.is_empty() {
+        return Json(json!({ "status": "started" })).into_response();
+    }
+    let body = json!({ "status": "starting", "agents": starting });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
 pub(super) async fn ready(State(app): State<App>) -> Response {
     ready_answer(&app, app.agents().values())
 }
@@ -65,7 +82,8 @@ fn alive_body(served: &Served) -> Json<Value> {
 
 fn ready_answer<'a>(app: &App, agents: impl Iterator<Item = &'a Served>) -> Response {
     let gate = app.gate();
-    let mut all_ready = gate.trouble().is_none();
+    let stopping = app.desk.is_stopping();
+    let mut all_ready = gate.trouble().is_none() && !stopping;
     let mut parts = Map::new();
     for served in agents {
         let readiness = served.readiness();
@@ -77,6 +95,8 @@ fn ready_answer<'a>(app: &App, agents: impl Iterator<Item = &'a Served>) -> Resp
     }
     let (code, status) = if all_ready {
         (StatusCode::OK, "ready")
+    } else if stopping {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };

@@ -16,7 +16,7 @@ use crate::{
     runs::{Answer, Ask, Begun, IDEMPOTENCY_KEY_BYTES_MAX},
 };
 
-const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+pub(super) const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn default(
@@ -38,10 +38,10 @@ pub(super) async fn named(
     invoke(&app, Some(&name), Incoming { id, headers, body }).await
 }
 
-struct Incoming {
-    id: RequestId,
-    headers: HeaderMap,
-    body: Body,
+pub(super) struct Incoming {
+    pub(super) id: RequestId,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
 }
 
 async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {
@@ -57,12 +57,17 @@ async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Res
     Ok(respond(answer))
 }
 
-async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
+pub(super) async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
     let Incoming { id, headers, body } = incoming;
     let named = run_id(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
     let user = caller::end_user(app, &headers)?;
-    let request = Request::parse(&body::read(&headers, body).await?)?;
+    let limits = app.limits();
+    let body = body::read(&headers, body, (limits, app.desk.clock())).await?;
+    let request = Request::parse(&body)?;
+    if request.history.len() > limits.history_max {
+        return Err(Refused::LongHistory(limits.history_max));
+    }
     let run = named
         .or_else(|| request.run_id.clone())
         .unwrap_or_else(RunId::fresh);

@@ -1,5 +1,5 @@
 //! The public API: the route table and what all routes share. One file a resource; never trusts a caller's word about who an
-//! end user is, never answers anything but JSON.
+//! end user is, never answers anything but JSON and streams of it.
 
 mod body;
 mod caller;
@@ -7,6 +7,9 @@ mod health;
 mod invoke;
 mod refuse;
 mod request_id;
+mod runs;
+mod sse;
+mod stream;
 
 use axum::{
     Router,
@@ -14,7 +17,7 @@ use axum::{
     http::Method,
     middleware,
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
 use crate::app::App;
@@ -26,11 +29,21 @@ pub(crate) fn router(app: App) -> Router {
         .route("/", get(health::alive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/startupz", get(health::started))
         .route("/invoke", post(invoke::default))
+        .route("/invoke/stream", post(stream::default))
+        .route("/runs/{id}", delete(runs::cancel))
+        .route("/runs/{id}/stream", get(stream::pick_up))
         .route("/agents/{name}", get(health::alive_named))
         .route("/agents/{name}/healthz", get(health::alive_named))
         .route("/agents/{name}/readyz", get(health::ready_named))
         .route("/agents/{name}/invoke", post(invoke::named))
+        .route("/agents/{name}/invoke/stream", post(stream::named))
+        .route("/agents/{name}/runs/{id}", delete(runs::cancel_named))
+        .route(
+            "/agents/{name}/runs/{id}/stream",
+            get(stream::pick_up_named),
+        )
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(request_id::carry))

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use postern_contract::approval::Unanswered;
+use postern_contract::{RunId, approval::Unanswered};
 use postern_invoke::BadRequest;
 use serde_json::json;
 
@@ -33,6 +33,8 @@ pub(crate) enum Refused {
     Query(String),
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    #[error("history has more than {0} entries")]
+    LongHistory(usize),
     #[error("the body did not arrive in time")]
     Stalled,
     #[error("the body broke off")]
@@ -51,6 +53,10 @@ pub(crate) enum Refused {
     NoSuchRequest,
     #[error("{0}")]
     NotMutable(Unanswered),
+    #[error("run {0} has ended")]
+    RunEnded(RunId),
+    #[error("the events of run {0} from there on are not kept any more")]
+    EventsGone(RunId),
 }
 
 impl Refused {
@@ -60,15 +66,19 @@ impl Refused {
                 (StatusCode::NOT_FOUND, "NOT_FOUND")
             }
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
-            Self::Bad(_) | Self::Header { .. } | Self::Query(_) | Self::BrokeOff => {
-                (StatusCode::BAD_REQUEST, "BAD_REQUEST")
-            }
+            Self::Bad(_)
+            | Self::Header { .. }
+            | Self::Query(_)
+            | Self::BrokeOff
+            | Self::LongHistory(_) => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
             Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT"),
             Self::Begin(error) => begin_kind(error),
             Self::NotMutable(_) => (StatusCode::CONFLICT, "NOT_PENDING"),
             Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
+            Self::RunEnded(_) => (StatusCode::CONFLICT, "RUN_ENDED"),
+            Self::EventsGone(_) => (StatusCode::GONE, "EVENTS_GONE"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
         }
     }

@@ -5,15 +5,18 @@ use axum::{
     http::{Request, StatusCode},
 };
 use http_body_util::BodyExt;
-use postern_daemon::{Shutdown, serve};
+use postern_daemon::{Clock, Shutdown, serve};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{body::BODY_BYTES_MAX, *};
+mod streams;
+
+use super::*;
 use crate::{
     agents::Readiness,
     app::GateView,
-    runs::tests::{Bench, bench},
+    config::{ApiLimits, Terms},
+    runs::tests::{Bench, bench, bench_on},
 };
 
 struct Got {
@@ -134,7 +137,7 @@ async fn bad_requests_get_the_strings_of_the_contract() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_with_and_without_its_length() {
     let bench = bench(0).await;
-    let long = "x".repeat(BODY_BYTES_MAX + 1);
+    let long = "x".repeat(ApiLimits::default().body_bytes_max + 1);
     let mut announced = request("POST", "/invoke", long.clone());
     announced
         .headers_mut()
@@ -239,4 +242,90 @@ async fn a_running_call_is_answered_after_shutdown_is_asked_for() {
     bench.agent.may_answer.add_permits(1);
     assert_eq!(answer.await.unwrap(), 200);
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_told_so_by_the_clock() {
+    let clock = Clock::manual(0);
+    let bench = bench_on(0, Terms::default(), clock.clone()).await;
+    let body = Body::from_stream(futures_util::stream::pending::<Result<&str, std::io::Error>>());
+    let (got, ()) = tokio::join!(send(&bench, request("POST", "/invoke", body)), async {
+        clock.advance(ApiLimits::default().body);
+    });
+    assert_eq!(
+        (got.status.as_u16(), &got.body["code"]),
+        (408, &json!("BODY_TIMEOUT"))
+    );
+    assert_eq!(got.headers["connection"], "close");
+}
+
+#[tokio::test]
+async fn a_history_over_the_limit_is_refused() {
+    let mut bench = bench(2).await;
+    bench.app = bench.app.clone().limited(ApiLimits {
+        history_max: 1,
+        ..ApiLimits::default()
+    });
+    for (entries, status) in [(1, 200), (2, 400)] {
+        let history = vec![json!({ "role": "user", "content": "x" }); entries];
+        let body = json!({ "message": "hi", "history": history }).to_string();
+        assert_eq!(
+            send(&bench, request("POST", "/invoke", body)).await.status,
+            status
+        );
+    }
+}
+
+#[tokio::test]
+async fn while_the_daemon_drains_running_calls_end_and_new_ones_are_503() {
+    let clock = Clock::manual(0);
+    let bench = bench_on(0, Terms::default(), clock.clone()).await;
+    let running =
+        || async { send(&bench, request("POST", "/invoke", "{\"message\":\"hi\"}")).await };
+    let patience = std::time::Duration::from_secs(30);
+    let draining = async {
+        bench.agent.say("it works on").await;
+        let desk = bench.app.desk.clone();
+        let drained = tokio::spawn(async move { desk.drain(patience).await });
+        while !bench.app.desk.is_stopping() {
+            tokio::task::yield_now().await;
+        }
+        let refused = running().await;
+        assert_eq!(
+            (refused.status.as_u16(), &refused.body["code"]),
+            (503, &json!("STOPPING"))
+        );
+        let probe = send(&bench, request("GET", "/readyz", "")).await;
+        assert_eq!(
+            (probe.status.as_u16(), &probe.body["status"]),
+            (503, &json!("stopping"))
+        );
+        assert_eq!(
+            send(&bench, request("GET", "/startupz", "")).await.status,
+            200
+        );
+        bench.agent.may_answer.add_permits(1);
+        drained.await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(running(), draining);
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_ended_with_the_daemon() {
+    let clock = Clock::manual(0);
+    let bench = bench_on(0, Terms::default(), clock.clone()).await;
+    let patience = std::time::Duration::from_secs(30);
+    let draining = async {
+        bench.agent.say("it works on").await;
+        tokio::join!(bench.app.desk.drain(patience), async {
+            clock.advance(patience);
+        });
+    };
+    let asked = request("POST", "/invoke", "{\"message\":\"hi\"}");
+    let (answer, ()) = tokio::join!(send(&bench, asked), draining);
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["code"]),
+        (503, &json!("STOPPING"))
+    );
 }

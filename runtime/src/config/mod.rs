@@ -2,7 +2,9 @@
 
 mod functions;
 mod isolation;
+mod limits;
 mod paths;
+mod terms;
 mod written;
 
 use std::{
@@ -20,7 +22,9 @@ use postern_contract::{
 use postern_daemon::config::{self as file, ConfigError, Loaded};
 use postern_invoke::ToolFunction;
 
+pub use limits::ApiLimits;
 pub(crate) use paths::{Places, plain_absolute, plain_relative};
+pub use terms::{Terms, TermsWritten, WhenLeft};
 pub use written::{AgentWritten, Isolation, SandboxWritten};
 
 use crate::{agent_environment, agents::Kind};
@@ -46,6 +50,8 @@ const SYSTEM_PROMPT_DEFAULT: &str = "You are a helpful assistant.";
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// What the public API takes.
+    pub api: ApiLimits,
     /// Which agent the root routes serve; `None` only where there is no agent.
     pub default_agent: Option<AgentName>,
     /// The agents.
@@ -77,6 +83,8 @@ pub struct Agent {
     pub isolation: Isolation,
     /// Ports at which connections by address may be for something.
     pub captured: BTreeSet<u16>,
+    /// How its runs go on.
+    pub runs: Terms,
     /// Its sandbox.
     pub sandbox: SandboxSettings,
 }
@@ -169,6 +177,10 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
     let mut problems = document.problems();
     let places = Places::new(source.directory(), &document.object_roots)
         .map_err(|problem| source.error_at(&problem))?;
+    let api = ApiLimits::mean(&document.api).unwrap_or_else(|found| {
+        problems.extend(found);
+        ApiLimits::default()
+    });
     let mut agents = BTreeMap::new();
     for (name, written) in &document.agents {
         match agent(name, written, &document, &places) {
@@ -188,6 +200,7 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
         .or_else(|| agents.keys().next().cloned());
     Ok(Config {
         listen: document.listen,
+        api,
         default_agent,
         agents,
         warnings,
@@ -215,6 +228,10 @@ fn agent(
     wrong.extend(check_shown(written));
     wrong.extend(check_limits(&written.sandbox));
     let models = granted_models(written, document);
+    let runs = Terms::mean(&written.runs).unwrap_or_else(|found| {
+        wrong.extend(found);
+        Terms::default()
+    });
     let kind = Kind::mean(written, places)
         .map_err(|found| wrong.push(found))
         .ok();
@@ -235,6 +252,7 @@ fn agent(
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
             isolation: written.isolation,
             captured: document.captured_ports(written),
+            runs,
             sandbox: sandbox(&written.sandbox),
         }),
         _ => Err(wrong),

@@ -43,6 +43,22 @@ fn a_whole_agent_has_its_defaults() {
 }
 
 #[test]
+fn limits_of_the_api_that_make_no_sense_are_told() {
+    for (limits, told) in [
+        (
+            "body_max = \"1GiB\"",
+            "postern.toml:2:1: say a size from 1B to 4MiB",
+        ),
+        ("history_max = 10001", "say at most 10000"),
+        ("drain_timeout = \"1h\"", "say a time from 1s to 35s"),
+        ("body_timeout = \"0s\"", "say a time from 1s to 1h"),
+    ] {
+        let error = load(&format!("[api]\n{limits}\n{}", desk(""))).unwrap_err();
+        assert!(error.contains(told), "{limits}: {error}");
+    }
+}
+
+#[test]
 fn each_mistake_is_told_with_its_place() {
     let cases = [
         (
@@ -53,6 +69,8 @@ fn each_mistake_is_told_with_its_place() {
         ("sandbox = { disk = \"1KiB\" }", "say at least `64KiB`"),
         ("sandbox = { wall_time = \"0s\" }", "from `1ms` to `24h`"),
         ("sandbox = { wall_time = \"2d\" }", "from `1ms` to `24h`"),
+        ("runs = { at_once = 0 }", "from 1 to 10000"),
+        ("runs = { when_left = \"stay\" }", "`go_on` or `cancel`"),
         (
             "env = { OPENAI_API_KEY = \"x\" }",
             "`OPENAI_API_KEY` is set by Postern",
@@ -98,8 +116,11 @@ fn each_mistake_is_told_with_its_place() {
 
 #[test]
 fn kinds_and_sources_of_later_versions_are_named() {
-    let error = load("[agents.a]\nkind = \"node\"\n").unwrap_err();
-    assert!(error.contains("`python` and `builtin` are"), "{error}");
+    let error = load("[agents.a]\nkind = \"command\"\n").unwrap_err();
+    assert!(
+        error.contains("`python`, `node` and `builtin` are"),
+        "{error}"
+    );
     let text = desk("").replace(
         "object = { path = \"a.tar\" }",
         "git = { repository = \"x\" }",

@@ -7,6 +7,7 @@ use postern_contract::{
 };
 use serde::Deserialize;
 
+use super::terms::TermsWritten;
 use crate::{agents::KindName, source};
 
 /// `[agents.NAME]`.
@@ -43,6 +44,9 @@ pub struct AgentWritten {
     pub isolation: Isolation,
     /// How often a code-less agent may ask its model in one run.
     pub max_tool_iterations: Option<u32>,
+    /// `[agents.NAME.runs]`.
+    #[serde(default)]
+    pub runs: TermsWritten,
     /// `[agents.NAME.sandbox]`.
     #[serde(default)]
     pub sandbox: SandboxWritten,

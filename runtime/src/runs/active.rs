@@ -1,37 +1,65 @@
-//! Runs that go on now, who listens to them, and how all are asked to stop. Never keeps one that has ended.
+//! Runs that go on now and the last that ended, who listens to them, and how they are asked to stop. Never keeps more of what
+//! has ended than a fixed number of runs and bytes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use postern_contract::RunId;
-use tokio::sync::{broadcast, watch};
+use postern_contract::{AgentName, RunId};
+use postern_invoke::Event;
+use tokio::sync::watch;
 
-use super::{Answer, Update, Updates};
+use super::{Answer, Updates, log::Log};
 
-/// Updates that a slow listener may be behind before it misses some.
-const UPDATES_BEHIND_MAX: usize = 1024;
+/// Runs whose events are kept after their end, for whoever comes back.
+const ENDED_MAX: usize = 256;
+
+/// What those events may weigh together, in bytes.
+const ENDED_BYTES_MAX: usize = 32 << 20;
+
+/// A run that is in here.
+#[derive(Debug, Clone)]
+struct Entry {
+    agent: AgentName,
+    log: Arc<Log>,
+    cancelled: Arc<watch::Sender<bool>>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
-    runs: HashMap<RunId, broadcast::Sender<Update>>,
-    stopping: bool,
+    runs: HashMap<RunId, Entry>,
+    /// Oldest first.
+    ended: VecDeque<(RunId, Entry)>,
+    ended_bytes: usize,
+    closed: bool,
 }
 
 /// All of them. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Active {
     book: Arc<Mutex<Book>>,
+    closing: Arc<watch::Sender<bool>>,
     stopping: Arc<watch::Sender<bool>>,
     count: Arc<watch::Sender<usize>>,
+}
+
+/// What became of looking for a run's events.
+#[derive(Debug)]
+pub enum Found {
+    /// They are here.
+    Updates(Updates),
+    /// The run is here, but not the events from there on.
+    Gone,
+    /// The run is not in here: it never was, or it is too long ago.
+    Unknown,
 }
 
 /// One run's entry; leaving it drops the entry.
 #[derive(Debug)]
 pub(super) struct Ticket {
     run: RunId,
-    updates: broadcast::Sender<Update>,
+    entry: Entry,
     active: Active,
 }
 
@@ -45,34 +73,81 @@ impl Active {
         clippy::option_option,
         reason = "two different ways to have no ticket, told apart at one place"
     )]
-    pub(super) fn enter(&self, run: &RunId) -> Option<Option<Ticket>> {
+    pub(super) fn enter(&self, agent: &AgentName, run: &RunId) -> Option<Option<Ticket>> {
         let mut book = self.book();
-        if book.stopping {
+        if book.closed {
             return None;
         }
         if book.runs.contains_key(run) {
             return Some(None);
         }
-        let updates = broadcast::Sender::new(UPDATES_BEHIND_MAX);
-        book.runs.insert(run.clone(), updates.clone());
+        let entry = Entry {
+            agent: agent.clone(),
+            log: Arc::default(),
+            cancelled: Arc::default(),
+        };
+        book.runs.insert(run.clone(), entry.clone());
         self.count.send_replace(book.runs.len());
         Some(Some(Ticket {
             run: run.clone(),
-            updates,
+            entry,
             active: self.clone(),
         }))
     }
 
     /// An ear on a run that goes on.
     pub(super) fn listen(&self, run: &RunId) -> Option<Updates> {
-        self.book().runs.get(run).map(|updates| Updates {
-            receiver: updates.subscribe(),
-        })
+        self.book().runs.get(run).map(|entry| entry.log.listen(0))
+    }
+
+    /// The events of an agent's run after one of them, whether it goes on or has ended.
+    pub(super) fn find(&self, agent: &AgentName, run: &RunId, after: u64) -> Found {
+        let book = self.book();
+        let ended = || book.ended.iter().find(|(ended, _)| ended == run);
+        let entry = book
+            .runs
+            .get(run)
+            .or_else(|| ended().map(|(_, entry)| entry));
+        match entry.filter(|entry| entry.agent == *agent) {
+            None => Found::Unknown,
+            Some(entry) if entry.log.follows(after) => Found::Updates(entry.log.listen(after)),
+            Some(_) => Found::Gone,
+        }
+    }
+
+    /// Asks one run of an agent to end, and gives an ear on it; `None` if it does not go on.
+    pub(super) fn cancel(&self, agent: &AgentName, run: &RunId) -> Option<Updates> {
+        let book = self.book();
+        let entry = book.runs.get(run).filter(|entry| entry.agent == *agent)?;
+        entry.cancelled.send_replace(true);
+        Some(entry.log.listen(0))
+    }
+
+    /// Returns when all runs are asked to end.
+    pub(super) fn stopping(&self) -> impl Future<Output = ()> + use<> {
+        let mut stopping = self.stopping.subscribe();
+        async move { drop(stopping.wait_for(|stopping| *stopping).await) }
+    }
+
+    /// Lets no run begin any more.
+    pub(super) fn close(&self) {
+        self.book().closed = true;
+        self.closing.send_replace(true);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.book().closed
+    }
+
+    /// Returns when no run may begin any more.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut closing = self.closing.subscribe();
+        async move { drop(closing.wait_for(|closing| *closing).await) }
     }
 
     /// Lets no run begin any more, asks all to end, and returns when they have.
     pub(super) async fn stop(&self) {
-        self.book().stopping = true;
+        self.close();
         self.stopping.send_replace(true);
         self.idle().await;
     }
@@ -85,39 +160,99 @@ impl Active {
 
     fn leave(&self, run: &RunId) {
         let mut book = self.book();
-        book.runs.remove(run);
+        if let Some(entry) = book.runs.remove(run) {
+            book.keep(run.clone(), entry);
+        }
         self.count.send_replace(book.runs.len());
+    }
+}
+
+impl Book {
+    fn keep(&mut self, run: RunId, entry: Entry) {
+        self.ended_bytes += entry.log.bytes();
+        self.ended.push_back((run, entry));
+        while self.ended.len() > ENDED_MAX || self.ended_bytes > ENDED_BYTES_MAX {
+            let Some((_, oldest)) = self.ended.pop_front() else {
+                return;
+            };
+            self.ended_bytes -= oldest.log.bytes();
+            oldest.log.forget();
+        }
     }
 }
 
 impl Ticket {
     pub(super) fn listen(&self) -> Updates {
-        Updates {
-            receiver: self.updates.subscribe(),
-        }
+        self.entry.log.listen(0)
     }
 
     /// Returns when all runs are asked to end.
     pub(super) fn stopping(&self) -> impl Future<Output = ()> + use<> {
-        let mut stopping = self.active.stopping.subscribe();
-        async move { drop(stopping.wait_for(|stopping| *stopping).await) }
+        self.active.stopping()
     }
 
-    pub(super) fn tell(&self, update: Update) {
-        // Nobody may be listening.
-        drop(self.updates.send(update));
+    /// Returns when this run is asked to end.
+    pub(super) fn cancelled(&self) -> impl Future<Output = ()> + use<> {
+        let mut cancelled = self.entry.cancelled.subscribe();
+        async move { drop(cancelled.wait_for(|cancelled| *cancelled).await) }
     }
 
-    /// Takes the run out first: from then on nobody can begin to listen, and everybody who does hears the end.
+    /// Returns when nobody listens to this run any more.
+    pub(super) fn unheard(&self) -> impl Future<Output = ()> + use<> {
+        let log = Arc::clone(&self.entry.log);
+        async move { log.unheard().await }
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        self.entry.log.tell(event);
+    }
+
+    /// Takes the run out of those that go on first: whoever has heard the end finds it stored.
     pub(super) fn end(self, answer: Answer) {
-        let updates = self.updates.clone();
-        drop(self);
-        drop(updates.send(Update::Ended(Arc::new(answer))));
+        self.active.leave(&self.run);
+        self.entry.log.end(Arc::new(answer));
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.active.leave(&self.run);
+        self.entry.log.lose();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(active: &Active, agent: &AgentName, number: usize, bytes: usize) {
+        let run: RunId = format!("run-{number}").parse().unwrap();
+        let ticket = active.enter(agent, &run).unwrap().unwrap();
+        ticket.tell(&Event::Content {
+            delta: Some("x".repeat(bytes)),
+        });
+        ticket.end(Answer::not_stored(run).0);
+    }
+
+    #[test]
+    fn what_has_ended_is_kept_within_bounds_and_for_its_agent_alone() {
+        let active = Active::default();
+        let (desk, other): (AgentName, AgentName) =
+            ("desk".parse().unwrap(), "other".parse().unwrap());
+        for number in 0..ENDED_MAX + 2 {
+            end(&active, &desk, number, 1);
+        }
+        let find =
+            |agent: &AgentName, run: &str, after| active.find(agent, &run.parse().unwrap(), after);
+        assert!(matches!(find(&desk, "run-1", 0), Found::Unknown));
+        assert!(matches!(find(&desk, "run-2", 0), Found::Updates(_)));
+        assert!(matches!(find(&desk, "run-2", 2), Found::Gone));
+        assert!(matches!(find(&other, "run-2", 0), Found::Unknown));
+        for number in 1000..1020 {
+            end(&active, &desk, number, 3 << 20);
+        }
+        assert!(active.book().ended_bytes <= ENDED_BYTES_MAX);
+        assert!(matches!(find(&desk, "run-2", 0), Found::Unknown));
+        assert!(matches!(find(&desk, "run-1019", 0), Found::Updates(_)));
     }
 }

@@ -2,7 +2,7 @@
 //! decides how a run ended.
 
 use postern_contract::RunId;
-use postern_invoke::Outcome;
+use postern_invoke::{Event, Outcome};
 use postern_store::runs::Run;
 use serde_json::{Value, json};
 
@@ -35,19 +35,20 @@ impl Answer {
         }
     }
 
-    /// The answer when the end of a run cannot be stored: what happened may not be told, since it would not be told again.
+    /// The answer and the last event when the end of a run cannot be stored: what happened may not be told, since it would not be told again.
     #[must_use]
-    pub fn not_stored(run: RunId) -> Self {
-        let body = json!({
-            "error": "the end of the run could not be stored",
-            "code": "STORE_UNAVAILABLE",
-            "run_id": run,
-        });
-        Self {
+    pub fn not_stored(run: RunId) -> (Self, Event) {
+        let (message, code) = (
+            "the end of the run could not be stored".to_owned(),
+            "STORE_UNAVAILABLE".to_owned(),
+        );
+        let body = json!({ "error": message, "code": code, "run_id": run });
+        let answer = Self {
             run,
             status: 503,
             body,
-        }
+        };
+        (answer, Event::Error { message, code })
     }
 
     /// The answer to a run that ended before, as it was given then.

@@ -16,9 +16,10 @@ use postern_store::runs::{End, EventType, NewEvent, RunStatus, Runs};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Answer, Update, active::Ticket};
+use super::{Answer, Terms, active::Ticket};
 use crate::{
     agents::{Call, Coming, Place},
+    config::WhenLeft,
     link::Link,
 };
 
@@ -34,9 +35,8 @@ pub(super) struct Driver {
     pub(super) store: Runs,
     pub(super) link: Link,
     pub(super) clock: Clock,
+    pub(super) terms: Terms,
     pub(super) ticket: Ticket,
-    /// How long it may take.
-    pub(super) wall_time: Duration,
     /// Events that go into the store with the next commit.
     pub(super) unrecorded: Vec<NewEvent>,
 }
@@ -44,9 +44,12 @@ pub(super) struct Driver {
 impl Driver {
     /// The run, from its start to its stored end.
     pub(super) async fn drive(mut self) {
+        let begun = self.clock.now();
         let answer = match self.settle().await {
             Ok(place) => {
-                let outcome = self.carry_on(&*place).await;
+                let waited = self.clock.now().saturating_duration_since(begun);
+                let left = self.terms.deadline.saturating_sub(waited);
+                let outcome = self.carry_on(&*place, left).await;
                 // Answered first: what the place takes to end, nobody has to wait for.
                 let answer = self.leave(&*place, outcome).await;
                 self.ticket.end(answer);
@@ -63,13 +66,14 @@ impl Driver {
     /// Waits for the run's place, and tells the gate that the run is active there; no call of it goes out before the gate
     /// has said yes.
     async fn settle(&mut self) -> Result<Box<dyn Place>, Failure> {
-        let stopping = self.ticket.stopping();
+        let (stopping, unwanted) = (self.ticket.stopping(), self.unwanted());
         let coming = self.coming.take();
         let coming = coming.ok_or_else(|| Failure::NoPlace("it was left already".to_owned()))?;
         let place = tokio::select! {
             place = coming => place.map_err(Failure::NoPlace)?,
-            () = tokio::time::sleep(self.wall_time) => return Err(Failure::DeadlinePassed),
-            () = stopping => return Err(Failure::Cancelled),
+            () = self.clock.after(self.terms.deadline) => return Err(Failure::DeadlinePassed),
+            () = stopping => return Err(Failure::Stopping),
+            () = unwanted => return Err(Failure::Cancelled),
         };
         self.register(&*place).await.map(|()| place)
     }
@@ -109,12 +113,12 @@ impl Driver {
     }
 
     /// Feeds the machine until it is done; calls that are still out then are dropped.
-    async fn carry_on(&mut self, place: &dyn Place) -> Outcome {
+    async fn carry_on(&mut self, place: &dyn Place, left: Duration) -> Outcome {
         let (inputs, mut heard) = mpsc::channel(INPUTS_MAX);
         let mut calls = JoinSet::new();
-        let deadline = tokio::time::sleep(self.wall_time);
-        let stopping = self.ticket.stopping();
-        tokio::pin!(deadline, stopping);
+        let deadline = self.clock.after(left);
+        let (stopping, unwanted) = (self.ticket.stopping(), self.unwanted());
+        tokio::pin!(deadline, stopping, unwanted);
         let mut input = Input::Start;
         loop {
             for action in self.machine.on(input, self.clock.unix_ms()) {
@@ -134,8 +138,24 @@ impl Driver {
                 // This task holds a sender itself, so there is always a next input.
                 Some(next) = heard.recv() => next,
                 () = &mut deadline => Input::DeadlinePassed,
-                () = &mut stopping => Input::Cancelled,
+                () = &mut stopping => Input::Stopping,
+                () = &mut unwanted => Input::Cancelled,
             };
+        }
+    }
+
+    /// Returns when somebody says that the run shall end, or when nobody hears it any more and that is as good.
+    fn unwanted(&self) -> impl Future<Output = ()> + use<> {
+        let (cancelled, unheard) = (self.ticket.cancelled(), self.ticket.unheard());
+        let when_left = self.terms.when_left;
+        async move {
+            match when_left {
+                WhenLeft::GoOn => cancelled.await,
+                WhenLeft::Cancel => tokio::select! {
+                    () = cancelled => {}
+                    () = unheard => {}
+                },
+            }
         }
     }
 
@@ -150,7 +170,9 @@ impl Driver {
                 EventType::ToolResponse,
                 json!({ "tool": tool, "result": result }),
             ),
-            _ => return self.ticket.tell(Update::Event(event)),
+            // The end is told once it is stored.
+            Event::Done { .. } | Event::Error { .. } => return,
+            _ => return self.ticket.tell(&event),
         };
         self.note(kind, data);
         if kind == EventType::ToolRequest {
@@ -162,7 +184,7 @@ impl Driver {
                 }
             }
         }
-        self.ticket.tell(Update::Event(event));
+        self.ticket.tell(&event);
     }
 
     fn note(&mut self, kind: EventType, data: Value) {
@@ -191,13 +213,16 @@ impl Driver {
             at_ms: self.clock.unix_ms(),
         };
         tracing::info!(run = %answer.run, status = answer.status, ms = outcome.duration_ms, "run ended");
-        match self.store.finish_run(&answer.run, &end).await {
-            Ok(()) => answer,
+        let (answer, last) = match self.store.finish_run(&answer.run, &end).await {
+            Ok(()) => (answer, outcome.last_event()),
             Err(error) => {
                 tracing::error!(run = %answer.run, %error, "the end of a run was not stored");
+                // Nothing is told of it: it would not be told again.
                 Answer::not_stored(answer.run)
             }
-        }
+        };
+        self.ticket.tell(&last);
+        answer
     }
 }
 

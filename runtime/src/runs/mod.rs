@@ -2,74 +2,39 @@
 //! once for an agent than it has places.
 //!
 //! ```text
-//! begin ─┬▶ a place? ─▶ store.begin_run ─┬▶ fresh: a driver task ─ Update … Update::Ended ─▶ everybody who listens
-//!        └▶ 429                          └▶ earlier: the same run's updates, or its stored answer
+//! begin ─┬▶ a place, perhaps after a wait ─▶ store.begin_run ─┬▶ fresh: a driver task ─ Update … Ended ─▶ whoever listens
+//!        └▶ 429                                               └▶ earlier: the same run's updates, or its stored answer
+//! find, cancel: a run that goes on, or (find) one that ended not long ago
 //! ```
 
 mod active;
 mod answer;
 mod driver;
+mod log;
+mod places;
 
 use std::{sync::Arc, time::Duration};
 
 use postern_contract::{AgentName, RunId};
 use postern_daemon::Clock;
-use postern_invoke::{Event, Machine, Request, RunFacts};
+use postern_invoke::{Machine, Request, RunFacts};
 use postern_store::runs::{Begun as Stored, NewRun, Run, Runs, RunsError};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::Mutex;
 
 use crate::{
     agents::{Host, NoPlace, Readiness},
-    config::WALL_TIME_DEFAULT,
+    config::Terms,
     link::Link,
 };
+pub use active::Found;
 use active::{Active, Ticket};
 pub use answer::Answer;
 use driver::Driver;
-
-/// Runs of one agent at once.
-pub const RUNS_PER_AGENT_MAX: usize = 64;
+pub use log::{Update, Updates};
+use places::{Place, Places};
 
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-
-/// What a listener of a run hears.
-#[derive(Debug, Clone)]
-pub enum Update {
-    /// Something happened.
-    Event(Event),
-    /// The run is over and stored; the last update.
-    Ended(Arc<Answer>),
-}
-
-/// Somebody's ear on a running run.
-#[derive(Debug)]
-pub struct Updates {
-    receiver: broadcast::Receiver<Update>,
-}
-
-impl Updates {
-    /// The next update; `None` only if the run's task died. A listener that is too slow misses events, never the end.
-    pub async fn next(&mut self) -> Option<Update> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(update) => return Some(update),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// The plain answer: the stream, folded to its end.
-    pub async fn folded(mut self) -> Option<Arc<Answer>> {
-        while let Some(update) = self.next().await {
-            if let Update::Ended(answer) = update {
-                return Some(answer);
-            }
-        }
-        None
-    }
-}
 
 /// What is asked of an agent.
 #[derive(Debug)]
@@ -111,7 +76,7 @@ pub enum BeginError {
         why: String,
     },
     /// All places of the agent are taken.
-    #[error("agent {0} has {RUNS_PER_AGENT_MAX} runs going on")]
+    #[error("agent {0} has as many runs going on and waiting as it may")]
     Busy(AgentName),
     /// The agent has none for this run.
     #[error("agent {agent} {why}")]
@@ -139,20 +104,19 @@ pub struct Callee {
     pub name: AgentName,
     /// How calls reach it.
     pub host: Arc<dyn Host>,
-    /// How long one of its runs may take.
-    pub wall_time: Duration,
-    places: Arc<Semaphore>,
+    terms: Terms,
+    places: Places,
 }
 
 impl Callee {
     /// An agent with all its places free, and as much time for a run as there is unless somebody says otherwise.
     #[must_use]
-    pub fn new(name: AgentName, host: Arc<dyn Host>) -> Self {
+    pub fn new(name: AgentName, host: Arc<dyn Host>, terms: Terms) -> Self {
         Self {
             name,
             host,
-            wall_time: WALL_TIME_DEFAULT,
-            places: Arc::new(Semaphore::new(RUNS_PER_AGENT_MAX)),
+            terms,
+            places: Places::new(&terms),
         }
     }
 }
@@ -191,21 +155,20 @@ impl RunDesk {
     /// # Errors
     /// See [`BeginError`].
     pub async fn begin(&self, callee: &Callee, ask: Ask) -> Result<Begun, BeginError> {
+        require_ready(callee)?;
+        let place = tokio::select! {
+            place = callee.places.take(&self.clock) => place,
+            () = self.active.closed() => return Err(BeginError::Stopping),
+        };
+        let place = place.ok_or_else(|| BeginError::Busy(callee.name.clone()))?;
         let (desk, callee) = (self.clone(), callee.clone());
         // In a task of its own: a caller who leaves must not leave a run behind that is stored but never driven.
-        let begun = tokio::spawn(async move { desk.begin_to_the_end(&callee, ask).await });
+        let begun = tokio::spawn(async move { desk.begin_in(place, &callee, ask).await });
         begun.await.unwrap_or(Err(BeginError::Stopping))
     }
 
-    async fn begin_to_the_end(&self, callee: &Callee, ask: Ask) -> Result<Begun, BeginError> {
-        match &*callee.host.readiness().borrow() {
-            Readiness::Ready { .. } => {}
-            Readiness::Starting => return Err(not_ready(callee, "it is starting")),
-            Readiness::NotReady { why } => return Err(not_ready(callee, why)),
-        }
-        let place = Arc::clone(&callee.places)
-            .try_acquire_owned()
-            .map_err(|_| BeginError::Busy(callee.name.clone()))?;
+    async fn begin_in(&self, place: Place, callee: &Callee, ask: Ask) -> Result<Begun, BeginError> {
+        require_ready(callee)?;
         let coming = callee.host.place(&ask.facts);
         let coming = coming.map_err(|why| BeginError::NoPlace {
             agent: callee.name.clone(),
@@ -224,8 +187,8 @@ impl RunDesk {
             store: self.store.clone(),
             link: self.link.clone(),
             clock: self.clock.clone(),
+            terms: callee.terms,
             ticket,
-            wall_time: callee.wall_time,
             unrecorded: Vec::new(),
         };
         tokio::spawn(kept_in_place(driver, place));
@@ -239,7 +202,7 @@ impl RunDesk {
         // Before it is stored, so that whoever finds it in the store also finds it here until it is answered.
         let ticket = self
             .active
-            .enter(&ask.facts.run)
+            .enter(&callee.name, &ask.facts.run)
             .ok_or(BeginError::Stopping)?;
         match self.store.begin_run(&self.new_run(callee, ask)).await {
             Ok(Stored::Fresh) => ticket
@@ -278,9 +241,51 @@ impl RunDesk {
         Ok(Begun::Before(Answer::stored(&run)))
     }
 
+    /// The events of an agent's run after one of them (0: all), while it goes on and for some time after.
+    #[must_use]
+    pub fn find(&self, agent: &AgentName, run: &RunId, after: u64) -> Found {
+        self.active.find(agent, run, after)
+    }
+
+    /// Asks one run of an agent to end; what it then tells ends soon. `None` if it does not go on.
+    #[must_use]
+    pub fn cancel(&self, agent: &AgentName, run: &RunId) -> Option<Updates> {
+        self.active.cancel(agent, run)
+    }
+
+    /// Lets no run begin any more, gives those that go on this long to end by themselves, and ends the rest.
+    pub async fn drain(&self, patience: Duration) {
+        self.active.close();
+        tokio::select! {
+            () = self.active.idle() => {}
+            () = self.clock.after(patience) => tracing::warn!(?patience, "some runs are ended with the daemon"),
+        }
+        self.active.stop().await;
+    }
+
+    /// Whether no run may begin any more.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.active.is_closed()
+    }
+
+    /// What time it is for runs.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Asks every run to end and lets no new one begin; returns when the last has.
     pub async fn stop(&self) {
         self.active.stop().await;
+    }
+}
+
+fn require_ready(callee: &Callee) -> Result<(), BeginError> {
+    match &*callee.host.readiness().borrow() {
+        Readiness::Ready { .. } => Ok(()),
+        Readiness::Starting => Err(not_ready(callee, "it is starting")),
+        Readiness::NotReady { why } => Err(not_ready(callee, why)),
     }
 }
 
@@ -297,7 +302,7 @@ fn store_failed(error: RunsError) -> BeginError {
 }
 
 /// The place is free again only when the run is over, whoever still listens.
-async fn kept_in_place(driver: Driver, place: OwnedSemaphorePermit) {
+async fn kept_in_place(driver: Driver, place: Place) {
     driver.drive().await;
     drop(place);
 }

@@ -32,6 +32,18 @@ pub(crate) struct Played {
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) may_answer: Semaphore,
     pub(crate) called: Arc<AtomicUsize>,
+    saying: watch::Sender<Option<mpsc::Sender<Input>>>,
+}
+
+impl Played {
+    /// Says a piece of the answer to the run that was begun last, once there is one.
+    pub(crate) async fn say(&self, text: &str) {
+        let mut saying = self.saying.subscribe();
+        let inputs = saying.wait_for(Option::is_some).await.unwrap().clone();
+        let delta = Some(text.to_owned());
+        let said = Input::WorkerSaid(postern_invoke::Event::Content { delta });
+        inputs.unwrap().send(said).await.unwrap();
+    }
 }
 
 struct PlayedHost(Arc<Played>);
@@ -74,6 +86,7 @@ impl Place for PlayedPlace {
         let played = Arc::clone(&self.1);
         Box::pin(async move {
             played.called.fetch_add(1, Ordering::SeqCst);
+            played.saying.send_replace(Some(inputs.clone()));
             played.may_answer.acquire().await.unwrap().forget();
             inputs
                 .send(Input::WorkerReturned(json!({ "response": "hello" })))
@@ -95,6 +108,11 @@ pub(crate) struct Bench {
 
 /// A bench whose agent may answer this many calls at once.
 pub(crate) async fn bench(answers: usize) -> Bench {
+    bench_on(answers, Terms::default(), Clock::system()).await
+}
+
+/// The same on these terms, by this clock.
+pub(crate) async fn bench_on(answers: usize, terms: Terms, clock: Clock) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let store = Runs::open(&directory.path().join("runs.db")).await.unwrap();
     let (told, refuse_runs) = (Arc::default(), Arc::default());
@@ -109,6 +127,7 @@ pub(crate) async fn bench(answers: usize) -> Bench {
         }),
         may_answer: Semaphore::new(answers),
         called: Arc::default(),
+        saying: watch::Sender::new(None),
     });
     let config = agent_of(
         "[providers.p]\nformat = \"playground\"\n[models.fast]\nprovider = \"p\"\nupstream = \"u\"\n\
@@ -117,6 +136,7 @@ pub(crate) async fn bench(answers: usize) -> Bench {
     let callee = Callee::new(
         config.name.clone(),
         Arc::new(PlayedHost(Arc::clone(&agent))),
+        terms,
     );
     let name = config.name.clone();
     let agents = BTreeMap::from([(
@@ -132,7 +152,7 @@ pub(crate) async fn bench(answers: usize) -> Bench {
         ..GateStatus::default()
     };
     let (gate, view) = watch::channel(GateView::Reachable(status));
-    let desk = RunDesk::new(store, link, Clock::system());
+    let desk = RunDesk::new(store, link, clock);
     let app = App::new(agents, Some(name), desk, view);
     Bench {
         app,
@@ -312,9 +332,14 @@ async fn an_id_that_exists_is_refused_while_it_goes_on_and_after() {
 
 #[tokio::test]
 async fn places_are_bounded_and_given_back() {
-    let bench = bench(0).await;
+    let terms = Terms {
+        at_once: 3,
+        queue: 0,
+        ..Terms::default()
+    };
+    let bench = bench_on(0, terms, Clock::system()).await;
     let mut running = Vec::new();
-    for number in 0..RUNS_PER_AGENT_MAX {
+    for number in 0..terms.at_once {
         let Begun::Running(_, updates) = bench.begin(&format!("run-{number}"), None).await.unwrap()
         else {
             panic!()
@@ -325,16 +350,14 @@ async fn places_are_bounded_and_given_back() {
         bench.begin("one-more", None).await,
         Err(BeginError::Busy(_))
     ));
-    bench.agent.may_answer.add_permits(RUNS_PER_AGENT_MAX + 1);
+    bench.agent.may_answer.add_permits(terms.at_once + 1);
     for updates in running {
         assert_eq!(updates.folded().await.unwrap().status, 200);
     }
     bench.app.desk.active.idle().await;
-    let place = bench
-        .callee()
-        .places
-        .acquire_many(u32::try_from(RUNS_PER_AGENT_MAX).unwrap());
-    drop(place.await.unwrap());
+    for _place in 0..terms.at_once {
+        drop(bench.callee().places.take(bench.app.desk.clock()).await);
+    }
     assert_eq!(bench.answer("one-more", None).await.status, 200);
 }
 
@@ -351,6 +374,76 @@ async fn stopping_ends_what_goes_on_and_begins_nothing_new() {
         bench.begin("run-2", None).await,
         Err(BeginError::Stopping)
     ));
+}
+
+#[tokio::test]
+async fn a_run_ends_when_somebody_says_so_and_the_others_go_on() {
+    let bench = bench(0).await;
+    let Begun::Running(run, updates) = bench.begin("run-1", None).await.unwrap() else {
+        panic!()
+    };
+    let Begun::Running(_, other) = bench.begin("run-2", None).await.unwrap() else {
+        panic!()
+    };
+    let (desk, agent) = (&bench.app.desk, &bench.callee().name);
+    assert!(desk.cancel(&"other".parse().unwrap(), &run).is_none());
+    let heard = desk.cancel(agent, &run).unwrap();
+    let (first, second) = tokio::join!(updates.folded(), heard.folded());
+    assert_eq!(first, second);
+    let body = &first.unwrap().body;
+    assert_eq!(body["code"], "CANCELLED");
+    assert!(desk.cancel(agent, &run).is_none());
+    bench.agent.may_answer.add_permits(1);
+    assert_eq!(other.folded().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_ends_the_run_only_where_the_config_says_so() {
+    for (when_left, code) in [
+        (crate::config::WhenLeft::Cancel, json!("CANCELLED")),
+        (crate::config::WhenLeft::GoOn, Value::Null),
+    ] {
+        let terms = Terms {
+            when_left,
+            ..Terms::default()
+        };
+        let bench = bench_on(0, terms, Clock::system()).await;
+        let Begun::Running(run, updates) = bench.begin("run-1", None).await.unwrap() else {
+            panic!()
+        };
+        bench.agent.say("a piece").await;
+        drop(updates);
+        bench.agent.may_answer.add_permits(1);
+        bench.app.desk.active.idle().await;
+        let Found::Updates(heard) = bench.app.desk.find(&bench.callee().name, &run, 0) else {
+            panic!()
+        };
+        let answer = heard.folded().await.unwrap();
+        // Who has left may see it answered just before.
+        if answer.status != 200 || code.is_null() {
+            assert_eq!(answer.body.get("code").cloned().unwrap_or_default(), code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_has_as_long_as_its_agent_says() {
+    let terms = Terms {
+        deadline: Duration::from_secs(60),
+        ..Terms::default()
+    };
+    let clock = Clock::manual(0);
+    let bench = bench_on(0, terms, clock.clone()).await;
+    let Begun::Running(_, updates) = bench.begin("run-1", None).await.unwrap() else {
+        panic!()
+    };
+    bench.agent.say("it works on").await;
+    clock.advance(terms.deadline);
+    let answer = updates.folded().await.unwrap();
+    assert_eq!(
+        (answer.status, &answer.body["code"]),
+        (504, &json!("DEADLINE_PASSED"))
+    );
 }
 
 #[tokio::test]

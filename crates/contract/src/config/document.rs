@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Approvals, Audit, Egress, Model, Policy, Provider, Tool};
+use super::{Api, Approvals, Audit, Egress, Model, Policy, Provider, Tool};
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
@@ -20,6 +20,9 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// Where the daemons listen.
     #[serde(default)]
     pub listen: Listen,
+    /// What the public API takes.
+    #[serde(default)]
+    pub api: Api,
     /// How long the gate waits for agents.
     #[serde(default)]
     pub patience: Patience,

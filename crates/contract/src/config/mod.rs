@@ -1,6 +1,7 @@
 //! `postern.toml` as written: the shape that both daemons read, each filling in the parts that are its own. Never reads
 //! a file (that is `postern_daemon::config`) and never holds a secret's value.
 
+mod api;
 mod approvals;
 mod audit;
 mod document;
@@ -10,6 +11,7 @@ mod ports;
 mod reach;
 mod tool;
 
+pub use api::Api;
 pub use approvals::{Approvals, Approver};
 pub use audit::Audit;
 pub use document::{AgentGrants, Document, Granted, Ignored, Listen, Patience, Problem};

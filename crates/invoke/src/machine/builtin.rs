@@ -73,6 +73,9 @@ impl Conversation {
                 messages,
                 tools,
                 tool_choice,
+                // The plain answer is the stream, folded: both ask the same way.
+                stream: true,
+                include_usage: true,
                 ..Chat::default()
             },
             functions: agent.tools,

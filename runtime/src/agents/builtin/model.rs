@@ -120,7 +120,9 @@ async fn take_in(
 ) -> Result<(), String> {
     for delta in openai::read_chunk(data).map_err(|error| error.to_string())? {
         assembly.add(&delta);
-        if let Delta::Content(text) = delta {
+        if let Delta::Content(text) = delta
+            && !text.is_empty()
+        {
             drop(inputs.send(Input::ModelSaid(text)).await);
         }
     }

@@ -23,6 +23,11 @@ pub(super) enum ToWorker<'a> {
         /// The handler's request.
         request: &'a WorkerRequest,
     },
+    /// Nobody waits for a call any more.
+    Cancel {
+        /// The call.
+        id: u64,
+    },
 }
 
 /// What a worker says.
@@ -38,6 +43,13 @@ pub(super) enum FromWorker {
     Failed {
         /// The error's last line.
         error: String,
+    },
+    /// A piece of a call's answer.
+    Said {
+        /// The call.
+        id: u64,
+        /// The piece.
+        text: String,
     },
     /// A call came back with a dictionary (`value`) or with something else as text.
     Returned {

@@ -3,7 +3,9 @@
 Descriptor 3 is a socket to posternd. Each frame on it is four bytes of length, big-endian, and that much JSON:
 
     in   {"call": {"id": 7, "run": "run_...", "request": {...}}}
+    in   {"cancel": {"id": 7}}                                                 nobody waits for this call any more
     out  {"ready": {"found": "handler"}}  or  {"failed": {"error": "..."}}     first, once
+    out  {"said": {"id": 7, "text": "..."}}                                    a piece of the answer, as it comes
     out  {"returned": {"id": 7, "value": {...}}}                               a dictionary, as JSON
     out  {"returned": {"id": 7, "text": "..."}}                                anything else, as str() says it
     out  {"raised": {"id": 7, "error": "ValueError: ..."}}
@@ -15,6 +17,7 @@ the user's code, which can do whatever this file can.
 import asyncio
 import concurrent.futures
 import contextvars
+import ctypes
 import http.client
 import importlib
 import importlib.abc
@@ -181,14 +184,73 @@ def text_of(result, keys):
 # --- answering a call -------------------------------------------------------------------------------------------------
 
 
-def answer(channel, function, call):
-    """Carries out one call and sends its one answer."""
+class Cancelled(BaseException):
+    """Raised in a handler's thread when nobody waits for its call any more."""
+
+
+class Calls:
+    """Which thread or task answers which call, so that one that nobody waits for can be ended."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.waiting = set()
+        self.threads = {}
+        self.tasks = {}
+
+    def expect(self, identity):
+        with self.lock:
+            self.waiting.add(identity)
+
+    def begin(self, identity):
+        """Whether the call is still wanted; from now on this thread is its own."""
+        with self.lock:
+            wanted = identity in self.waiting
+            self.waiting.discard(identity)
+            if wanted:
+                self.threads[identity] = threading.get_ident()
+            return wanted
+
+    def awaits(self, identity):
+        with self.lock:
+            self.tasks[identity] = (asyncio.get_running_loop(), asyncio.current_task())
+
+    def end(self, identity):
+        with self.lock:
+            self.tasks.pop(identity, None)
+            thread = self.threads.pop(identity, None)
+            if thread is not None:
+                # What was to be raised and was not yet must not meet the thread's next call.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
+
+    def cancel(self, identity):
+        with self.lock:
+            self.waiting.discard(identity)
+            if identity in self.tasks:
+                loop, task = self.tasks[identity]
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(task.cancel)
+            elif identity in self.threads:
+                thread = ctypes.c_ulong(self.threads[identity])
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Cancelled))
+
+
+def answer(channel, calls, function, call):
+    """Carries out one call and sends its one answer, unless nobody wants it any more before it has begun."""
+    identity = call["id"]
+    if not calls.begin(identity):
+        channel.send({"raised": {"id": identity, "error": "cancelled"}})
+        return
     token = current_run.set(call.get("run"))
     try:
-        frame = returned(call["id"], settle(function(call["request"])))
+        try:
+            frame = returned(identity, settle(function(call["request"]), Answer(channel, calls, identity)))
+        finally:
+            calls.end(identity)
+    except (Cancelled, asyncio.CancelledError):
+        frame = {"raised": {"id": identity, "error": "cancelled"}}
     except BaseException as error:
         traceback.print_exc()
-        frame = {"raised": {"id": call["id"], "error": told(error)}}
+        frame = {"raised": {"id": identity, "error": told(error)}}
     finally:
         current_run.reset(token)
     try:
@@ -197,42 +259,66 @@ def answer(channel, function, call):
         channel.send({"raised": {"id": call["id"], "error": told(error)}})
 
 
-def settle(value):
-    """Awaits what can be awaited and gathers what comes piece by piece."""
+class Answer:
+    """What one call answers: pieces as they come, and what they make together."""
+
+    def __init__(self, channel, calls, identity):
+        self.channel = channel
+        self.calls = calls
+        self.identity = identity
+        self.texts = []
+        self.dictionary = None
+
+    def add(self, piece):
+        """A text is said at once, and so is the `delta` of a content event; another dictionary is the result."""
+        if isinstance(piece, dict) and not (piece.get("type") == "content" and isinstance(piece.get("delta"), str)):
+            self.dictionary = piece
+            return
+        text = piece["delta"] if isinstance(piece, dict) else str(piece)
+        if text:
+            self.texts.append(text)
+            self.channel.send({"said": {"id": self.identity, "text": text}})
+
+    def whole(self, returned_value):
+        """A generator's own return value stands first, then a dictionary it yielded, then its text."""
+        if returned_value is not None:
+            return returned_value
+        if self.dictionary is not None:
+            return self.dictionary
+        return "".join(self.texts)
+
+
+def settle(value, answer):
+    """Awaits what can be awaited, and says what comes piece by piece."""
     if inspect.isawaitable(value):
-        return settle(asyncio.run(awaited(value)))
+        return settle(asyncio.run(awaited(value, answer)), answer)
     if inspect.isasyncgen(value):
-        return joined(asyncio.run(gathered(value)), None)
+        return asyncio.run(gathered(value, answer))
     if inspect.isgenerator(value):
-        return drained(value)
+        return drained(value, answer)
     return value
 
 
-async def awaited(value):
-    return await value
+async def awaited(value, answer):
+    """A coroutine may give an async generator, which belongs to the loop it was made in."""
+    answer.calls.awaits(answer.identity)
+    value = await value
+    return await gathered(value, answer) if inspect.isasyncgen(value) else value
 
 
-async def gathered(pieces):
-    return [piece async for piece in pieces]
+async def gathered(pieces, answer):
+    answer.calls.awaits(answer.identity)
+    async for piece in pieces:
+        answer.add(piece)
+    return answer.whole(None)
 
 
-def drained(generator):
-    pieces = []
+def drained(generator, answer):
     while True:
         try:
-            pieces.append(next(generator))
+            answer.add(next(generator))
         except StopIteration as end:
-            return joined(pieces, end.value)
-
-
-def joined(pieces, returned_value):
-    """A generator's own return value stands first, then a dictionary it yielded, then its text."""
-    if returned_value is not None:
-        return returned_value
-    dictionaries = [piece for piece in pieces if isinstance(piece, dict)]
-    if dictionaries:
-        return dictionaries[-1]
-    return "".join(str(piece) for piece in pieces)
+            return answer.whole(end.value)
 
 
 def returned(identity, value):
@@ -372,13 +458,17 @@ def main():
         channel.send({"failed": {"error": told(error)}})
         return
     channel.send({"ready": {"found": found}})
+    calls = Calls()
     threads = concurrent.futures.ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
     while True:
         frame = channel.receive()
         if frame is None:
             os._exit(0)
         if "call" in frame:
-            threads.submit(answer, channel, function, frame["call"])
+            calls.expect(frame["call"]["id"])
+            threads.submit(answer, channel, calls, function, frame["call"])
+        elif "cancel" in frame:
+            calls.cancel(frame["cancel"]["id"])
 
 
 if __name__ == "__main__":

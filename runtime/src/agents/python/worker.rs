@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use postern_contract::RunId;
-use postern_invoke::{Input, RunFacts, WorkerRequest};
+use postern_invoke::{Event, Input, RunFacts, WorkerRequest};
 use serde_json::Value;
 use tokio::{
     net::{
@@ -42,7 +42,16 @@ const ERROR_CHARS_MAX: usize = 2000;
 pub(super) struct WorkerCall {
     pub(super) run: RunId,
     pub(super) request: WorkerRequest,
+    /// Where pieces of the answer go. Once it is closed nobody wants the call any more.
+    pub(super) said: mpsc::Sender<Input>,
     pub(super) reply: oneshot::Sender<Result<Value, String>>,
+}
+
+/// Whom a call's answer goes to.
+#[derive(Debug)]
+struct Asker {
+    said: mpsc::Sender<Input>,
+    reply: oneshot::Sender<Result<Value, String>>,
 }
 
 /// How a worker's life ended.
@@ -62,7 +71,9 @@ pub(super) struct Worker {
     frames: mpsc::Receiver<Result<FromWorker, FrameError>>,
     writer: OwnedWriteHalf,
     reading: JoinHandle<()>,
-    calls: BTreeMap<u64, oneshot::Sender<Result<Value, String>>>,
+    calls: BTreeMap<u64, Asker>,
+    /// Each gives a call's number when nobody wants the call any more.
+    left: FuturesUnordered<BoxFuture<'static, u64>>,
     seq: u64,
     strays: u64,
 }
@@ -83,6 +94,7 @@ impl Worker {
             writer,
             reading,
             calls: BTreeMap::new(),
+            left: FuturesUnordered::new(),
             seq: 0,
             strays: 0,
         }
@@ -121,8 +133,12 @@ impl Worker {
             Ended::NotLoaded(why) | Ended::Failed(why) => why.as_str(),
             Ended::Unwanted => "the agent stops",
         };
-        for (_, reply) in std::mem::take(&mut self.calls) {
-            drop(reply.send(Err(format!("the agent's worker ended: {why}"))));
+        for (_, asker) in std::mem::take(&mut self.calls) {
+            drop(
+                asker
+                    .reply
+                    .send(Err(format!("the agent's worker ended: {why}"))),
+            );
         }
         ended
     }
@@ -140,10 +156,15 @@ impl Worker {
                     None => return Ended::Unwanted,
                 },
                 frame = self.frames.recv() => match frame {
-                    Some(frame) => frame.map(|frame| self.heard(frame)).map_err(|error| error.to_string()),
+                    Some(Ok(frame)) => {
+                        self.heard(frame).await;
+                        Ok(())
+                    }
+                    Some(Err(error)) => Err(error.to_string()),
                     // Its process is about to end, or must be: without a socket it is no worker.
                     None => Err(ended_soon(&mut exited).await),
                 },
+                Some(id) = self.left.next() => self.cancel(id).await,
                 how = &mut exited => Err(how),
             };
             if let Err(why) = going {
@@ -156,7 +177,7 @@ impl Worker {
         let abandoned = self
             .calls
             .values()
-            .filter(|reply| reply.is_closed())
+            .filter(|asker| asker.reply.is_closed())
             .count();
         if abandoned >= CALLS_MAX {
             return Err(format!("{abandoned} calls never came back"));
@@ -174,15 +195,35 @@ impl Worker {
                 return Ok(());
             }
         };
-        self.calls.insert(self.seq, call.reply);
-        match tokio::time::timeout(WRITE_MAX, frames::write(&mut self.writer, &bytes)).await {
+        let (id, said) = (self.seq, call.said.clone());
+        self.left.push(said_to_nobody(said, id).boxed());
+        let asker = Asker {
+            said: call.said,
+            reply: call.reply,
+        };
+        self.calls.insert(id, asker);
+        self.write(&bytes).await
+    }
+
+    /// Tells the worker that a call is not wanted any more, unless it has answered.
+    async fn cancel(&mut self, id: u64) -> Result<(), String> {
+        if !self.calls.contains_key(&id) {
+            return Ok(());
+        }
+        let bytes = frames::encode(&ToWorker::Cancel { id }).map_err(|error| error.to_string())?;
+        self.write(&bytes).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match tokio::time::timeout(WRITE_MAX, frames::write(&mut self.writer, bytes)).await {
             Ok(written) => written.map_err(|error| error.to_string()),
             Err(_) => Err("it does not read its calls".to_owned()),
         }
     }
 
-    fn heard(&mut self, frame: FromWorker) {
+    async fn heard(&mut self, frame: FromWorker) {
         let (id, answer) = match frame {
+            FromWorker::Said { id, text } => return self.said(id, text).await,
             FromWorker::Returned {
                 id,
                 value: Some(value),
@@ -198,7 +239,21 @@ impl Worker {
         };
         match self.calls.remove(&id) {
             // Whoever asked may have stopped waiting.
-            Some(reply) => drop(reply.send(answer)),
+            Some(asker) => drop(asker.reply.send(answer)),
+            None => self.stray(&id),
+        }
+    }
+
+    /// Passes a piece on. A run takes its inputs whatever its callers do, so this waits for nobody outside.
+    async fn said(&mut self, id: u64, text: String) {
+        let delta = Some(text);
+        match self.calls.get(&id) {
+            Some(asker) => drop(
+                asker
+                    .said
+                    .send(Input::WorkerSaid(Event::Content { delta }))
+                    .await,
+            ),
             None => self.stray(&id),
         }
     }
@@ -236,6 +291,7 @@ pub(super) fn ask(
             .send(WorkerCall {
                 run,
                 request: *request,
+                said: inputs.clone(),
                 reply,
             })
             .await;
@@ -252,6 +308,11 @@ pub(super) fn ask(
         // Nobody listens any more when the run is over.
         drop(inputs.send(input).await);
     })
+}
+
+async fn said_to_nobody(said: mpsc::Sender<Input>, id: u64) -> u64 {
+    said.closed().await;
+    id
 }
 
 async fn read_on(mut reader: OwnedReadHalf, heard: mpsc::Sender<Result<FromWorker, FrameError>>) {

@@ -28,9 +28,6 @@ use crate::{
     },
 };
 
-/// Where the worker's code is shown in the sandbox.
-const WORKER_TARGET: &str = "/run/postern/worker.py";
-
 /// SIGKILL, the same number on every Linux.
 pub(super) const KILL: i32 = 9;
 
@@ -124,7 +121,7 @@ impl Workshop {
         };
         let mut mounts = vec![
             shown(&self.tree, &self.settings.mount),
-            shown(&self.shim, Path::new(WORKER_TARGET)),
+            shown(&self.shim, Path::new(self.settings.language.target)),
         ];
         mounts.extend(
             self.agent
@@ -181,16 +178,18 @@ impl Workshop {
     fn program(&self) -> Program {
         let mut env = agent_environment::of(&self.agent);
         let mount = self.settings.mount.to_string_lossy().into_owned();
+        let language = self.settings.language;
         let more = [
             ("USER_ENTRY_POINT", self.settings.entry.clone()),
             ("RUNAGENTS_USER_CODE_DIR", mount),
-            ("PYTHONUNBUFFERED", "1".to_owned()),
-            // The agent's own directory is read-only.
-            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
         ];
         env.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        let own = language.env.iter();
+        env.extend(own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Program {
-            argv: ["python3", WORKER_TARGET].map(str::to_owned).to_vec(),
+            argv: [language.program, language.target]
+                .map(str::to_owned)
+                .to_vec(),
             env,
             cwd: self.settings.mount.clone(),
         }

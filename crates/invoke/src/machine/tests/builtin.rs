@@ -21,7 +21,10 @@ fn a_plain_answer() {
         (Role::User, "hello"),
     ];
     assert_eq!(said, wanted.map(|(role, text)| (role, text.to_owned())));
-    let done = json!({ "type": "done", "model": "gpt-4o", "tool_calls_made": [] });
+    let done = json!({
+        "type": "done", "model": "gpt-4o", "tool_calls_made": [], "duration_ms": 1, "run_id": "run-2", "request_id": "rid-1",
+        "usage": { "prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7 },
+    });
     assert_eq!(
         events(&actions),
         [json!({ "type": "content", "delta": "hi" }), done]
@@ -147,7 +150,7 @@ fn an_unreachable_tool_is_a_result_and_an_unreachable_model_an_end() {
     let actions = play(&mut machine, vec![Input::Start, wrong]);
     assert_eq!(
         events(&actions),
-        [json!({ "type": "error", "message": "LLM Gateway returned 500" })]
+        [json!({ "type": "error", "message": "LLM Gateway returned 500", "code": "MODEL_FAILED" })]
     );
     let body = outcome(&actions).body();
     assert_eq!(

@@ -21,6 +21,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => Just(Input::WorkerReturned(json!({ "x": 1 }))),
         1 => Just(Input::WorkerFailed { detail: String::new() }),
         1 => Just(Input::Cancelled),
+        1 => Just(Input::Stopping),
         1 => Just(Input::DeadlinePassed),
     ]
 }

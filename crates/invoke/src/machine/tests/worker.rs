@@ -76,6 +76,10 @@ fn a_worker_cannot_say_what_only_the_gate_knows() {
         Event::Done {
             model: "m".into(),
             tool_calls_made: vec![],
+            usage: json!({}),
+            duration_ms: 0,
+            request_id: "rid-1".parse().unwrap(),
+            run_id: "run-2".parse().unwrap(),
         },
     ];
     let mut machine = worker();

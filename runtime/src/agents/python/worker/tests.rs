@@ -30,7 +30,7 @@ fn bench(module: &str) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("agent.py"), module).unwrap();
     let code = directory.path().join("worker.py");
-    fs::write(&code, super::super::WORKER).unwrap();
+    fs::write(&code, super::super::PYTHON.worker).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let theirs = theirs.into_std().unwrap();
     theirs.set_nonblocking(false).unwrap();
@@ -53,8 +53,15 @@ fn bench(module: &str) -> Bench {
     }
 }
 
-fn call(message: &Value) -> (WorkerCall, oneshot::Receiver<Result<Value, String>>) {
+/// What a caller holds: pieces, and the answer.
+struct Asked {
+    said: mpsc::Receiver<Input>,
+    replied: oneshot::Receiver<Result<Value, String>>,
+}
+
+fn call(message: &Value) -> (WorkerCall, Asked) {
     let (reply, replied) = oneshot::channel();
+    let (saying, said) = mpsc::channel(64);
     let run: RunId = "run-1".parse().unwrap();
     let request = WorkerRequest {
         message: message.clone(),
@@ -67,19 +74,20 @@ fn call(message: &Value) -> (WorkerCall, oneshot::Receiver<Result<Value, String>
         WorkerCall {
             run,
             request,
+            said: saying,
             reply,
         },
-        replied,
+        Asked { said, replied },
     )
 }
 
 /// Calls once and gives what came back.
 async fn answer(bench: &mut Bench, message: Value) -> Result<Value, String> {
     let (sender, mut calls) = mpsc::channel(1);
-    let (call, replied) = call(&message);
+    let (call, asked) = call(&message);
     sender.send(call).await.unwrap();
     tokio::select! {
-        answer = replied => answer.unwrap(),
+        answer = asked.replied => answer.unwrap(),
         ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
     }
 }
@@ -176,6 +184,99 @@ async fn an_exception_ends_its_call_alone() {
     assert_eq!(answer(&mut bench, json!("good")).await, Ok(json!("good")));
 }
 
+/// What is said while a call goes on, up to its answer.
+async fn pieces(module: &str) -> (Vec<String>, Result<Value, String>) {
+    let mut bench = bench(module);
+    bench.worker.ready().await.unwrap();
+    let (sender, mut calls) = mpsc::channel(1);
+    let (call, mut asked) = call(&json!("hi"));
+    sender.send(call).await.unwrap();
+    let mut said = Vec::new();
+    let answer = tokio::select! {
+        answer = &mut asked.replied => answer.unwrap(),
+        ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
+    };
+    while let Ok(Input::WorkerSaid(Event::Content { delta })) = asked.said.try_recv() {
+        said.push(delta.unwrap());
+    }
+    (said, answer)
+}
+
+#[tokio::test]
+async fn generators_say_their_pieces_as_they_come() {
+    let cases = [
+        (
+            "def handler(message):\n  yield 'a'\n  yield {'type': 'content', 'delta': 'b'}\n  yield ''\n  yield 3",
+            &["a", "b", "3"][..],
+            json!("ab3"),
+        ),
+        (
+            "async def handler(message):\n  yield 'a'\n  yield {'response': 'whole', 'x': 1}",
+            &["a"],
+            json!({ "response": "whole", "x": 1 }),
+        ),
+        (
+            "def handler(message):\n  yield 'a'\n  return {'output': 'o'}",
+            &["a"],
+            json!({ "output": "o" }),
+        ),
+        (
+            "async def handler(message):\n  async def pieces():\n    yield 'a'\n    yield 'b'\n  return pieces()",
+            &["a", "b"],
+            json!("ab"),
+        ),
+    ];
+    for (module, expected, answer) in cases {
+        let (said, whole) = pieces(module).await;
+        assert_eq!(
+            (said.as_slice(), whole),
+            (
+                &expected.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>()[..],
+                Ok(answer)
+            ),
+            "{module}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_wants_any_more_is_ended_in_the_worker() {
+    let loops = "def handler(message):\n  try:\n    while message == 'x': pass\n  finally:\n    if message == 'x': ended.append(1)\n  return len(ended)";
+    let pieces = "def handler(message):\n  try:\n    while message == 'x': yield 'a'\n  finally:\n    if message == 'x': ended.append(1)\n  return len(ended)";
+    let waits = "import asyncio\nasync def handler(message):\n  try:\n    if message == 'x': await asyncio.Event().wait()\n  finally:\n    if message == 'x': ended.append(1)\n  return len(ended)";
+    for module in [loops, pieces, waits] {
+        let mut bench = bench(&format!("ended = []\n{module}"));
+        bench.worker.ready().await.unwrap();
+        let (sender, mut calls) = mpsc::channel(1);
+        let (unwanted, asked) = call(&json!("x"));
+        sender.send(unwanted).await.unwrap();
+        let played = async {
+            drop(asked);
+            // Asked again until the first call has ended.
+            loop {
+                let (call, asked) = call(&json!("y"));
+                sender.send(call).await.unwrap();
+                let ended: usize = asked
+                    .replied
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .as_str()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                if ended == 1 {
+                    return drop(asked.said);
+                }
+            }
+        };
+        tokio::select! {
+            () = played => {}
+            ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn calls_overlap() {
     // The first call returns only when the second has begun.
@@ -187,7 +288,7 @@ async fn calls_overlap() {
     sender.send(one).await.unwrap();
     sender.send(two).await.unwrap();
     tokio::select! {
-        (first, second) = async { tokio::join!(first, second) } => {
+        (first, second) = async { tokio::join!(first.replied, second.replied) } => {
             assert_eq!((first.unwrap(), second.unwrap()), (Ok(json!("1")), Ok(json!("2"))));
         }
         ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
@@ -199,7 +300,7 @@ async fn a_dying_worker_fails_its_calls_with_a_reason() {
     let mut bench = bench("import os\ndef handler(message): os._exit(7)");
     bench.worker.ready().await.unwrap();
     let (sender, mut calls) = mpsc::channel(1);
-    let (call, replied) = call(&json!("x"));
+    let (call, asked) = call(&json!("x"));
     sender.send(call).await.unwrap();
     let exited = async {
         tokio::task::yield_now().await;
@@ -209,7 +310,7 @@ async fn a_dying_worker_fails_its_calls_with_a_reason() {
     // Polled second, so that the call goes out before anybody waits for the end.
     let ended = bench.worker.serve(&mut calls, late(exited)).await;
     assert_eq!(ended, Ended::Failed("it exited with code 7".to_owned()));
-    let why = replied.await.unwrap().unwrap_err();
+    let why = asked.replied.await.unwrap().unwrap_err();
     assert!(
         why.contains("the agent's worker ended: it exited with code 7"),
         "{why}"
@@ -332,7 +433,7 @@ async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
         .unwrap();
     worker.ready().await.unwrap();
     let (sender, mut calls) = mpsc::channel(1);
-    let (call, replied) = call(&json!("x"));
+    let (call, asking) = call(&json!("x"));
     sender.send(call).await.unwrap();
     let play = async {
         let length = theirs.read_u32().await.unwrap();
@@ -351,7 +452,7 @@ async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
             .write_all(&frame("{\"returned\":{\"id\":1,\"text\":\"true\"}}"))
             .await
             .unwrap();
-        assert_eq!(replied.await.unwrap(), Ok(json!("true")));
+        assert_eq!(asking.replied.await.unwrap(), Ok(json!("true")));
         theirs.write_all(&frame("nonsense")).await.unwrap();
     };
     let (ended, ()) = tokio::join!(worker.serve(&mut calls, std::future::pending()), play);

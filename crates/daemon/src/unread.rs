@@ -16,14 +16,15 @@ use tokio::{
 
 /// A stream that fails with `TimedOut` if nothing that is to be written can be for too long.
 #[derive(Debug)]
-pub(crate) struct Unread<S> {
+pub struct Unread<S> {
     stream: S,
     silence_max: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Unread<S> {
-    pub(crate) fn new(stream: S, silence_max: Duration) -> Self {
+    /// Gives whoever reads `silence_max` for each piece.
+    pub fn new(stream: S, silence_max: Duration) -> Self {
         Self {
             stream,
             silence_max,

@@ -1,0 +1,123 @@
+//! `POST /invoke/stream` and `GET /runs/{id}/stream`: the same runs as `/invoke`, told as they go on, and picked up again where
+//! a connection broke. Never tells anything that the plain answer would not be folded from.
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::Response,
+};
+use postern_contract::{RequestId, RunId};
+
+use super::{
+    Refused,
+    invoke::{Incoming, ask},
+    runs, sse,
+};
+use crate::{
+    app::{App, Served},
+    runs::{Begun, Found},
+};
+
+/// Where a client that reconnects says what it has heard last.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub(super) async fn default(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    invoke(&app, None, Incoming { id, headers, body }).await
+}
+
+pub(super) async fn named(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    invoke(&app, Some(&name), Incoming { id, headers, body }).await
+}
+
+pub(super) async fn pick_up(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    of_run(&app, None, &id, &headers).await
+}
+
+pub(super) async fn pick_up_named(
+    State(app): State<App>,
+    Path((name, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    of_run(&app, Some(&name), &id, &headers).await
+}
+
+async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {
+    let served = app.served(name).ok_or(Refused::NotFound)?;
+    if let Some((run, heard)) = last_event_id(&incoming.headers)? {
+        return go_on(app, served, &run, heard).await;
+    }
+    let ask = ask(app, incoming).await?;
+    match app.desk.begin(&served.callee, ask).await? {
+        Begun::Running(run, updates) => Ok(sse::live(&run, updates, app.desk.clock())),
+        Begun::Before(answer) => match app.desk.find(&served.agent.name, &answer.run, 0) {
+            Found::Updates(updates) => Ok(sse::live(&answer.run, updates, app.desk.clock())),
+            Found::Gone | Found::Unknown => Ok(sse::afterwards(&answer)),
+        },
+    }
+}
+
+async fn of_run(
+    app: &App,
+    name: Option<&str>,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Refused> {
+    let served = app.served(name).ok_or(Refused::NotFound)?;
+    let run = runs::parse(id)?;
+    let heard = match last_event_id(headers)? {
+        Some((named, heard)) if named == run => heard,
+        Some(_) => return Err(not_an_event()),
+        None => 0,
+    };
+    go_on(app, served, &run, heard).await
+}
+
+async fn go_on(app: &App, served: &Served, run: &RunId, heard: u64) -> Result<Response, Refused> {
+    match app.desk.find(&served.agent.name, run, heard) {
+        Found::Updates(updates) => Ok(sse::live(run, updates, app.desk.clock())),
+        Found::Gone => Err(Refused::EventsGone(run.clone())),
+        Found::Unknown => {
+            runs::stored(app, served, run).await?;
+            Err(Refused::EventsGone(run.clone()))
+        }
+    }
+}
+
+/// The run and the number of its event that were heard last. An empty header says nothing.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<(RunId, u64)>, Refused> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return Ok(None);
+    };
+    let text = value.to_str().map_err(|_| not_an_event())?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text
+        .rsplit_once(':')
+        .and_then(|(run, seq)| Some((run.parse().ok()?, seq.parse().ok()?)));
+    parsed.map(Some).ok_or_else(not_an_event)
+}
+
+fn not_an_event() -> Refused {
+    Refused::Header {
+        header: "Last-Event-ID",
+        why: "is the `id` of an event of this run, as the stream gave it",
+    }
+}

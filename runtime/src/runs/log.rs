@@ -1,0 +1,289 @@
+//! What one run has told so far, kept for whoever listens, at whatever pace, and for whoever comes back. Never waits for a
+//! listener: the oldest events go when there are too many, and who wanted them is told so.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use postern_invoke::Event;
+use tokio::sync::watch;
+
+use super::Answer;
+
+/// Events of one run that are kept.
+pub(super) const EVENTS_MAX: usize = 16_384;
+
+/// What the kept events of one run may weigh, in bytes of JSON.
+pub(super) const BYTES_MAX: usize = 4 << 20;
+
+/// What a listener of a run hears.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// Something happened.
+    Event {
+        /// Which of the run's events it is, from 1, without gaps.
+        seq: u64,
+        /// The event, a JSON text.
+        json: Arc<str>,
+    },
+    /// The listener was too slow, or came too late: the events before this one are not kept any more. The last update.
+    Missed {
+        /// The oldest event that is kept.
+        oldest: u64,
+    },
+    /// The run is over and stored; the last update.
+    Ended(Arc<Answer>),
+}
+
+/// How a run stands, as far as its log knows.
+#[derive(Debug, Clone)]
+enum State {
+    GoesOn,
+    Ended(Arc<Answer>),
+    /// Its task died without a word.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// The number of the first event in `events`.
+    oldest: u64,
+    events: VecDeque<Arc<str>>,
+    bytes: usize,
+    state: State,
+}
+
+/// One run's events.
+#[derive(Debug)]
+pub(super) struct Log {
+    kept: Mutex<Kept>,
+    /// Changes with every event and with the end. Its receivers are the listeners.
+    changed: watch::Sender<()>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        let kept = Kept {
+            oldest: 1,
+            events: VecDeque::new(),
+            bytes: 0,
+            state: State::GoesOn,
+        };
+        Self {
+            kept: Mutex::new(kept),
+            changed: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Log {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        self.kept().push(event.to_json().into());
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn end(&self, answer: Arc<Answer>) {
+        self.kept().state = State::Ended(answer);
+        self.changed.send_replace(());
+    }
+
+    /// Says that nothing comes any more, unless the end was told.
+    pub(super) fn lose(&self) {
+        let mut kept = self.kept();
+        if matches!(kept.state, State::GoesOn) {
+            kept.state = State::Lost;
+        }
+        drop(kept);
+        self.changed.send_replace(());
+    }
+
+    /// Forgets the events: who still listens holds nothing of them then.
+    pub(super) fn forget(&self) {
+        let mut kept = self.kept();
+        kept.oldest = kept.next();
+        kept.events = VecDeque::new();
+        kept.bytes = 0;
+    }
+
+    /// What the kept events weigh, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.kept().bytes
+    }
+
+    /// Whether the event after this one is kept, or is the next to come.
+    pub(super) fn follows(&self, seq: u64) -> bool {
+        let kept = self.kept();
+        seq >= kept.oldest.saturating_sub(1) && seq < kept.next()
+    }
+
+    /// Returns when nobody listens any more; whoever comes later is not known here.
+    pub(super) async fn unheard(&self) {
+        self.changed.closed().await;
+    }
+
+    /// An ear on everything after an event; 0 means from the beginning.
+    pub(super) fn listen(self: &Arc<Self>, after: u64) -> Updates {
+        Updates {
+            changed: self.changed.subscribe(),
+            log: Arc::clone(self),
+            next: after.saturating_add(1),
+        }
+    }
+}
+
+impl Kept {
+    /// The number of the event that comes next.
+    fn next(&self) -> u64 {
+        self.oldest + self.events.len() as u64
+    }
+
+    fn push(&mut self, json: Arc<str>) {
+        self.bytes += json.len();
+        self.events.push_back(json);
+        while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
+            let Some(first) = self.events.pop_front() else {
+                return;
+            };
+            self.bytes -= first.len();
+            self.oldest += 1;
+        }
+    }
+
+    /// What comes at this place, if it is there: `Some(None)` where nothing will ever come.
+    #[expect(
+        clippy::option_option,
+        reason = "not yet and never are told apart at one place"
+    )]
+    fn at(&self, seq: u64) -> Option<Option<Update>> {
+        let Some(position) = seq.checked_sub(self.oldest) else {
+            return Some(Some(Update::Missed {
+                oldest: self.oldest,
+            }));
+        };
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        if let Some(json) = self.events.get(position) {
+            let json = Arc::clone(json);
+            return Some(Some(Update::Event { seq, json }));
+        }
+        match &self.state {
+            State::GoesOn => None,
+            State::Ended(answer) => Some(Some(Update::Ended(Arc::clone(answer)))),
+            State::Lost => Some(None),
+        }
+    }
+}
+
+/// Somebody's ear on a run, at a place of its own.
+#[derive(Debug)]
+pub struct Updates {
+    log: Arc<Log>,
+    changed: watch::Receiver<()>,
+    next: u64,
+}
+
+impl Updates {
+    /// The next update; `None` only if the run's task died.
+    pub async fn next(&mut self) -> Option<Update> {
+        loop {
+            self.changed.mark_unchanged();
+            let found = self.log.kept().at(self.next);
+            if let Some(found) = found {
+                self.next += 1;
+                return found;
+            }
+            // The log holds the sender.
+            self.changed.changed().await.ok()?;
+        }
+    }
+
+    /// The plain answer: the stream, folded to its end. It looks at nothing on the way, so it misses nothing.
+    pub async fn folded(mut self) -> Option<Arc<Answer>> {
+        loop {
+            self.changed.mark_unchanged();
+            let state = self.log.kept().state.clone();
+            match state {
+                State::Ended(answer) => return Some(answer),
+                State::Lost => return None,
+                State::GoesOn => self.changed.changed().await.ok()?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn says(text: &str) -> Event {
+        Event::Content {
+            delta: Some(text.to_owned()),
+        }
+    }
+
+    fn answer() -> Arc<Answer> {
+        Arc::new(Answer {
+            run: "run-1".parse().unwrap(),
+            status: 200,
+            body: json!({}),
+        })
+    }
+
+    async fn seq(updates: &mut Updates) -> u64 {
+        match updates.next().await {
+            Some(Update::Event { seq, .. }) => seq,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn everybody_hears_everything_from_where_they_begin() {
+        let log = Arc::new(Log::default());
+        let mut first = log.listen(0);
+        log.tell(&says("a"));
+        assert_eq!(seq(&mut first).await, 1);
+        log.tell(&says("b"));
+        let mut late = log.listen(1);
+        assert_eq!((seq(&mut first).await, seq(&mut late).await), (2, 2));
+        assert!(log.follows(0) && log.follows(2) && !log.follows(3));
+        log.end(answer());
+        assert!(matches!(first.next().await, Some(Update::Ended(_))));
+        assert_eq!(log.listen(0).folded().await.unwrap().status, 200);
+    }
+
+    #[tokio::test]
+    async fn who_is_too_slow_is_told_what_is_gone_and_memory_stays_bounded() {
+        let log = Arc::new(Log::default());
+        let mut slow = log.listen(0);
+        let long = says(&"x".repeat(1 << 20));
+        for _piece in 0..6 {
+            log.tell(&long);
+        }
+        assert!(log.bytes() <= BYTES_MAX);
+        assert!(matches!(
+            slow.next().await,
+            Some(Update::Missed { oldest: 4 })
+        ));
+        for _piece in 0..EVENTS_MAX {
+            log.tell(&says("y"));
+        }
+        assert_eq!(log.kept().events.len(), EVENTS_MAX);
+        log.forget();
+        assert_eq!(log.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_dies_without_a_word_ends_its_listeners() {
+        let log = Arc::new(Log::default());
+        let mut updates = log.listen(0);
+        log.lose();
+        assert!(updates.next().await.is_none());
+        assert!(log.listen(0).folded().await.is_none());
+    }
+}
