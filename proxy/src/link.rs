@@ -11,10 +11,11 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration}
 
 use postern_contract::{
     ActionId, AgentName, SandboxId, Secret,
-    approval::{Answer, ApproverKey, Unanswered},
+    approval::{Answer, Unanswered},
     link::{
         FromGate, LINK_VERSION, LISTENING_MAX, ListenerKind, News, Origin, Reply, ToGate, Welcome,
     },
+    secret::Shown,
 };
 use postern_daemon::channel::{Channel, ChannelError, Listener as LinkListener};
 use tokio::{sync::watch, time::timeout};
@@ -178,14 +179,14 @@ impl Rooms {
     }
 
     /// Who asks is posternd's own operator, whom it verified, or an approver.
-    fn may_see(&self, key: Option<&ApproverKey>) -> Result<(), Unanswered> {
+    fn may_see(&self, key: Option<&Shown>) -> Result<(), Unanswered> {
         let Some(key) = key else { return Ok(()) };
         let book = self.gate.book();
         let whose = book.approvers.whose(key);
         whose.map(drop).ok_or(Unanswered::NoApprover)
     }
 
-    async fn approvals(&self, key: Option<&ApproverKey>) -> Reply {
+    async fn approvals(&self, key: Option<&Shown>) -> Reply {
         if let Err(why) = self.may_see(key) {
             return Reply::Unanswered(why);
         }
@@ -193,7 +194,7 @@ impl Rooms {
         listed.map_or_else(Reply::Unanswered, Reply::Approvals)
     }
 
-    async fn approval(&self, action: &ActionId, key: Option<&ApproverKey>) -> Reply {
+    async fn approval(&self, action: &ActionId, key: Option<&Shown>) -> Reply {
         if let Err(why) = self.may_see(key) {
             return Reply::Unanswered(why);
         }
@@ -204,7 +205,7 @@ impl Rooms {
     }
 
     /// posternd hands the answer on; only the approver's own key makes it one.
-    async fn answer(&self, action: &ActionId, answer: Answer, key: &ApproverKey) -> Reply {
+    async fn answer(&self, action: &ActionId, answer: Answer, key: &Shown) -> Reply {
         let book = self.gate.book();
         let Some(by) = book.approvers.whose(key) else {
             tracing::warn!(%action, "an answer came with a key that is no approver's");

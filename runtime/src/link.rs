@@ -15,8 +15,9 @@ use std::{
 
 use postern_contract::{
     ActionId, Secret,
-    approval::{Answer, Approval, ApproverKey, Unanswered, Whole},
-    link::{FromGate, GateStatus, LINK_VERSION, LinkToken, News, Reply, ToGate, Welcome},
+    approval::{Answer, Approval, Unanswered, Whole},
+    link::{FromGate, GateStatus, LINK_VERSION, News, Reply, ToGate, Welcome},
+    secret::Shown,
 };
 use postern_daemon::channel::{Channel, ChannelError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -105,7 +106,7 @@ impl Link {
         let link = Self::over(channel);
         // The token crosses to the gate's socket, whose peer was just checked, and to nowhere else.
         let token =
-            token.map(|token| LinkToken::new(String::from_utf8_lossy(token.expose()).into_owned()));
+            token.map(|token| Shown::new(String::from_utf8_lossy(token.expose()).into_owned()));
         let hello = News::Hello {
             version: LINK_VERSION,
             token,
@@ -157,10 +158,7 @@ impl Link {
     ///
     /// # Errors
     /// The gate refused, or the link is broken.
-    pub async fn approvals(
-        &self,
-        key: Option<ApproverKey>,
-    ) -> Result<Told<Vec<Approval>>, LinkError> {
+    pub async fn approvals(&self, key: Option<Shown>) -> Result<Told<Vec<Approval>>, LinkError> {
         match self.ask(News::Approvals { key }, Vec::new()).await? {
             Reply::Approvals(all) => Ok(Ok(all)),
             Reply::Unanswered(why) => Ok(Err(why)),
@@ -175,7 +173,7 @@ impl Link {
     pub async fn approval(
         &self,
         action: ActionId,
-        key: Option<ApproverKey>,
+        key: Option<Shown>,
     ) -> Result<Told<OneApproval>, LinkError> {
         let news = News::Approval { action, key };
         self.one(news).await
@@ -189,7 +187,7 @@ impl Link {
         &self,
         action: ActionId,
         answer: Answer,
-        key: ApproverKey,
+        key: Shown,
     ) -> Result<Told<OneApproval>, LinkError> {
         let news = News::Answer {
             action,
@@ -358,7 +356,7 @@ mod tests {
             heard[0],
             News::Hello {
                 version: LINK_VERSION,
-                token: Some(LinkToken::new("t".to_owned()))
+                token: Some(Shown::new("t".to_owned()))
             }
         );
         link.broken().await;

@@ -1,12 +1,9 @@
 //! A human's answer in the middle of a run, as posternd and the gate speak of it. The gate alone keeps and decides: what
 //! posternd hands on is an answer and the key of whoever gives it, which the gate verifies.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
-use crate::{ActionId, AgentName, ApproverName, RunId, Secret, ToolName};
+use crate::{ActionId, AgentName, ApproverName, RunId, ToolName};
 
 /// The most requests of one list.
 pub const LISTED_MAX: u32 = 64;
@@ -115,48 +112,4 @@ pub enum Unanswered {
     /// The answer cannot be kept, so it does not count.
     #[error("the gate cannot keep the answer now")]
     NotKept,
-}
-
-/// What an approver shows. Crosses the link for the gate to verify, and is printed nowhere.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ApproverKey(String);
-
-impl ApproverKey {
-    /// The key as it was shown.
-    #[must_use]
-    pub fn new(key: String) -> Self {
-        Self(key)
-    }
-
-    /// Whether it is this one; in constant time.
-    #[must_use]
-    pub fn is(&self, agreed: &Secret) -> bool {
-        agreed.is(self.0.as_bytes())
-    }
-}
-
-impl Drop for ApproverKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for ApproverKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApproverKey(..)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_stands_in_no_log_line() {
-        let key = ApproverKey::new("k3y".to_owned());
-        assert!(!format!("{key:?}").contains("k3y"));
-        assert!(key.is(&Secret::new(b"k3y".to_vec())));
-        assert!(!key.is(&Secret::new(b"k3z".to_vec())));
-    }
 }

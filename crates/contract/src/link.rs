@@ -13,15 +13,15 @@
 //!
 //! When the link ends, the gate closes every listener it was given: without a runtime nobody runs.
 
-use std::{fmt, net::SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
 use crate::{
-    ActionId, AgentName, PolicyName, RunId, SandboxId, Secret,
-    approval::{Answer, Approval, ApproverKey, Unanswered, Whole},
+    ActionId, AgentName, PolicyName, RunId, SandboxId,
+    approval::{Answer, Approval, Unanswered, Whole},
     launch::Listener,
+    secret::Shown,
 };
 
 /// The version of this dialect; a gate refuses any other.
@@ -29,37 +29,6 @@ pub const LINK_VERSION: u32 = 5;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
-
-/// What posternd shows the gate where uids cannot tell daemons and agents apart. Crosses the link and is printed nowhere.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LinkToken(String);
-
-impl LinkToken {
-    /// The token to show.
-    #[must_use]
-    pub fn new(token: String) -> Self {
-        Self(token)
-    }
-
-    /// Whether it is the one that was agreed on; in constant time.
-    #[must_use]
-    pub fn is(&self, agreed: &Secret) -> bool {
-        agreed.is(self.0.as_bytes())
-    }
-}
-
-impl Drop for LinkToken {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for LinkToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LinkToken(..)")
-    }
-}
 
 /// One message of posternd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +49,7 @@ pub enum News {
         /// [`LINK_VERSION`].
         version: u32,
         /// The token of this boot, where uids cannot tell daemons and agents apart.
-        token: Option<LinkToken>,
+        token: Option<Shown>,
     },
     /// Sockets of a new sandbox, or of posternd itself, travel along.
     SandboxStarted {
@@ -125,14 +94,14 @@ pub enum News {
     /// [`Reply::Approvals`].
     Approvals {
         /// The key of who asks, to be verified; none where posternd has verified its own operator's.
-        key: Option<ApproverKey>,
+        key: Option<Shown>,
     },
     /// Asks about one of them; the reply is [`Reply::Approval`].
     Approval {
         /// Which.
         action: ActionId,
         /// As in [`News::Approvals`].
-        key: Option<ApproverKey>,
+        key: Option<Shown>,
     },
     /// Somebody answers one; the reply is [`Reply::Approval`] or [`Reply::Unanswered`].
     Answer {
@@ -141,7 +110,7 @@ pub enum News {
         /// What they say.
         answer: Answer,
         /// Who they are.
-        key: ApproverKey,
+        key: Shown,
     },
 }
 
@@ -252,18 +221,6 @@ mod tests {
     fn an_unknown_field_is_refused() {
         let text = r#"{"seq":1,"news":{"hello":{"version":1,"token":null,"admin":true}}}"#;
         assert!(serde_json::from_str::<ToGate>(text).is_err());
-    }
-
-    #[test]
-    fn the_token_stands_in_no_log_line() {
-        let token = LinkToken::new("t0k3n".to_owned());
-        let hello = News::Hello {
-            version: LINK_VERSION,
-            token: Some(token.clone()),
-        };
-        assert!(!format!("{hello:?}").contains("t0k3n"));
-        assert!(token.is(&Secret::new(b"t0k3n".to_vec())));
-        assert!(!token.is(&Secret::new(b"t0k3m".to_vec())));
     }
 
     #[test]

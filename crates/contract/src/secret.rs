@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A secret text or key.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -41,6 +42,38 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What somebody shows to be compared with a secret: posternd its token, an approver a key. Crosses the link for the gate to
+/// verify, and is printed nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shown(String);
+
+impl Shown {
+    /// As it was shown.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Whether it is the one that was agreed on; in constant time.
+    #[must_use]
+    pub fn is(&self, agreed: &Secret) -> bool {
+        agreed.is(self.0.as_bytes())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +90,13 @@ mod tests {
         assert!(secret.is(b"hunter2"));
         assert!(!secret.is(b"hunter3"));
         assert!(!secret.is(b"hunter"));
+    }
+
+    #[test]
+    fn what_is_shown_stands_in_no_log_line() {
+        let shown = Shown::new("hunter2".to_owned());
+        assert_eq!(format!("{shown:?}"), "Shown(..)");
+        assert!(shown.is(&Secret::new(b"hunter2".to_vec())));
+        assert!(!shown.is(&Secret::new(b"hunter3".to_vec())));
     }
 }

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use postern_contract::{
-    ApproverName, Secret,
-    approval::{APPROVER_KEY_BYTES_MIN, ApproverKey},
-    config,
+    ApproverName, Secret, approval::APPROVER_KEY_BYTES_MIN, config, secret::Shown,
 };
 
 use crate::secret::Secrets;
@@ -41,7 +39,7 @@ impl Approvers {
     }
 
     /// Whose key this is. All are compared, whichever fits.
-    pub(crate) fn whose(&self, key: &ApproverKey) -> Option<&ApproverName> {
+    pub(crate) fn whose(&self, key: &Shown) -> Option<&ApproverName> {
         let mut found = None;
         for (name, agreed) in &self.keys {
             if key.is(agreed) {

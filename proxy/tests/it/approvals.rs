@@ -5,8 +5,9 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postern_contract::{
     ActionId,
-    approval::{Answer as Said, Approval, ApproverKey, Standing, Unanswered, Whole},
+    approval::{Answer as Said, Approval, Standing, Unanswered, Whole},
     link::{News, Reply},
+    secret::Shown,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle};
 
@@ -115,7 +116,7 @@ async fn answer(house: &House, action: &ActionId, said: Said, key: &str) -> Repl
     let news = News::Answer {
         action: action.clone(),
         answer: said,
-        key: ApproverKey::new(key.to_owned()),
+        key: Shown::new(key.to_owned()),
     };
     house.tell(news, None).await
 }
@@ -225,7 +226,7 @@ async fn strangers_see_no_request() {
     let (_upstream, house, sandbox) = stage("1h").await;
     let call = call(&sandbox, "/tools/crm/refunds", BODY);
     let asked = waiting(&house).await;
-    let key = |text: &str| Some(ApproverKey::new(text.to_owned()));
+    let key = |text: &str| Some(Shown::new(text.to_owned()));
     let list = |key| News::Approvals { key };
     let one = |key| News::Approval {
         action: asked.action.clone(),

@@ -7,7 +7,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use postern_contract::link::{FromGate, LINK_VERSION, LinkToken, News, Reply, ToGate};
+use postern_contract::{
+    link::{FromGate, LINK_VERSION, News, Reply, ToGate},
+    secret::Shown,
+};
 use postern_daemon::channel::Channel;
 
 use crate::house::{SECRET, config, soon, written};
@@ -102,7 +105,7 @@ async fn it_says_when_it_is_ready_asks_for_the_token_and_ends_with_its_superviso
     let link = directory.path().join("link.sock");
     for (token, welcome) in [(None, false), (Some("wrong"), false), (Some("t0k3n"), true)] {
         let channel = Channel::connect(&link).unwrap();
-        let token = token.map(|token| LinkToken::new(token.to_owned()));
+        let token = token.map(|token| Shown::new(token.to_owned()));
         let news = News::Hello {
             version: LINK_VERSION,
             token,

@@ -9,7 +9,8 @@ use axum::{
 };
 use postern_contract::{
     ActionId,
-    approval::{Answer, Approval, ApproverKey, Standing, Unanswered, Whole},
+    approval::{Answer, Approval, Standing, Unanswered, Whole},
+    secret::Shown,
 };
 use postern_daemon::clock::rfc3339;
 use serde::Deserialize;
@@ -105,15 +106,15 @@ fn action(id: &str) -> Result<ActionId, Refused> {
     id.parse().map_err(|_| Refused::NoSuchRequest)
 }
 
-fn approver(headers: &HeaderMap) -> Result<ApproverKey, Refused> {
+fn approver(headers: &HeaderMap) -> Result<Shown, Refused> {
     let shown = key::shown(headers).ok_or(Refused::Unauthorized)?;
     let text = std::str::from_utf8(shown).map_err(|_| Refused::Unauthorized)?;
-    Ok(ApproverKey::new(text.to_owned()))
+    Ok(Shown::new(text.to_owned()))
 }
 
 impl Office {
     /// The key that the gate is to verify; none of the operator's own, which was verified here.
-    fn asker(&self, headers: &HeaderMap) -> Result<Option<ApproverKey>, Refused> {
+    fn asker(&self, headers: &HeaderMap) -> Result<Option<Shown>, Refused> {
         if key::shown(headers).is_some_and(|shown| self.key.is(shown)) {
             return Ok(None);
         }
