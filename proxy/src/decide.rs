@@ -102,6 +102,11 @@ impl Permit {
         }
     }
 
+    /// Whether it is for going out once and never again: a human said yes to one call.
+    pub(crate) fn is_for_once(&self) -> bool {
+        matches!(self.proof, Proof::Approved(_))
+    }
+
     /// A call that a human said yes to.
     pub(crate) fn approved(pending: Pending, _yes: &Yes) -> Self {
         Self {

@@ -84,7 +84,8 @@ impl Sending<'_> {
     ) -> Result<Answered, Refused> {
         let kept = leg.is_kept();
         let late = self.dialer.in_time(self.journey.manner.timeouts.head());
-        let spare = Spare::of(&request, self.journey.manner);
+        let for_once = self.journey.permit.is_for_once();
+        let spare = Spare::of(&request, self.journey.manner).filter(|_| !for_once);
         let sent = record.unless_cut(pin!(once(leg, request, late))).await;
         let unsent = match sent.map_err(Broken::from)?? {
             Ok(answered) => return Ok(answered),

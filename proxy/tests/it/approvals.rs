@@ -361,6 +361,18 @@ async fn what_cannot_be_shown_whole_cannot_be_approved() {
 }
 
 #[tokio::test]
+async fn a_yes_is_for_once_also_where_the_connection_is_lost() {
+    let upstream = Upstream::start(|_| Answer::raw("")).await;
+    let house = House::start_with(&with_approver(&upstream, "1h"), furnish).await;
+    let sandbox = house.busy_sandbox().await;
+    // Without a body a PUT may be done twice, if nobody was asked about it.
+    let call = call(&sandbox, "/tools/crm/refunds", "");
+    approve(&house, &waiting(&house).await.action).await;
+    assert_eq!(soon(call).await.unwrap().status, 502);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_run_cannot_flood_who_answers() {
     let (upstream, house, sandbox) = stage("1h").await;
     let calls: Vec<_> = (0..8)

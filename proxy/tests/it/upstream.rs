@@ -122,6 +122,10 @@ async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
     while let Some(request) = read_message(&mut stream).await {
         seen.requests.lock().unwrap().push(request.clone());
         let Answer { now, then } = answer(&request);
+        if now.is_empty() && then.is_none() {
+            // Gone without a word.
+            return;
+        }
         if stream.write_all(&now).await.is_err() {
             return;
         }
