@@ -62,7 +62,7 @@ async fn story(
     record: &mut Record,
 ) -> Result<Outcome, Refused> {
     record.asked(form.as_ref().ok(), &request);
-    let book = gate.book();
+    let mut book = gate.book();
     let room = &arrival.room;
     let caller = Arc::new(room.caller(request.headers(), arrival.hint(), record.number()));
     record.caller(&caller, book.generation);
@@ -75,7 +75,9 @@ async fn story(
     record.enter(&gate.live);
     let permit = match way {
         Way::Out(permit) => permit,
-        Way::Ask(pending) => approve::ask(gate, (pending, room), &mut call, record).await?,
+        Way::Ask(pending) => {
+            approve::ask(gate, (pending, room), (&mut book, &mut call), record).await?
+        }
         Way::In => return Ok(Interception::new(call, &caller, room)?.into()),
     };
     record.allowed(&permit);

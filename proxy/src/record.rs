@@ -180,11 +180,6 @@ impl Record {
         self.live.as_ref().map(Entry::standing)
     }
 
-    /// When the call came, in milliseconds since 1970 (UTC).
-    pub(crate) fn at_ms(&self) -> i64 {
-        self.at_ms
-    }
-
     /// Gives up the place among what is under way to whoever goes on with it.
     pub(crate) fn hand_over(&mut self) -> Option<Entry> {
         self.live.take()

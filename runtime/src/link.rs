@@ -288,8 +288,15 @@ async fn carry(channel: &Channel, mut queue: mpsc::Receiver<Letter>) -> Result<(
                 let Some(letter) = letter else { return Ok(()) };
                 seq += 1;
                 let fds: Vec<_> = letter.fds.iter().map(AsFd::as_fd).collect();
-                channel.send(&ToGate { seq, news: letter.news }, &fds).await?;
-                waiting.push_back((seq, letter.reply));
+                match channel.send(&ToGate { seq, news: letter.news }, &fds).await {
+                    Ok(()) => waiting.push_back((seq, letter.reply)),
+                    // Nothing of it was sent; whoever wrote it is told, and nobody else.
+                    Err(ChannelError::TooLarge(bytes)) => {
+                        let why = format!("a message of {bytes} bytes is too large for the link");
+                        drop(letter.reply.send(Reply::Refused { why }));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             heard = channel.receive::<FromGate>() => {
                 let (answer, _) = heard?.ok_or(LinkError::Odd("closed it"))?;
@@ -380,5 +387,20 @@ mod tests {
             .err()
             .unwrap();
         assert!(matches!(error, LinkError::Stranger { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_for_the_link_is_told_to_its_writer_and_harms_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("link.sock");
+        let listener = Listener::bind(&path).unwrap();
+        let status = GateStatus::default();
+        let gate = tokio::spawn(gate(listener, vec![Reply::Status(status.clone())]));
+        let link = Link::over(Channel::connect(&path).unwrap());
+        let key = Shown::new("k".repeat(postern_contract::MESSAGE_BYTES_MAX));
+        let refused = link.approvals(Some(key)).await;
+        assert!(matches!(refused, Err(LinkError::Refused(_))), "{refused:?}");
+        assert_eq!(link.status().await.unwrap(), status);
+        assert_eq!(gate.await.unwrap(), [News::Status]);
     }
 }

@@ -7,7 +7,7 @@ use postern_contract::{
     ActionId, Code, Refusal,
     approval::{APPROVABLE_BYTES_MAX, Approval, Standing, Whole},
 };
-use postern_policy::Pending;
+use postern_policy::{CanonicalUrl, Pending};
 use sha2::{Digest as _, Sha256};
 
 use crate::{call::Call, record::Record, refuse::Refused, shown::Shown};
@@ -17,6 +17,9 @@ const HEAD_BYTES_MAX: usize = 24 * 1024;
 
 /// How much of a path stands in the list, in characters.
 const PATH_LISTED_MAX: usize = 256;
+
+/// What the digest begins with; another one where something else is digested.
+const DIGEST_VERSION: &str = "postern approval 1";
 
 /// Fields that differ from one try of the same call to the next.
 const VOLATILE: [&str; 4] = ["baggage", "traceparent", "tracestate", "x-request-id"];
@@ -45,7 +48,7 @@ impl Asked {
         };
         let whole = Whole {
             url: call.url.to_string(),
-            headers: fields(call),
+            headers: fields(call).ok_or_else(|| no_text(pending))?,
             body_base64: STANDARD.encode(&body),
         };
         let fields = whole.headers.iter();
@@ -57,22 +60,21 @@ impl Asked {
         }
         let caller = &standing.caller;
         let authority = call.url.authority();
-        let path = call.url.path().as_str().chars().take(PATH_LISTED_MAX);
         let mut approval = Approval {
             action: ActionId::fresh(),
             agent: caller.agent.clone(),
             run: caller.run.clone().ok(),
-            user: caller.user.clone(),
+            user: caller.believed_user().map(str::to_owned),
             tool: call.subject.tool().cloned(),
             rule: pending.rule().to_owned(),
             method: call.method.to_string(),
             authority: format!("{}://{authority}", authority.scheme()),
-            path: path.collect(),
+            path: listed(&call.url),
             digest: String::new(),
             standing: Standing::Pending,
             approver: None,
             reason: None,
-            created_ms: record.at_ms(),
+            created_ms: until_ms,
             answered_ms: None,
             expires_ms: until_ms,
         };
@@ -87,19 +89,36 @@ impl Asked {
     }
 }
 
-fn fields(call: &Call) -> Vec<(String, String)> {
+/// Header fields as they are sent; none where one of them is no text.
+fn fields(call: &Call) -> Option<Vec<(String, String)>> {
     let fields = call.headers.iter().map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (name.to_string(), value)
+        let value = std::str::from_utf8(value.as_bytes()).ok()?;
+        Some((name.to_string(), value.to_owned()))
     });
     fields.collect()
+}
+
+/// A path for the list, with a mark where something is left out.
+fn listed(url: &CanonicalUrl) -> String {
+    let whole = url.path().as_str();
+    let mut path: String = whole.chars().take(PATH_LISTED_MAX).collect();
+    if path.len() < whole.len() {
+        path.push('…');
+    }
+    if url.query().is_some() {
+        path.push_str("?…");
+    }
+    path
 }
 
 /// SHA-256 over whose call it is, what asks, and everything that is sent but for fields that differ with each try; each part
 /// behind its length, so that no two calls read the same.
 fn digest(approval: &Approval, call: &Call, body: &Bytes) -> String {
     let url = call.url.to_string();
+    let credential = call.target.credential.as_ref();
     let whose = [
+        DIGEST_VERSION,
+        credential.map_or("", |one| one.secret().as_str()),
         approval.agent.as_str(),
         approval.run.as_ref().map_or("", |run| run.as_str()),
         approval.user.as_deref().unwrap_or(""),
@@ -124,6 +143,16 @@ fn digest(approval: &Approval, call: &Call, body: &Bytes) -> String {
     }
     part(body);
     hex::encode(digest.finalize())
+}
+
+fn no_text(pending: &Pending) -> Refused {
+    let message = format!(
+        "Rule `{}` asks a human before this call, who must be shown all of it: a header field of it is no text.",
+        pending.rule()
+    );
+    let code = Code::ApprovalRequired;
+    let refusal = Refusal::new(code, code.word(), message);
+    refusal.by_rule(pending.rule()).into()
 }
 
 fn too_long(pending: &Pending) -> Refused {

@@ -11,11 +11,10 @@ mod approvers;
 mod asked;
 mod waiting;
 
-use std::pin::pin;
+use std::{pin::pin, sync::Arc};
 
-use postern_contract::{Code, Refusal, approval::Standing};
+use postern_contract::{Code, Refusal};
 use postern_policy::Pending;
-use postern_store::gate::Answered;
 use tokio::time::timeout;
 
 pub(crate) use self::{
@@ -24,7 +23,8 @@ pub(crate) use self::{
 };
 use self::{asked::Asked, waiting::Word};
 use crate::{
-    call::Call, decide::Permit, gate::Gate, identify::Room, record::Record, refuse::Refused,
+    book::Book, call::Call, decide::Permit, gate::Gate, identify::Room, record::Record,
+    refuse::Refused,
 };
 
 /// Has a human asked about a call, and waits for the answer. The call stays as it is; what travels with it can be lent to
@@ -32,10 +32,9 @@ use crate::{
 pub(crate) async fn ask(
     gate: &Gate,
     (pending, room): (Pending, &Room),
-    call: &mut Call,
+    (book, call): (&mut Arc<Book>, &mut Call),
     record: &mut Record,
 ) -> Result<Permit, Refused> {
-    let book = gate.book();
     let Some(hold_for) = book.approvers.hold_for() else {
         return Err(pending.refusal().into());
     };
@@ -50,35 +49,49 @@ pub(crate) async fn ask(
         call = %format_args!("{} {}{}", pending.method(), place.approval().authority, place.approval().path),
         "a call waits for a human"
     );
-    let word = record
+    let waited = record
         .unless_cut(pin!(timeout(hold_for, place.word())))
         .await?;
+    let word = match waited {
+        Ok(word) => word,
+        // Whoever answered at the last moment was told that it counts.
+        Err(_late) if gate.approvals.expire(&place.approval().action).await => place.word().await,
+        Err(_late) => None,
+    };
     match word {
-        Ok(Some(Word::Yes(yes))) => {
+        Some(Word::Yes(yes)) => {
             record.line.approver = Some(yes.by().clone());
             still_runs(room, record)?;
-            // Whatever changed while somebody thought about it counts.
-            match record.cut_now() {
-                Some(cut) => Err(cut.into()),
-                None => Ok(Permit::approved(pending, &yes)),
-            }
+            by_the_book_of_now(gate, (book, call), record)?;
+            Ok(Permit::approved(pending, &yes))
         }
-        Ok(Some(Word::No { by, reason })) => {
+        Some(Word::No { by, reason }) => {
             record.line.approver = Some(by);
             Err(rejected(&pending, reason.as_deref()))
         }
-        Ok(None) | Err(_) => {
-            let expired = Answered {
-                action: &place.approval().action,
-                standing: Standing::Expired,
-                approver: None,
-                reason: None,
-                at_ms: gate.clock.unix_ms(),
-            };
-            gate.approvals.settle(&expired).await;
-            Err(late(&pending))
-        }
+        None => Err(late(&pending)),
     }
+}
+
+/// Whatever changed while somebody thought about it counts: the call goes on by the policy that is in force now, to where
+/// that leads.
+fn by_the_book_of_now(
+    gate: &Gate,
+    (book, call): (&mut Arc<Book>, &mut Call),
+    record: &mut Record,
+) -> Result<(), Refused> {
+    if let Some(cut) = record.cut_now() {
+        return Err(cut.into());
+    }
+    *book = gate.book();
+    let standing = record.entered();
+    let agent = standing.map(|standing| &standing.caller.agent);
+    let target = agent.and_then(|agent| book.target_of(agent, call));
+    call.target = target.ok_or_else(|| {
+        let message = "The config changed while the call waited for a human, and it leads elsewhere now. Send it again.";
+        Refusal::new(Code::PolicyDenied, "the policy changed", message)
+    })?;
+    Ok(())
 }
 
 /// The run must still be there: an answer that comes after its end is for nobody.

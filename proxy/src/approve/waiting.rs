@@ -3,11 +3,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use postern_contract::{
-    ActionId, ApproverName, Code, Refusal,
+    ActionId, AgentName, ApproverName, Code, MESSAGE_BYTES_MAX, Refusal,
     approval::{Answer, Approval, LISTED_MAX, REASON_BYTES_MAX, Standing, Unanswered, Whole},
 };
 use postern_daemon::Clock;
@@ -23,6 +26,15 @@ const WAITING_MAX: usize = 256;
 /// The most calls of one run that wait at once; of a sandbox where no run is believed.
 const WAITING_OF_ONE_MAX: usize = 8;
 
+/// The most calls of one agent that wait at once, over all its sandboxes.
+const WAITING_OF_AN_AGENT_MAX: usize = 64;
+
+/// The most bytes of a list: with what is around it, it is one message on the link.
+const LIST_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+
+/// After so many requests those that are too old are forgotten.
+const FORGET_EVERY: u32 = 256;
+
 /// The most answered requests that the database keeps.
 const KEPT_MAX: u32 = 10_000;
 
@@ -30,11 +42,13 @@ const KEPT_MAX: u32 = 10_000;
 pub(crate) struct Approvals {
     store: Store,
     waiting: Mutex<BTreeMap<ActionId, Waiting>>,
+    asked: AtomicU32,
     clock: Clock,
 }
 
 struct Waiting {
     of: String,
+    agent: AgentName,
     digest: String,
     whole: Whole,
     word: Option<oneshot::Sender<Word>>,
@@ -93,6 +107,7 @@ impl Approvals {
         Ok(Self {
             store,
             waiting: Mutex::default(),
+            asked: AtomicU32::default(),
             clock,
         })
     }
@@ -100,18 +115,27 @@ impl Approvals {
     /// A place for one more call.
     pub(super) fn wait(&self, asked: Asked) -> Result<Place<'_>, Refused> {
         let Asked {
-            approval,
+            mut approval,
             whole,
             of,
         } = asked;
         let (word, hears) = oneshot::channel();
         let mut waiting = self.waiting();
         let of_one = waiting.values().filter(|other| other.of == of).count();
-        if waiting.len() >= WAITING_MAX || of_one >= WAITING_OF_ONE_MAX {
+        let of_agent = waiting
+            .values()
+            .filter(|other| other.agent == approval.agent);
+        if waiting.len() >= WAITING_MAX
+            || of_one >= WAITING_OF_ONE_MAX
+            || of_agent.count() >= WAITING_OF_AN_AGENT_MAX
+        {
             return Err(too_many());
         }
+        // Under the lock, so that whoever looks at all that wait knows which are younger than that look.
+        approval.created_ms = self.clock.unix_ms();
         let one = Waiting {
             of,
+            agent: approval.agent.clone(),
             digest: approval.digest.clone(),
             whole,
             word: Some(word),
@@ -127,7 +151,14 @@ impl Approvals {
 
     /// Writes a request down before anybody can see it.
     pub(super) async fn keep(&self, place: &Place<'_>) -> Result<(), Refused> {
-        self.store.ask(&place.approval).await.map_err(|error| {
+        let mut kept = self.store.ask(&place.approval).await;
+        if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+            kept = match kept {
+                Ok(()) => self.store.forget_approvals(KEPT_MAX).await,
+                Err(error) => Err(error),
+            };
+        }
+        kept.map_err(|error| {
             tracing::error!(%error, "a request for approval cannot be kept");
             let message =
                 "A human must be asked, and the gate cannot write that down now. Try again later.";
@@ -135,10 +166,21 @@ impl Approvals {
         })
     }
 
-    /// Writes down what became of a request whose call is refused anyway.
-    pub(super) async fn settle(&self, answered: &Answered<'_>) {
-        if let Err(error) = self.store.answer(answered).await {
-            tracing::warn!(%error, "the end of a request for approval could not be written down");
+    /// Writes down that a call waits no longer. Tells whether somebody has answered it at the last moment.
+    pub(super) async fn expire(&self, action: &ActionId) -> bool {
+        let expired = Answered {
+            action,
+            standing: Standing::Expired,
+            approver: None,
+            reason: None,
+            at_ms: self.clock.unix_ms(),
+        };
+        match self.store.answer(&expired).await {
+            Ok(was_pending) => !was_pending,
+            Err(error) => {
+                tracing::warn!(%error, "the end of a request for approval could not be written down");
+                false
+            }
         }
     }
 
@@ -217,7 +259,13 @@ impl Approvals {
     /// Requests, newest first.
     pub(crate) async fn list(&self) -> Result<Vec<Approval>, Unanswered> {
         self.sweep().await?;
-        self.store.approvals(LISTED_MAX).await.map_err(not_kept)
+        let mut all = self.store.approvals(LISTED_MAX).await.map_err(not_kept)?;
+        let mut bytes = 0;
+        all.retain(|one| {
+            bytes += serde_json::to_string(one).map_or(LIST_BYTES_MAX, |text| text.len());
+            bytes <= LIST_BYTES_MAX
+        });
+        Ok(all)
     }
 
     /// One request; whole while its call waits.
@@ -238,8 +286,11 @@ impl Approvals {
 
     /// Whose agents have left in the meantime wait no longer.
     async fn sweep(&self) -> Result<(), Unanswered> {
-        let waiting: Vec<ActionId> = self.waiting().keys().cloned().collect();
-        let now = self.clock.unix_ms();
+        let (waiting, now) = {
+            let waiting = self.waiting();
+            let all: Vec<ActionId> = waiting.keys().cloned().collect();
+            (all, self.clock.unix_ms())
+        };
         let swept = self.store.expire_all_but(&waiting, now).await;
         swept.map_err(not_kept)
     }
@@ -272,7 +323,8 @@ fn not_kept(error: GateError) -> Unanswered {
 
 fn too_many() -> Refused {
     let message = format!(
-        "At most {WAITING_OF_ONE_MAX} calls of a run wait for a human at once, and {WAITING_MAX} of all. Wait for an answer first."
+        "At most {WAITING_OF_ONE_MAX} calls of a run wait for a human at once, {WAITING_OF_AN_AGENT_MAX} of an agent and \
+         {WAITING_MAX} of all. Wait for an answer first."
     );
     Refusal::new(
         Code::RateLimited,

@@ -13,12 +13,20 @@ const USER_BYTES_MAX: usize = 255;
 
 /// The end user that the call is for, if the caller may name one.
 pub(super) fn end_user(app: &App, headers: &HeaderMap) -> Result<Option<String>, Refused> {
-    let Some(named) = headers.get(END_USER_ID) else {
+    let mut all = headers.get_all(END_USER_ID).iter();
+    let Some(named) = all.next() else {
         return Ok(None);
     };
     if !operator::shown(headers).is_some_and(|shown| app.believes(shown)) {
         app.note_ignored_end_user();
         return Ok(None);
+    }
+    if all.next().is_some() {
+        // A front end that adds its own beside its client's has not said which.
+        return Err(Refused::Header {
+            header: "X-End-User-Id",
+            why: "comes once",
+        });
     }
     match named.to_str() {
         Ok(user) if (1..=USER_BYTES_MAX).contains(&user.len()) => Ok(Some(user.to_owned())),
@@ -60,5 +68,8 @@ mod tests {
         assert!(named(Some(KEY), "").is_err());
         assert!(named(Some(KEY), &"a".repeat(USER_BYTES_MAX + 1)).is_err());
         assert_eq!(end_user(&app, &HeaderMap::new()).unwrap(), None);
+        let mut two = headers(Some(KEY), "eve");
+        two.append(END_USER_ID, HeaderValue::from_static("ada"));
+        assert!(end_user(&app, &two).is_err());
     }
 }

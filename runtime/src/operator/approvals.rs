@@ -25,6 +25,9 @@ use crate::{
 /// The scope that there is: the one call that was shown.
 const ONCE: &str = "once";
 
+/// The longest key that anybody shows, in bytes.
+const KEY_BYTES_MAX: usize = 1024;
+
 /// What may come along with an answer; all of it may be left out.
 #[derive(Debug, Default, Deserialize)]
 struct Said {
@@ -108,7 +111,10 @@ fn action(id: &str) -> Result<ActionId, Refused> {
 
 fn approver(headers: &HeaderMap) -> Result<Shown, Refused> {
     let shown = key::shown(headers).ok_or(Refused::Unauthorized)?;
-    let text = std::str::from_utf8(shown).map_err(|_| Refused::Unauthorized)?;
+    // What no key is so long as does not go over the link either.
+    let shown = Some(shown).filter(|shown| shown.len() <= KEY_BYTES_MAX);
+    let text = shown.and_then(|shown| std::str::from_utf8(shown).ok());
+    let text = text.ok_or(Refused::Unauthorized)?;
     Ok(Shown::new(text.to_owned()))
 }
 

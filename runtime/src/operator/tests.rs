@@ -132,3 +132,19 @@ async fn agents_runs_and_events_have_the_shapes_of_the_dialect() {
         );
     }
 }
+
+#[tokio::test]
+async fn requests_for_approval_need_a_key_and_one_without_end_goes_nowhere() {
+    let bench = bench(0).await;
+    let path = "/api/v1/approvals/requests";
+    for header in [
+        None,
+        Some(("authorization", format!("Bearer {}", "k".repeat(1025)))),
+    ] {
+        assert_eq!(get(&bench, path, header).await.0, StatusCode::UNAUTHORIZED);
+    }
+    // A key that fits is the gate's to judge, which is not there.
+    let stranger = Some(("authorization", "Bearer stranger".to_owned()));
+    let (status, _) = get(&bench, path, stranger).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}

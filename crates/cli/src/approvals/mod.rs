@@ -36,7 +36,7 @@ const KEY_BYTES_MAX: u64 = 1024;
 /// Shows calls that wait for a human, and answers them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  postern approvals list --key-file ada.key\n  postern approvals approve act_0199… --key-file ada.key"
+    after_help = "Example:\n  postern approvals list --key-file ada.key\n  postern approvals approve act_0199… --key-file ada.key --payload-hash 7c9e…"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -52,7 +52,9 @@ enum Work {
     #[command(after_help = "Example:\n  postern approvals show act_0199… --key-file ada.key")]
     Show(One),
     /// Lets one call go on, once, as it was shown
-    #[command(after_help = "Example:\n  postern approvals approve act_0199… --key-file ada.key")]
+    #[command(
+        after_help = "Example:\n  postern approvals approve act_0199… --key-file ada.key --payload-hash 7c9e…"
+    )]
     Approve(Answering),
     /// Refuses one call
     #[command(
@@ -105,6 +107,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Work::Show(one) => {
             let whole = get(&one.place, &format!("/{}", one.action))?;
             tell(&one.place, &whole, || shown::whole(&whole));
+        }
+        Work::Approve(answering) if answering.payload_hash.is_none() => {
+            let action = &answering.one.action;
+            return Err(Failure::Usage(format!(
+                "read it first with `postern approvals show {action}`, and say which call you mean with `--payload-hash`"
+            )));
         }
         Work::Approve(answering) => answer(answering, "approve")?,
         Work::Reject(answering) => answer(answering, "reject")?,

@@ -5,16 +5,21 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 /// Characters that are no control characters and can still make a line read otherwise than it is: marks and overrides of
-/// direction, joiners, byte order marks, separators of lines, and variation selectors and tags (Unicode TR 36).
-const DECEIVING: [std::ops::RangeInclusive<char>; 9] = [
+/// direction, joiners, fillers, byte order marks, separators of lines, and variation selectors and tags (Unicode TR 36).
+const DECEIVING: [std::ops::RangeInclusive<char>; 14] = [
     '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
     '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
     '\u{180e}'..='\u{180e}',
     '\u{200b}'..='\u{200f}',
     '\u{2028}'..='\u{202e}',
     '\u{2060}'..='\u{206f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
     '\u{fe00}'..='\u{fe0f}',
     '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
     '\u{e0000}'..='\u{e0fff}',
 ];
 

@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use crate::{ApproverName, Period, SecretName};
 
-/// How long a call waits for an answer, unless the config says otherwise.
-const HOLD_FOR: Period = Period(Duration::from_secs(600));
+/// How long a call waits for an answer, unless the config says otherwise: less than the ten minutes of a run.
+const HOLD_FOR: Period = Period(Duration::from_secs(300));
 
 /// Who is asked where a rule says `approval_required`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Approvals {
-    /// How long a call waits; default 10 min.
+    /// How long a call waits; default 5 min.
     pub hold_for: Period,
     /// Who may answer. Where nobody may, such a call is refused at once.
     pub approvers: BTreeMap<ApproverName, Approver>,

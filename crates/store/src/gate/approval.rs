@@ -82,7 +82,7 @@ impl Gate {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Marks as expired every pending request but these: their calls wait no longer.
+    /// Marks as expired every pending request from before `at_ms` but these: their calls wait no longer.
     ///
     /// # Errors
     /// The database failed.
@@ -91,7 +91,7 @@ impl Gate {
         let mut transaction = self.database.write().await?;
         sqlx::query(
             "UPDATE approvals SET standing = 'EXPIRED', answered_ms = ?2 \
-             WHERE standing = 'PENDING' AND action_id NOT IN (SELECT value FROM json_each(?1))",
+             WHERE standing = 'PENDING' AND created_ms < ?2 AND action_id NOT IN (SELECT value FROM json_each(?1))",
         )
         .bind(waiting)
         .bind(at_ms)

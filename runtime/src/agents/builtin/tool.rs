@@ -11,8 +11,8 @@ use postern_invoke::{Input, RunFacts, ToolRequest};
 use super::request_of_run;
 use crate::egress::{self, Egress, EgressError};
 
-/// How long a tool may take, to its head and to its end.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a tool may take, to its head and to its end. The gate has limits of its own, and may ask a human first.
+const ANSWER_MAX: Duration = Duration::from_secs(600);
 
 /// The most of a tool's answer that a model is given, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;

@@ -151,7 +151,12 @@ impl<N: Nursery> Owner<N> {
 
     fn fill(&mut self) {
         self.waiting.retain(|run| !run.is_closed());
-        let held = if self.pause.is_some() { 0 } else { self.size };
+        let held = match *self.readiness.borrow() {
+            _ if self.pause.is_some() => 0,
+            // Nobody waits while nobody can be called: one is tried all the same.
+            Readiness::NotReady { .. } => self.size.max(1),
+            Readiness::Starting | Readiness::Ready { .. } => self.size,
+        };
         let wanted = (held + self.waiting.len()).saturating_sub(self.ready.len());
         while self.starting.len() < wanted.min(STARTING_MAX) {
             self.starting.spawn(Arc::clone(&self.nursery).start());
