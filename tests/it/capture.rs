@@ -227,7 +227,7 @@ fn https_by_name_needs_no_proxy_either() {
 #[test]
 fn a_name_has_one_address_and_the_address_one_name() {
     let scene = Scene::start(false);
-    for family in ["ahosts", "hosts"] {
+    for family in ["ahosts", "ahostsv4", "hosts"] {
         let found = scene.run(&["getent", family, "shop.example"]);
         let text = found["out"].as_str().unwrap().to_owned();
         assert!(

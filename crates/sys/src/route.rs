@@ -1,9 +1,9 @@
-//! Routes of this network namespace (rtnetlink(7)): the one kind that is needed, which leads to the namespace itself. Never
-//! makes a route that leads out of it.
+//! Routes and addresses of this network namespace (rtnetlink(7)): the kinds that are needed, which lead to the namespace
+//! itself. Never makes a route that leads out of it.
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -21,6 +21,9 @@ const TABLE_LOCAL: u8 = 255;
 
 /// Made by an administrator, as `ip route` says it.
 const BY_BOOT: u8 = 3;
+
+/// Nobody is asked whether an address is taken (rtnetlink(7)).
+const IFA_F_NODAD: u8 = 2;
 
 /// The head of a netlink message, in bytes (netlink(7)).
 const HEAD: usize = 16;
@@ -47,6 +50,16 @@ pub fn every_address_is_local(family: Family) -> io::Result<()> {
     ask(&request(family, if_nametoindex("lo")?))
 }
 
+/// Gives the loopback interface an address like a machine's own, for programs that ask for addresses of a family only where
+/// the machine has one (`AI_ADDRCONFIG`). It leads nowhere else than every other address does.
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN in the namespace; `EEXIST` where it has that address; `EOPNOTSUPP` and the like where the
+/// kernel does not speak the family.
+pub fn has_address(address: IpAddr) -> io::Result<()> {
+    ask(&addition(address, if_nametoindex("lo")?))
+}
+
 fn ask(request: &[u8]) -> io::Result<()> {
     let socket = socket(
         AddressFamily::Netlink,
@@ -70,11 +83,26 @@ fn request(family: Family, interface: u32) -> Vec<u8> {
     let mut route = vec![family, 0, 0, 0, TABLE_LOCAL, BY_BOOT];
     route.extend([libc::RT_SCOPE_HOST, libc::RTN_LOCAL]);
     route.extend([0; 4]);
-    attribute(&mut route, libc::RTA_OIF, interface.to_ne_bytes());
+    attribute(&mut route, libc::RTA_OIF, &interface.to_ne_bytes());
     if let Some(source) = source {
-        attribute(&mut route, libc::RTA_PREFSRC, source);
+        attribute(&mut route, libc::RTA_PREFSRC, &source);
     }
     message(libc::RTM_NEWROUTE, &route)
+}
+
+/// `ip address add ADDRESS dev lo scope global`, whole as it is: nobody else is on that network.
+fn addition(address: IpAddr, interface: u32) -> Vec<u8> {
+    let (family, bits, octets) = match address {
+        IpAddr::V4(four) => (libc::AF_INET, 32, four.octets().to_vec()),
+        IpAddr::V6(six) => (libc::AF_INET6, 128, six.octets().to_vec()),
+    };
+    let family = u8::try_from(family).unwrap_or_default();
+    // Family, length of the prefix, flags, scope, interface. There is nobody to ask whether the address is taken.
+    let mut body = vec![family, bits, IFA_F_NODAD, libc::RT_SCOPE_UNIVERSE];
+    body.extend(interface.to_ne_bytes());
+    attribute(&mut body, libc::IFA_LOCAL, &octets);
+    attribute(&mut body, libc::IFA_ADDRESS, &octets);
+    message(libc::RTM_NEWADDR, &body)
 }
 
 /// The head of a request to make something anew, and the request.
@@ -91,9 +119,13 @@ fn message(kind: u16, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Length, kind, value; four bytes need no filling up.
-fn attribute(to: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
-    to.extend(8u16.to_ne_bytes());
+/// Length, kind, value; a multiple of four bytes needs no filling up.
+fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    to.extend(
+        u16::try_from(value.len() + 4)
+            .unwrap_or(u16::MAX)
+            .to_ne_bytes(),
+    );
     to.extend(kind.to_ne_bytes());
     to.extend(value);
 }
@@ -141,6 +173,18 @@ mod tests {
         assert_eq!(message[32..36], 7u32.to_ne_bytes());
         assert_eq!(message[40..], [127, 0, 0, 1]);
         assert_eq!(request(Family::V6, 7).len(), 36);
+    }
+
+    #[test]
+    fn an_addition_is_what_the_kernel_reads() {
+        let four = addition(Ipv4Addr::new(198, 19, 255, 254).into(), 7);
+        assert_eq!(four.len(), 16 + 8 + 8 + 8);
+        assert_eq!(four[4..6], 20u16.to_ne_bytes());
+        assert_eq!(four[16..20], [2, 32, 2, 0]);
+        assert_eq!(four[28..32], [198, 19, 255, 254]);
+        let six = addition(std::net::Ipv6Addr::LOCALHOST.into(), 7);
+        assert_eq!(six.len(), 16 + 8 + 20 + 20);
+        assert_eq!(six[16..20], [10, 128, 2, 0]);
     }
 
     #[test]

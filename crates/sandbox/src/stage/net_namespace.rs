@@ -69,12 +69,23 @@ pub(crate) fn furnish(
     Ok(made)
 }
 
+/// Addresses of this machine, as far as a program inside asks: in the ranges of those that stand for names, and so far up
+/// that no name is ever given one.
+const OWN_V4: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
+const OWN_V6: Ipv6Addr = Ipv6Addr::new(
+    0xfd70, 0x6f73, 0x7465, 0x726e, 0xffff, 0xffff, 0xffff, 0xfffe,
+);
+
 /// Makes every address one of this namespace's own, and says which. Where the kernel has no IPv6 nothing of it can be
 /// reached either, so there is nothing to capture.
 fn lead_back_in() -> Result<String, Obstacle> {
     let step = "cannot make every address lead back in";
     route::every_address_is_local(Family::V4).map_err(stops(Layer::NetNamespace, step))?;
-    Ok(match route::every_address_is_local(Family::V6) {
+    let step = "cannot give lo an address";
+    route::has_address(OWN_V4.into()).map_err(stops(Layer::NetNamespace, step))?;
+    let six =
+        route::every_address_is_local(Family::V6).and_then(|()| route::has_address(OWN_V6.into()));
+    Ok(match six {
         Ok(()) => "lo alone, every address leads to the gate".to_owned(),
         Err(error) => format!("lo alone, every IPv4 address leads to the gate, no IPv6: {error}"),
     })

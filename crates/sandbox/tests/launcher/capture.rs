@@ -12,14 +12,20 @@ use postern_contract::launch::{ExitStatus, Layer, Listener, Plan, Said, Standing
 use crate::harness::{Launcher, Mode, Site, plan, readable};
 
 /// Addresses of all sorts: somebody's, nobody's, the sandbox's own, a cloud's metadata.
-const V4: [&str; 5] = [
+const V4: [&str; 6] = [
     "192.0.2.7",
     "8.8.8.8",
     "10.0.0.1",
     "169.254.169.254",
     "127.0.0.1",
+    "198.19.255.254",
 ];
-const V6: [&str; 3] = ["2001:db8::7", "2606:4700:4700::1111", "::1"];
+const V6: [&str; 4] = [
+    "2001:db8::7",
+    "2606:4700:4700::1111",
+    "::1",
+    "fd70:6f73:7465:726e:ffff:ffff:ffff:fffe",
+];
 
 fn captured(ports: &[u16]) -> Plan {
     let ports = ports.iter().map(|port| Listener::Captured { port: *port });
