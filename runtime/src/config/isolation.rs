@@ -1,8 +1,11 @@
 //! What shares a sandbox, and how many stand ready: which settings make sense together. Never starts one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use postern_contract::{AgentName, ToolName, config::Tool};
+use postern_contract::{
+    AgentName, ToolName,
+    config::{Document, Permission},
+};
 
 use super::{AgentWritten, Isolation, Wrong};
 use crate::agents::KindName;
@@ -65,22 +68,37 @@ pub(super) fn check(written: &AgentWritten) -> Vec<Wrong> {
     wrong
 }
 
-/// Tools that shall be told the run and the user of an agent whose runs cannot be told apart.
-pub(super) fn warnings<Credential>(
+/// What of an agent's config relies on its runs being told apart, where they share a sandbox.
+pub(super) fn warnings<Credential, Source>(
     name: &AgentName,
     written: &AgentWritten,
-    tools: &BTreeMap<ToolName, Tool<Credential>>,
+    document: &Document<AgentWritten, Credential, Source>,
 ) -> Vec<String> {
     if written.isolation != Isolation::Agent || written.kind == KindName::Builtin {
         return Vec::new();
     }
+    let tools = &document.tools;
     let told = |tool: &&ToolName| tools.get(*tool).is_some_and(|tool| tool.forward_identity);
     let told = written.tools.iter().filter(told);
-    told.map(|tool| {
+    let told = told.map(|tool| {
         format!(
             "the runs of agent `{name}` share a sandbox, so tool `{tool}` (`forward_identity`) is told neither run nor user; \
              `isolation = \"user\"` or `\"run\"` gives each its own"
         )
-    })
-    .collect()
+    });
+    let policies = &document.policies;
+    let rules = written
+        .policies
+        .iter()
+        .filter_map(|name| policies.get(name));
+    let asks = rules.flat_map(|policy| &policy.rules);
+    let asks = asks.filter(|rule| rule.permission == Permission::ApprovalRequired);
+    let asks = asks.map(|rule| {
+        format!(
+            "the runs of agent `{name}` share a sandbox, so whoever is asked because of rule `{}` is not told for whom, and of \
+             the run what the agent says; `isolation = \"user\"` or `\"run\"` gives each its own",
+            rule.name
+        )
+    });
+    told.chain(asks).collect()
 }

@@ -193,7 +193,7 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
     }
     let agents_written = document.agents.iter();
     let warnings = agents_written
-        .flat_map(|(name, written)| isolation::warnings(name, written, &document.tools))
+        .flat_map(|(name, written)| isolation::warnings(name, written, &document))
         .collect();
     let default_agent = document
         .default_agent

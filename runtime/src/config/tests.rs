@@ -165,3 +165,19 @@ fn a_tool_that_would_be_told_nobody_is_warned_of_unless_runs_have_sandboxes_of_t
         assert_eq!(load(&text).unwrap().warnings.len(), warnings, "{isolation}");
     }
 }
+
+#[test]
+fn a_rule_that_asks_a_human_is_warned_of_unless_runs_have_sandboxes_of_their_own() {
+    let rule = "[[policies.p.rules]]\nname = \"big\"\npermission = \"approval_required\"\nresource = \"https://x.example/*\"\n";
+    for (isolation, warnings) in [("agent", 1), ("user", 0), ("run", 0)] {
+        let text = desk(&format!(
+            "isolation = \"{isolation}\"\npolicies = [\"p\"]\n{rule}"
+        ));
+        let told = load(&text).unwrap().warnings;
+        assert_eq!(told.len(), warnings, "{isolation}");
+        assert!(
+            told.iter().all(|told| told.contains("rule `big`")),
+            "{told:?}"
+        );
+    }
+}

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{ApproverName, Period, SecretName};
 
-/// How long a call waits for an answer, unless the config says otherwise: less than the ten minutes of a run.
+/// How long a call waits for an answer, unless the config says otherwise: less than a run may take by default.
 const HOLD_FOR: Period = Period(Duration::from_secs(300));
 
 /// Who is asked where a rule says `approval_required`.
