@@ -20,6 +20,7 @@ use crate::{
     secret::{self, Secrets},
 };
 
+mod approvers;
 mod authorities;
 mod logins;
 mod manner;
@@ -147,6 +148,7 @@ impl Config {
         let mut problems = credentials_without_secret(&document);
         problems.extend(reach::tunnels_to_providers(&document));
         problems.extend(logins::problems(&document));
+        problems.extend(approvers::problems(&document));
         let mut authorities = Authorities::new(source.directory(), before);
         let models = models::of(&document, &mut authorities, &mut problems);
         let mut manners = manner::tools(&document, &mut authorities, &mut problems);
@@ -326,17 +328,7 @@ fn credentials_without_secret(document: &Written) -> Vec<Problem> {
             let words = format!("there is no secret `{secret}`: define it as `[secrets.{secret}]`");
             Some(Problem::at([table, name, "credential", "secret"], words))
         });
-    let approvers = document.approvals.approvers.iter();
-    let strangers = approvers.filter_map(|(name, approver)| {
-        let secret = &approver.secret;
-        if document.secrets.contains_key(secret) {
-            return None;
-        }
-        let words = format!("there is no secret `{secret}`: define it as `[secrets.{secret}]`");
-        let path = ["approvals", "approvers", name.as_str(), "secret"];
-        Some(Problem::at(path, words))
-    });
-    faults.chain(strangers).collect()
+    faults.collect()
 }
 
 #[cfg(test)]
