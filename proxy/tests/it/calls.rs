@@ -165,7 +165,7 @@ async fn what_needs_a_human_is_not_done_without_one() {
         json["message"]
             .as_str()
             .unwrap()
-            .contains("in this version")
+            .contains("nobody can be asked")
     );
     assert_eq!(upstream.connections(), 0);
 }
