@@ -54,6 +54,11 @@ fn every_command_helps_with_an_example_and_the_hidden_ones_stay_hidden() {
     seen.sort();
     let expected = [
         "",
+        "approvals",
+        "approvals approve",
+        "approvals list",
+        "approvals reject",
+        "approvals show",
         "audit",
         "audit export",
         "audit verify",
