@@ -6,10 +6,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postern_contract::{
     ActionId,
     approval::{Answer as Said, Approval, Standing, Unanswered, Whole},
-    link::{News, Reply},
+    link::{News, Origin, Reply},
     secret::Shown,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use crate::{
     house::{Answer as Told, House, SECRET, Sandbox, config, parse, soon},
@@ -56,7 +60,7 @@ fn call(sandbox: &Sandbox, path: &str, body: &str) -> JoinHandle<Told> {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
-        drop(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await);
+        drop(stream.read_to_end(&mut bytes).await);
         parse(&String::from_utf8_lossy(&bytes))
     })
 }
@@ -376,6 +380,45 @@ async fn a_yes_is_for_once_also_where_the_connection_is_lost() {
 }
 
 #[tokio::test]
+async fn an_approver_is_not_told_of_a_user_whom_only_the_agent_names() {
+    let (_upstream, house, _) = stage("1h").await;
+    let shared = house.sandbox(Origin::Sandbox).await;
+    for (run, user) in [("run_ada", "ada"), ("run_eve", "eve")] {
+        house
+            .done(News::RunStarted {
+                sandbox: shared.id.clone(),
+                run: run.parse().unwrap(),
+                user: Some(user.to_owned()),
+            })
+            .await;
+    }
+    let mut stream = TcpStream::connect(shared.address).await.unwrap();
+    let hint = "x-run-id: run_ada\r\nx-note: for ada\r\n";
+    let forged = request("/tools/crm/refunds", BODY).replace("x-note: for ada\r\n", hint);
+    stream.write_all(forged.as_bytes()).await.unwrap();
+    let asked = waiting(&house).await;
+    assert_eq!(
+        (asked.user, asked.run),
+        (None, Some("run_ada".parse().unwrap()))
+    );
+}
+
+#[tokio::test]
+async fn a_field_that_is_no_text_cannot_be_shown_as_it_is_sent() {
+    let (upstream, house, sandbox) = stage("1h").await;
+    let text = request("/tools/crm/refunds", BODY);
+    let (before, after) = text.split_once("for ada").unwrap();
+    let bytes = [before.as_bytes(), b"pay \xe9", after.as_bytes()].concat();
+    let mut stream = TcpStream::connect(sandbox.address).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    let mut said = Vec::new();
+    drop(soon(stream.read_to_end(&mut said)).await);
+    refused(&parse(&String::from_utf8_lossy(&said)), "APPROVAL_REQUIRED");
+    assert_eq!(list(&house).await, []);
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_run_cannot_flood_who_answers() {
     let (upstream, house, sandbox) = stage("1h").await;
     let calls: Vec<_> = (0..8)
@@ -388,7 +431,7 @@ async fn a_run_cannot_flood_who_answers() {
         (429, &"RATE_LIMITED".into())
     );
     // Another run has its own share.
-    let other = house.sandbox(postern_contract::link::Origin::Sandbox).await;
+    let other = house.sandbox(Origin::Sandbox).await;
     house.run(&other, "run_2").await;
     let more = call(&other, "/tools/crm/refunds", BODY);
     let asked = until(&house, |all| pending(all) == 9).await.remove(0);
