@@ -17,10 +17,10 @@ pub const APPROVABLE_BYTES_MAX: usize = 48 * 1024;
 /// The shortest key of an approver, in bytes.
 pub const APPROVER_KEY_BYTES_MIN: usize = 16;
 
-/// Where a request stands.
+/// What becomes of a request, and what is said of it until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Standing {
+pub enum Status {
     /// Nobody has answered, and the call waits.
     Pending,
     /// Somebody said yes; the call went out, if it still could.
@@ -55,8 +55,8 @@ pub struct Approval {
     pub path: String,
     /// SHA-256, in hexadecimal, over everything that would be sent and whose it is.
     pub digest: String,
-    /// Where it stands.
-    pub standing: Standing,
+    /// What became of it.
+    pub status: Status,
     /// Who answered.
     pub approver: Option<ApproverName>,
     /// Why, in the approver's words.
@@ -81,12 +81,22 @@ pub struct Whole {
     pub body_base64: String,
 }
 
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The call may go out, once, as it was shown.
+    Approve,
+    /// It may not.
+    Reject,
+}
+
 /// What somebody says to one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// Yes or no.
-    pub approve: bool,
+    pub verdict: Verdict,
     /// Why; cut after [`REASON_BYTES_MAX`].
     pub reason: Option<String>,
     /// The digest of what was read, for who wants to be sure.

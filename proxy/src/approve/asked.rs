@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use postern_contract::{
     ActionId, Code, Refusal,
-    approval::{APPROVABLE_BYTES_MAX, Approval, Standing, Whole},
+    approval::{APPROVABLE_BYTES_MAX, Approval, Status, Whole},
 };
 use postern_policy::{CanonicalUrl, Pending};
 use sha2::{Digest as _, Sha256};
@@ -71,7 +71,7 @@ impl Asked {
             authority: format!("{}://{authority}", authority.scheme()),
             path: listed(&call.url),
             digest: String::new(),
-            standing: Standing::Pending,
+            status: Status::Pending,
             approver: None,
             reason: None,
             created_ms: until_ms,

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Has a human asked about a call, and waits for the answer. The call stays as it is; what travels with it can be lent to
-/// one place alone.
+/// one held alone.
 pub(crate) async fn ask(
     gate: &Gate,
     (pending, room): (Pending, &Room),
@@ -42,20 +42,20 @@ pub(crate) async fn ask(
         gate.clock.unix_ms() + i64::try_from(hold_for.as_millis()).unwrap_or(i64::MAX / 2);
     let asked = Asked::of(&pending, call, record, until_ms)?;
     record.line.approval = Some(asked.approval.action.clone());
-    let mut place = gate.approvals.wait(asked)?;
-    gate.approvals.keep(&place).await?;
+    let mut held = gate.approvals.wait(asked)?;
+    gate.approvals.keep(&held).await?;
     tracing::info!(
-        action = %place.approval().action, agent = %place.approval().agent, rule = pending.rule(),
-        call = %format_args!("{} {}{}", pending.method(), place.approval().authority, place.approval().path),
+        action = %held.approval().action, agent = %held.approval().agent, rule = pending.rule(),
+        call = %format_args!("{} {}{}", pending.method(), held.approval().authority, held.approval().path),
         "a call waits for a human"
     );
     let waited = record
-        .unless_cut(pin!(timeout(hold_for, place.word())))
+        .unless_cut(pin!(timeout(hold_for, held.word())))
         .await?;
     let word = match waited {
         Ok(word) => word,
         // Whoever answered at the last moment was told that it counts.
-        Err(_late) if gate.approvals.expire(&place.approval().action).await => place.word().await,
+        Err(_late) if gate.approvals.expire(&held.approval().action).await => held.word().await,
         Err(_late) => None,
     };
     match word {

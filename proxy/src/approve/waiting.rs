@@ -11,7 +11,9 @@ use std::{
 
 use postern_contract::{
     ActionId, AgentName, ApproverName, Code, MESSAGE_BYTES_MAX, Refusal,
-    approval::{Answer, Approval, LISTED_MAX, REASON_BYTES_MAX, Standing, Unanswered, Whole},
+    approval::{
+        Answer, Approval, LISTED_MAX, REASON_BYTES_MAX, Status, Unanswered, Verdict, Whole,
+    },
 };
 use postern_daemon::Clock;
 use postern_store::gate::{Answered, Gate as Store, GateError};
@@ -75,14 +77,14 @@ impl Yes {
     }
 }
 
-/// A call's place among those that wait; dropping it is the end of its wait.
-pub(crate) struct Place<'a> {
+/// A call that waits; dropping it is the end of its wait.
+pub(crate) struct Held<'a> {
     approval: Approval,
     all: &'a Approvals,
     word: oneshot::Receiver<Word>,
 }
 
-impl Place<'_> {
+impl Held<'_> {
     pub(super) fn approval(&self) -> &Approval {
         &self.approval
     }
@@ -93,7 +95,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.all.waiting().remove(&self.approval.action);
     }
@@ -112,8 +114,8 @@ impl Approvals {
         })
     }
 
-    /// A place for one more call.
-    pub(super) fn wait(&self, asked: Asked) -> Result<Place<'_>, Refused> {
+    /// Lets one more call wait.
+    pub(super) fn wait(&self, asked: Asked) -> Result<Held<'_>, Refused> {
         let Asked {
             mut approval,
             whole,
@@ -142,7 +144,7 @@ impl Approvals {
         };
         waiting.insert(approval.action.clone(), one);
         drop(waiting);
-        Ok(Place {
+        Ok(Held {
             approval,
             all: self,
             word: hears,
@@ -150,8 +152,8 @@ impl Approvals {
     }
 
     /// Writes a request down before anybody can see it.
-    pub(super) async fn keep(&self, place: &Place<'_>) -> Result<(), Refused> {
-        let mut kept = self.store.ask(&place.approval).await;
+    pub(super) async fn keep(&self, held: &Held<'_>) -> Result<(), Refused> {
+        let mut kept = self.store.ask(&held.approval).await;
         if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             kept = match kept {
                 Ok(()) => self.store.forget_approvals(KEPT_MAX).await,
@@ -170,8 +172,7 @@ impl Approvals {
     pub(super) async fn expire(&self, action: &ActionId) -> bool {
         let expired = Answered {
             action,
-            standing: Standing::Expired,
-            approver: None,
+            by: None,
             reason: None,
             at_ms: self.clock.unix_ms(),
         };
@@ -192,16 +193,10 @@ impl Approvals {
         by: &ApproverName,
     ) -> Result<Approval, Unanswered> {
         let word = self.take(action, answer.digest.as_deref()).await?;
-        let reason = answer.reason.as_deref().map(cut);
-        let standing = if answer.approve {
-            Standing::Approved
-        } else {
-            Standing::Rejected
-        };
+        let (verdict, reason) = (answer.verdict, answer.reason.as_deref().map(cut));
         let answered = Answered {
             action,
-            standing,
-            approver: Some(by),
+            by: Some((by, verdict)),
             reason: reason.as_deref(),
             at_ms: self.clock.unix_ms(),
         };
@@ -215,11 +210,10 @@ impl Approvals {
             }
         }
         let by = by.clone();
-        tracing::info!(%action, approver = %by, approved = answer.approve, "a human answered");
-        let said = if answer.approve {
-            Word::Yes(Yes { by })
-        } else {
-            Word::No { by, reason }
+        tracing::info!(%action, approver = %by, ?verdict, "a human answered");
+        let said = match verdict {
+            Verdict::Approve => Word::Yes(Yes { by }),
+            Verdict::Reject => Word::No { by, reason },
         };
         // Whoever left meanwhile hears nothing, and nothing is sent.
         drop(word.send(said));
@@ -276,9 +270,9 @@ impl Approvals {
         self.sweep().await?;
         let approval = self.kept(action).await?;
         let waiting = self.waiting();
-        let whole = match approval.standing {
-            Standing::Pending => waiting.get(action).map(|one| one.whole.clone()),
-            Standing::Approved | Standing::Rejected | Standing::Expired => None,
+        let whole = match approval.status {
+            Status::Pending => waiting.get(action).map(|one| one.whole.clone()),
+            Status::Approved | Status::Rejected | Status::Expired => None,
         };
         drop(waiting);
         Ok((approval, whole))

@@ -125,8 +125,7 @@ async fn enter(
 ) -> Result<Box<dyn Ends>, Refused> {
     let (permit, _, target) = permitted;
     let credential = permit.credential(target);
-    let tool = credential.and_then(|credential| credential.login());
-    let tool: &Postgres = tool.ok_or(Misdirected::Unearned)?;
+    let tool = login_of(credential)?;
     let mut server = connect(gate, permitted, tool, record).await?;
     // Nothing is said with a secret that a newer book may have withdrawn.
     if let Some(cut) = record.cut_now() {
@@ -147,6 +146,12 @@ async fn enter(
     Ok(server)
 }
 
+/// What a login needs to know, of a credential that is for logging in.
+fn login_of(credential: Option<&Credential>) -> Result<&Postgres, Misdirected> {
+    let login = credential.and_then(Credential::login);
+    login.ok_or(Misdirected::Unearned)
+}
+
 /// Has a server end what another session does: in the words that it gave that session, which only that one has.
 async fn cancel(
     gate: &Gate,
@@ -155,9 +160,7 @@ async fn cancel(
     record: &mut Record,
 ) -> Result<(), Refused> {
     let (_, _, target) = permitted;
-    let tool = target.credential.as_ref();
-    let tool = tool.and_then(|credential| credential.login());
-    let tool = tool.ok_or(Misdirected::Unearned)?;
+    let tool = login_of(target.credential.as_ref())?;
     let mut server = connect(gate, permitted, tool, record).await?;
     let passing = async {
         server.write_all(request).await?;

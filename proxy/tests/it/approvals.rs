@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postern_contract::{
     ActionId,
-    approval::{Answer as Said, Approval, Standing, Unanswered, Whole},
+    approval::{Answer as Said, Approval, Status, Unanswered, Verdict, Whole},
     link::{News, Origin, Reply},
     secret::Shown,
 };
@@ -88,7 +88,7 @@ async fn until(house: &House, is_so: impl Fn(&[Approval]) -> bool) -> Vec<Approv
 }
 
 fn pending(all: &[Approval]) -> usize {
-    let pending = all.iter().filter(|one| one.standing == Standing::Pending);
+    let pending = all.iter().filter(|one| one.status == Status::Pending);
     pending.count()
 }
 
@@ -110,7 +110,7 @@ async fn show(house: &House, action: &ActionId) -> (Approval, Option<Whole>) {
 
 fn yes() -> Said {
     Said {
-        approve: true,
+        verdict: Verdict::Approve,
         reason: None,
         digest: None,
     }
@@ -127,7 +127,7 @@ async fn answer(house: &House, action: &ActionId, said: Said, key: &str) -> Repl
 
 async fn approve(house: &House, action: &ActionId) {
     match answer(house, action, yes(), ADA).await {
-        Reply::Approval(approval, None) => assert_eq!(approval.standing, Standing::Approved),
+        Reply::Approval(approval, None) => assert_eq!(approval.status, Status::Approved),
         other => panic!("not approved: {other:?}"),
     }
 }
@@ -186,7 +186,7 @@ async fn what_was_shown_goes_out_once_after_a_yes() {
         )
     );
     let (kept, whole) = show(&house, &asked.action).await;
-    assert_eq!((kept.standing, whole), (Standing::Approved, None));
+    assert_eq!((kept.status, whole), (Status::Approved, None));
     assert_eq!(kept.approver, Some("ada".parse().unwrap()));
 }
 
@@ -220,8 +220,8 @@ async fn an_answer_counts_from_an_approver_about_what_was_read_and_once() {
         Reply::Approval(..)
     ));
     assert_eq!(soon(call).await.unwrap().status, 200);
-    for approve in [true, false] {
-        let again = Said { approve, ..yes() };
+    for verdict in [Verdict::Approve, Verdict::Reject] {
+        let again = Said { verdict, ..yes() };
         let said = answer(&house, &asked.action, again, ADA).await;
         assert_eq!(said, unanswered(Unanswered::NotPending));
     }
@@ -260,7 +260,7 @@ async fn a_no_is_told_with_its_reason_and_nothing_is_dialled() {
     let call = call(&sandbox, "/tools/crm/refunds", BODY);
     let asked = waiting(&house).await;
     let no = Said {
-        approve: false,
+        verdict: Verdict::Reject,
         reason: Some("too much at once".to_owned()),
         digest: None,
     };
@@ -287,7 +287,7 @@ async fn nobody_in_time_means_no_and_a_late_yes_is_none() {
         .unwrap();
     refused(&told, "APPROVAL_TIMEOUT");
     let asked = until(&house, |all| all.len() == 1).await.remove(0);
-    assert_eq!(asked.standing, Standing::Expired);
+    assert_eq!(asked.status, Status::Expired);
     let said = answer(&house, &asked.action, yes(), ADA).await;
     assert_eq!(said, Reply::Unanswered(Unanswered::NotPending));
     assert_eq!(upstream.connections(), 0);
@@ -304,10 +304,7 @@ async fn who_leaves_before_the_answer_leaves_nothing_to_be_approved() {
     until(&house, |all| pending(all) == 0).await;
     let said = answer(&house, &asked.action, yes(), ADA).await;
     assert_eq!(said, Reply::Unanswered(Unanswered::NotPending));
-    assert_eq!(
-        show(&house, &asked.action).await.0.standing,
-        Standing::Expired
-    );
+    assert_eq!(show(&house, &asked.action).await.0.status, Status::Expired);
     assert_eq!(upstream.connections(), 0);
 }
 
@@ -472,10 +469,7 @@ async fn a_gate_that_is_killed_takes_its_waiting_calls_along() {
     let call = call(&sandbox, "/tools/crm/refunds", BODY);
     let asked = waiting(&house).await;
     let house = House::program_in(house.kill(), &[]).await;
-    assert_eq!(
-        show(&house, &asked.action).await.0.standing,
-        Standing::Expired
-    );
+    assert_eq!(show(&house, &asked.action).await.0.status, Status::Expired);
     let said = answer(&house, &asked.action, yes(), ADA).await;
     assert_eq!(said, Reply::Unanswered(Unanswered::NotPending));
     assert_eq!(upstream.connections(), 0);

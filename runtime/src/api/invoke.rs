@@ -3,8 +3,8 @@
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    extract::{FromRequest, FromRequestParts, Path, State, rejection::ExtensionRejection},
+    http::{self, HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use postern_contract::{RequestId, RunId};
@@ -21,27 +21,41 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn default(
     State(app): State<App>,
-    Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    incoming: Incoming,
 ) -> Result<Response, Refused> {
-    invoke(&app, None, Incoming { id, headers, body }).await
+    invoke(&app, None, incoming).await
 }
 
 pub(super) async fn named(
     State(app): State<App>,
     Path(name): Path<String>,
-    Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    incoming: Incoming,
 ) -> Result<Response, Refused> {
-    invoke(&app, Some(&name), Incoming { id, headers, body }).await
+    invoke(&app, Some(&name), incoming).await
 }
 
+/// A call of an agent whose body nobody has read yet.
 pub(super) struct Incoming {
-    pub(super) id: RequestId,
+    id: RequestId,
     pub(super) headers: HeaderMap,
-    pub(super) body: Body,
+    body: Body,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Incoming {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request(
+        request: http::Request<Body>,
+        state: &S,
+    ) -> Result<Self, Self::Rejection> {
+        let (mut parts, body) = request.into_parts();
+        let Extension(id) = Extension::from_request_parts(&mut parts, state).await?;
+        Ok(Self {
+            id,
+            headers: parts.headers,
+            body,
+        })
+    }
 }
 
 async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {

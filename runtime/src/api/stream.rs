@@ -2,13 +2,11 @@
 //! a connection broke. Never tells anything that the plain answer would not be folded from.
 
 use axum::{
-    Extension,
-    body::Body,
     extract::{Path, State},
     http::HeaderMap,
     response::Response,
 };
-use postern_contract::{RequestId, RunId};
+use postern_contract::RunId;
 
 use super::{
     Refused,
@@ -25,21 +23,17 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) async fn default(
     State(app): State<App>,
-    Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    incoming: Incoming,
 ) -> Result<Response, Refused> {
-    invoke(&app, None, Incoming { id, headers, body }).await
+    invoke(&app, None, incoming).await
 }
 
 pub(super) async fn named(
     State(app): State<App>,
     Path(name): Path<String>,
-    Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    incoming: Incoming,
 ) -> Result<Response, Refused> {
-    invoke(&app, Some(&name), Incoming { id, headers, body }).await
+    invoke(&app, Some(&name), incoming).await
 }
 
 pub(super) async fn pick_up(

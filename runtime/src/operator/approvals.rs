@@ -9,7 +9,7 @@ use axum::{
 };
 use postern_contract::{
     ActionId,
-    approval::{Answer, Approval, Standing, Unanswered, Whole},
+    approval::{Answer, Approval, Status, Unanswered, Verdict, Whole},
     secret::Shown,
 };
 use postern_daemon::clock::rfc3339;
@@ -62,7 +62,7 @@ pub(super) async fn approve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
-    answer(state, path, (&headers, &body), true).await
+    answer(state, path, (&headers, &body), Verdict::Approve).await
 }
 
 pub(super) async fn reject(
@@ -71,14 +71,14 @@ pub(super) async fn reject(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
-    answer(state, path, (&headers, &body), false).await
+    answer(state, path, (&headers, &body), Verdict::Reject).await
 }
 
 async fn answer(
     State(office): State<Office>,
     Path(id): Path<String>,
     (headers, body): (&HeaderMap, &[u8]),
-    approve: bool,
+    verdict: Verdict,
 ) -> Result<Json<Value>, Refused> {
     let key = approver(headers)?;
     let said = read(body)?;
@@ -87,7 +87,7 @@ async fn answer(
         return Err(Refused::Query(why.to_owned()));
     }
     let answer = Answer {
-        approve,
+        verdict,
         reason: said.reason,
         digest: said.payload_hash,
     };
@@ -154,7 +154,7 @@ fn shown(approval: &Approval) -> Value {
         "agent_id": approval.agent,
         "tool_id": approval.tool.as_ref().map_or("", |tool| tool.as_str()),
         "capability": "",
-        "status": approval.standing,
+        "status": approval.status,
         "duration": "",
         "scope": ONCE,
         "approver_id": approval.approver.as_ref().map_or("", |by| by.as_str()),
@@ -174,7 +174,7 @@ fn shown(approval: &Approval) -> Value {
 /// The same with all that would be sent, while the call waits.
 fn shown_whole(approval: &Approval, whole: Option<&Whole>) -> Value {
     let mut body = shown(approval);
-    if let (Some(whole), Standing::Pending) = (whole, approval.standing) {
+    if let (Some(whole), Status::Pending) = (whole, approval.status) {
         body["tool_url"] = json!(whole.url);
         body["headers"] = json!(whole.headers);
         body["body_base64"] = json!(whole.body_base64);

@@ -14,8 +14,8 @@ CREATE TABLE approvals (
     authority   TEXT   NOT NULL,
     path        TEXT   NOT NULL,
     digest      TEXT   NOT NULL,
-    standing    TEXT   NOT NULL
-        CHECK (standing IN ('PENDING', 'APPROVED', 'REJECTED', 'EXPIRED')),
+    status      TEXT   NOT NULL
+        CHECK (status IN ('PENDING', 'APPROVED', 'REJECTED', 'EXPIRED')),
     approver    TEXT,
     reason      TEXT,
     created_ms  BIGINT NOT NULL,
@@ -23,4 +23,4 @@ CREATE TABLE approvals (
     expires_ms  BIGINT NOT NULL
 );
 CREATE INDEX approvals_by_age ON approvals (created_ms DESC);
-CREATE INDEX approvals_pending ON approvals (standing) WHERE standing = 'PENDING';
+CREATE INDEX approvals_pending ON approvals (status) WHERE status = 'PENDING';

@@ -3,7 +3,7 @@
 
 use postern_contract::{
     ActionId, AgentName, ApproverName, RunId, ToolName,
-    approval::{Approval, Standing},
+    approval::{Approval, Status, Verdict},
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -14,19 +14,27 @@ use crate::{
     word,
 };
 
-/// An answer to one request.
+/// The end of one request's wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered<'a> {
     /// Which.
     pub action: &'a ActionId,
-    /// What became of it; not [`Standing::Pending`].
-    pub standing: Standing,
-    /// Who answered, if somebody did.
-    pub approver: Option<&'a ApproverName>,
+    /// Who answered, and what; nobody where it has expired.
+    pub by: Option<(&'a ApproverName, Verdict)>,
     /// Why, in their words.
     pub reason: Option<&'a str>,
     /// When, in milliseconds since 1970 (UTC).
     pub at_ms: i64,
+}
+
+impl Answered<'_> {
+    fn status(&self) -> Status {
+        match self.by {
+            None => Status::Expired,
+            Some((_, Verdict::Approve)) => Status::Approved,
+            Some((_, Verdict::Reject)) => Status::Rejected,
+        }
+    }
 }
 
 impl Gate {
@@ -38,7 +46,7 @@ impl Gate {
         let mut transaction = self.database.write().await?;
         sqlx::query(
             "INSERT INTO approvals (action_id, agent, run, end_user, tool, rule, method, authority, path, digest, \
-             standing, created_ms, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             status, created_ms, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )
         .bind(approval.action.as_str())
         .bind(approval.agent.as_str())
@@ -50,7 +58,7 @@ impl Gate {
         .bind(&approval.authority)
         .bind(&approval.path)
         .bind(&approval.digest)
-        .bind(word::to_column(approval.standing).map_err(failed)?)
+        .bind(word::to_column(approval.status).map_err(failed)?)
         .bind(approval.created_ms)
         .bind(approval.expires_ms)
         .execute(&mut *transaction)
@@ -67,12 +75,12 @@ impl Gate {
     pub async fn answer(&self, answered: &Answered<'_>) -> Result<bool, GateError> {
         let mut transaction = self.database.write().await?;
         let done = sqlx::query(
-            "UPDATE approvals SET standing = ?2, approver = ?3, reason = ?4, answered_ms = ?5 \
-             WHERE action_id = ?1 AND standing = 'PENDING'",
+            "UPDATE approvals SET status = ?2, approver = ?3, reason = ?4, answered_ms = ?5 \
+             WHERE action_id = ?1 AND status = 'PENDING'",
         )
         .bind(answered.action.as_str())
-        .bind(word::to_column(answered.standing).map_err(failed)?)
-        .bind(answered.approver.map(ApproverName::as_str))
+        .bind(word::to_column(answered.status()).map_err(failed)?)
+        .bind(answered.by.map(|(approver, _)| approver.as_str()))
         .bind(answered.reason)
         .bind(answered.at_ms)
         .execute(&mut *transaction)
@@ -90,8 +98,8 @@ impl Gate {
         let waiting = serde_json::to_string(waiting).map_err(failed)?;
         let mut transaction = self.database.write().await?;
         sqlx::query(
-            "UPDATE approvals SET standing = 'EXPIRED', answered_ms = ?2 \
-             WHERE standing = 'PENDING' AND created_ms < ?2 AND action_id NOT IN (SELECT value FROM json_each(?1))",
+            "UPDATE approvals SET status = 'EXPIRED', answered_ms = ?2 \
+             WHERE status = 'PENDING' AND created_ms < ?2 AND action_id NOT IN (SELECT value FROM json_each(?1))",
         )
         .bind(waiting)
         .bind(at_ms)
@@ -137,7 +145,7 @@ impl Gate {
     pub async fn forget_approvals(&self, kept: u32) -> Result<(), GateError> {
         let mut transaction = self.database.write().await?;
         sqlx::query(
-            "DELETE FROM approvals WHERE standing <> 'PENDING' AND action_id NOT IN \
+            "DELETE FROM approvals WHERE status <> 'PENDING' AND action_id NOT IN \
              (SELECT action_id FROM approvals ORDER BY created_ms DESC, action_id DESC LIMIT ?1)",
         )
         .bind(i64::from(kept))
@@ -162,7 +170,7 @@ fn read(row: &SqliteRow) -> Result<Approval, DatabaseError> {
         authority: columns.text("authority")?,
         path: columns.text("path")?,
         digest: columns.text("digest")?,
-        standing: columns.word("standing")?,
+        status: columns.word("status")?,
         approver: columns.maybe_parsed("approver")?,
         reason: columns.maybe_text("reason")?,
         created_ms: columns.integer("created_ms")?,

@@ -2,7 +2,7 @@
 
 use postern_contract::{
     ActionId, Code, RequestId, RunId, SandboxId,
-    approval::{Approval, Standing},
+    approval::{Approval, Status, Verdict},
 };
 
 use super::*;
@@ -102,7 +102,7 @@ fn approval(created_ms: i64) -> Approval {
         authority: "https://api.stripe.com:443".to_owned(),
         path: "/v1/refunds".to_owned(),
         digest: "d1".to_owned(),
-        standing: Standing::Pending,
+        status: Status::Pending,
         approver: None,
         reason: None,
         created_ms,
@@ -125,16 +125,16 @@ async fn an_approval_is_answered_once_and_what_does_not_wait_expires() {
     for one in &all {
         gate.ask(one).await.unwrap();
     }
+    let ada = "ada".parse().unwrap();
     let yes = Answered {
         action: &all[0].action,
-        standing: Standing::Approved,
-        approver: Some(&"ada".parse().unwrap()),
+        by: Some((&ada, Verdict::Approve)),
         reason: Some("fine"),
         at_ms: 9,
     };
     assert!(gate.answer(&yes).await.unwrap());
     let no = Answered {
-        standing: Standing::Rejected,
+        by: Some((&ada, Verdict::Reject)),
         ..yes.clone()
     };
     assert!(
@@ -147,14 +147,14 @@ async fn an_approval_is_answered_once_and_what_does_not_wait_expires() {
 
     let kept = gate.approvals(10).await.unwrap();
     let answered = Approval {
-        standing: Standing::Approved,
+        status: Status::Approved,
         approver: Some("ada".parse().unwrap()),
         reason: Some("fine".to_owned()),
         answered_ms: Some(9),
         ..all[0].clone()
     };
     let expired = Approval {
-        standing: Standing::Expired,
+        status: Status::Expired,
         answered_ms: Some(10),
         ..all[1].clone()
     };
