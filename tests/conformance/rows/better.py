@@ -43,7 +43,7 @@ def scaffold():
             return agent.read()
 
 
-@row("D2", "the agent that `runagents init` writes answers", lambda fakes: Setting(code=scaffold()), awaited="the package is not stood in for yet")
+@row("D2", "the agent that `runagents init` writes answers", lambda fakes: Setting(code=scaffold()))
 def scaffolded(target):
     target.fakes.model.says(text("Good day."))
     target.invoke("hi").has(200, response="Good day.")

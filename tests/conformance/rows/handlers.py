@@ -104,3 +104,26 @@ signature(
     'agent = {"name": "no agent"}\nclass Chain:\n    def invoke(self, given):\n        return given\nchain = Chain()\n',
     "good day",
 )
+
+
+@row(
+    "S12", "from runagents import Agent, tool: tools are called by name",
+    Setting(code='''
+from runagents import Agent, tool
+
+agent = Agent()
+
+@tool
+def shout(words):
+    """Says it louder."""
+    return words.upper()
+
+def handler(request, ctx):
+    answer = agent.call_tool("calc", "/add", {"a": 1})
+    return {"response": shout("ok"), "answer": answer, "tool": shout.tool_name, "about": shout.tool_description}
+'''),
+)
+def sdk(target):
+    target.fakes.tool.answers["/add"] = (200, {"sum": 2})
+    target.invoke("go").has(200, response="OK", answer={"sum": 2}, tool="shout", about="Says it louder.")
+    same((target.fakes.tool.paths(), target.fakes.tool.asked[0].json), (["POST /add"], {"a": 1}), "what the tool was asked")

@@ -30,6 +30,8 @@ import struct
 import sys
 import threading
 import traceback
+import urllib.error
+import urllib.request
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 DEPTH_MAX = 100
@@ -79,13 +81,17 @@ class RunContext:
     """What a handler of two arguments gets beside the request."""
 
     def __init__(self, request):
-        names = [name for name in os.environ.get("TOOL_NAMES", "").split(",") if name]
-        self.tools = {name: os.environ.get(tool_variable(name), "") for name in names}
+        self.tools = tool_urls()
         self.llm_url = os.environ.get("LLM_GATEWAY_URL", "")
         self.model = os.environ.get("LLM_MODEL", "")
         self.system_prompt = os.environ.get("SYSTEM_PROMPT", "")
         keys = ("history", "request_id", "run_id", "user_id", "resume")
         self.session = {key: request[key] for key in keys if key in request}
+
+
+def tool_urls():
+    names = [name for name in os.environ.get("TOOL_NAMES", "").split(",") if name]
+    return {name: os.environ.get(tool_variable(name), "") for name in names}
 
 
 def tool_variable(name):
@@ -441,6 +447,108 @@ def is_marked(connection):
     return any(line.lower().startswith(b"x-run-id:") for line in connection._buffer)
 
 
+# --- what agents import of RunAgents ----------------------------------------------------------------------------------
+
+
+class ToolNotConfigured(KeyError):
+    """The agent has no tool of this name."""
+
+
+class Agent:
+    """`runagents.Agent`: the agent's model and tools, as its environment names them."""
+
+    def __init__(self):
+        self.system_prompt = os.environ.get("SYSTEM_PROMPT", "")
+        self.model = os.environ.get("LLM_MODEL", "")
+        self.llm_gateway_url = os.environ.get("LLM_GATEWAY_URL", "")
+        self.tool_urls = tool_urls()
+
+    def has_tool(self, name):
+        return tool_variable(name) in os.environ
+
+    def available_tools(self):
+        return sorted(self.tool_urls)
+
+    def call_tool(self, name, path="/", payload=None, method="POST"):
+        """What a tool answered, as JSON says it; an error's status and body are an answer too."""
+        if not self.has_tool(name):
+            raise ToolNotConfigured("this agent has no tool %r; it has: %s" % (name, ", ".join(self.available_tools())))
+        url = os.environ[tool_variable(name)].rstrip("/") + path
+        status, body = exchange(method, url, None if payload is None else json.dumps(payload), 600)
+        if status >= 400:
+            return {"error": "HTTP %d" % status, "detail": body}
+        try:
+            return json.loads(body)
+        except ValueError:
+            return {"raw": body}
+
+    def chat(self, message, tools=None, history=None):
+        """The model's whole answer, in the form of chat completions."""
+        messages = list(history or [])
+        if self.system_prompt and not any(entry.get("role") == "system" for entry in messages):
+            messages.insert(0, {"role": "system", "content": self.system_prompt})
+        messages.append({"role": "user", "content": message})
+        question = {"model": self.model, "messages": messages}
+        if tools:
+            question.update(tools=tools, tool_choice="auto")
+        base = self.llm_gateway_url.rstrip("/")
+        url = base if base.endswith("/chat/completions") else base + "/chat/completions"
+        status, body = exchange("POST", url, json.dumps(question), 120)
+        if status != 200:
+            raise RuntimeError("LLM Gateway returned %d: %s" % (status, body[:ERROR_CHARS_MAX]))
+        return json.loads(body)
+
+
+def tool(function=None, *, name=None, description=""):
+    """`runagents.tool`: marks a function with what a framework may want to know of it."""
+
+    def mark(function):
+        function.tool_name = name or function.__name__.replace("_", "-")
+        function.tool_description = description or (function.__doc__ or "").strip().split("\n")[0]
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def exchange(method, url, body, seconds):
+    """Status and body of one request; raises only where nobody answered."""
+    data = None if body is None else body.encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return answer.status, answer.read().decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode("utf-8", "replace")
+
+
+class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Asked last: gives `runagents` to agents that import it where the package is not installed."""
+
+    NAMES = {
+        "runagents": ("Agent", "RunContext", "ToolNotConfigured", "tool"),
+        "runagents.agent": ("Agent", "ToolNotConfigured", "tool"),
+        "runagents.runtime": ("RunContext",),
+    }
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.NAMES:
+            return importlib.machinery.ModuleSpec(name, self, is_package=name == "runagents")
+        return None
+
+    def exec_module(self, module):
+        for name in self.NAMES[module.__name__]:
+            setattr(module, name, globals()[name])
+
+
+def mend_chat(module):
+    """The package's own `chat` hands over arguments that its runtime does not take."""
+    module.Agent.chat = Agent.chat
+
+
+MARKS["runagents.agent"] = mend_chat
+
+
 # --- the worker itself ------------------------------------------------------------------------------------------------
 
 
@@ -450,6 +558,7 @@ def main():
     channel = Channel(connection)
     sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
     mark_requests()
+    sys.meta_path.append(StandIn())
     try:
         entry, directory = os.environ["USER_ENTRY_POINT"], os.environ["RUNAGENTS_USER_CODE_DIR"]
         found, function = load(entry, directory)

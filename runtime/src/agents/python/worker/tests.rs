@@ -172,6 +172,38 @@ async fn a_module_that_cannot_be_loaded_is_told_by_its_last_line() {
 }
 
 #[tokio::test]
+async fn an_agent_may_import_what_it_knows_of_runagents() {
+    let module = "from runagents import Agent, RunContext, ToolNotConfigured, tool\n\
+                  import runagents.agent\n\
+                  @tool(name='adder')\n\
+                  def add(a):\n  'Adds.\\n\\nAnd so on.'\n  return a + 1\n\
+                  def handler(request, context):\n\
+                  \x20 agent = Agent()\n\
+                  \x20 try: agent.call_tool('other')\n\
+                  \x20 except ToolNotConfigured as error: missing = error.args[0]\n\
+                  \x20 same = runagents.agent.Agent is Agent and isinstance(context, RunContext)\n\
+                  \x20 return {'output': [agent.model, agent.available_tools(), agent.has_tool('my_tool'), same,\n\
+                  \x20                    add(1), add.tool_name, add.tool_description, missing]}";
+    let told = "this agent has no tool 'other'; it has: my-tool";
+    let output = json!(["fast", ["my-tool"], true, true, 2, "adder", "Adds.", told]);
+    answers(&[(module, "handler", json!({ "output": output }))]).await;
+}
+
+#[tokio::test]
+async fn the_real_package_is_used_where_it_is_there_with_a_chat_that_works() {
+    let module = "import importlib, pathlib\n\
+                  package = pathlib.Path(__file__).parent / 'runagents'\n\
+                  package.mkdir()\n\
+                  (package / '__init__.py').write_text('from runagents.agent import Agent, NEW')\n\
+                  (package / 'agent.py').write_text('NEW = 1\\nclass Agent:\\n  def chat(self): pass')\n\
+                  importlib.invalidate_caches()\n\
+                  from runagents import Agent, NEW\n\
+                  def handler(): return [NEW, Agent.__module__, Agent.chat.__module__]";
+    let whose = json!("[1, 'runagents.agent', '__main__']");
+    answers(&[(module, "handler", whose)]).await;
+}
+
+#[tokio::test]
 async fn an_exception_ends_its_call_alone() {
     let mut bench = bench(
         "def handler(message):\n  if message == 'bad': raise ValueError('no')\n  return message",
