@@ -17,7 +17,7 @@ use crate::{
     agents::Readiness,
     config::{Agent, ApiLimits},
     link::{Link, LinkError},
-    runs::{Callee, RunDesk},
+    runs::{Asker, Callee, RunDesk},
 };
 
 /// How often the gate is asked how it is.
@@ -33,6 +33,15 @@ pub struct Served {
 }
 
 impl Served {
+    /// Whoever asks for its runs, for an end user or for nobody.
+    #[must_use]
+    pub fn asked_by<'a>(&'a self, user: Option<&'a str>) -> Asker<'a> {
+        Asker {
+            agent: &self.agent.name,
+            user,
+        }
+    }
+
     /// Whether it can be called now.
     #[must_use]
     pub fn readiness(&self) -> Readiness {

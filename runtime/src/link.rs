@@ -212,14 +212,15 @@ impl Link {
 
     async fn ask(&self, news: News, fds: Vec<OwnedFd>) -> Result<Reply, LinkError> {
         let (reply, replied) = oneshot::channel();
-        self.letters
-            .send(Letter { news, fds, reply })
+        let asked = async {
+            // A gate that reads no more leaves no room for another letter.
+            let sent = self.letters.send(Letter { news, fds, reply }).await;
+            sent.map_err(|_| LinkError::Broken)?;
+            replied.await.map_err(|_| LinkError::Broken)
+        };
+        tokio::time::timeout(REPLY_MAX, asked)
             .await
-            .map_err(|_| LinkError::Broken)?;
-        match tokio::time::timeout(REPLY_MAX, replied).await {
-            Ok(reply) => reply.map_err(|_| LinkError::Broken),
-            Err(_) => Err(LinkError::Odd("did not answer in time")),
-        }
+            .unwrap_or(Err(LinkError::Odd("did not answer in time")))
     }
 }
 
@@ -402,5 +403,19 @@ mod tests {
         assert!(matches!(refused, Err(LinkError::Refused(_))), "{refused:?}");
         assert_eq!(link.status().await.unwrap(), status);
         assert_eq!(gate.await.unwrap(), [News::Status]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gate_that_answers_nothing_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("link.sock");
+        let listener = Listener::bind(&path).unwrap();
+        let link = Link::over(Channel::connect(&path).unwrap());
+        let _silent = listener.accept().await.unwrap();
+        // More than its socket and our queue hold.
+        let asking = (0..QUEUED_MAX * 8).map(|_| link.status());
+        for told in futures_util::future::join_all(asking).await {
+            assert!(matches!(told, Err(LinkError::Odd(_))), "{told:?}");
+        }
     }
 }

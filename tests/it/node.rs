@@ -101,6 +101,82 @@ fn a_node_handler_streams_and_its_calls_are_its_runs() {
     waiting.wait().unwrap();
 }
 
+/// What a handler gives for each order, and "wait" for one that comes to no end.
+const ODD: &str = r#"
+const deep = (levels) => levels ? { a: [deep(levels - 1)] } : {};
+const loop = {};
+loop.loop = loop;
+const results = {
+  deep: deep(300), big: { x: 1n }, loop, half: { x: "a\ud800b" }, "half text": "a\udfffb", nan: { x: NaN }, nothing: { toJSON() {} },
+};
+export async function* handler({ message }, { tools }) {
+  if (message === "spin") {
+    await fetch(tools.shop + "/items/1");
+    for (;;);
+  }
+  yield "one ";
+  if (message === "wait") await new Promise(() => {});
+  return results[message];
+}
+"#;
+
+#[test]
+fn nothing_that_a_handler_returns_ends_the_runs_beside_it() {
+    if !has_node() {
+        return;
+    }
+    let devbox = start("agent.mjs", ODD);
+    let mut waiting = Curl::post(devbox.api("/invoke"), r#"{"message":"wait"}"#)
+        .header("X-Run-ID: run-w")
+        .command();
+    let mut waiting = waiting.stdout(std::process::Stdio::null()).spawn().unwrap();
+    for (message, why) in [
+        ("deep", "recursion"),
+        ("big", "BigInt"),
+        ("loop", "circular"),
+    ] {
+        let failed = devbox.invoke(message);
+        let told = failed.json()["error"].to_string();
+        assert!(failed.status == 500 && told.contains(why), "{failed:?}");
+    }
+    let text = |message| devbox.invoke(message).json()["response"].clone();
+    assert_eq!(devbox.invoke("half").json()["x"], "a\u{fffd}b");
+    assert_eq!(text("half text"), "a\u{fffd}b");
+    assert_eq!(devbox.invoke("nan").json()["x"], json!(null));
+    assert_eq!(devbox.invoke("nothing").status, 200);
+    let ended = Curl::get(devbox.api("/runs/run-w")).flag("-XDELETE").send();
+    assert_eq!(
+        ended.json()["code"],
+        "CANCELLED",
+        "it had gone on: {ended:?}"
+    );
+    waiting.wait().unwrap();
+}
+
+#[test]
+fn a_worker_that_is_stuck_in_a_cancelled_call_is_started_anew() {
+    if !has_node() {
+        return;
+    }
+    let tool = fixture::tool();
+    let devbox = start_with(&tool.url(), "agent.mjs", ODD);
+    let mut spinning = Curl::post(devbox.api("/invoke"), r#"{"message":"spin"}"#)
+        .header("X-Run-ID: run-s")
+        .command();
+    let mut spinning = spinning
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(tool.wait_for(1).len(), 1);
+    let ended = Curl::get(devbox.api("/runs/run-s")).flag("-XDELETE").send();
+    assert_eq!(ended.json()["code"], "CANCELLED");
+    spinning.wait().unwrap();
+    // Whoever comes meanwhile waits for the stuck one, and is told of its end.
+    wait::until("another worker answers", || {
+        (devbox.invoke("half").status == 200).then_some(())
+    });
+}
+
 #[test]
 fn a_module_is_found_by_its_handler_or_its_default() {
     if !has_node() {

@@ -8,14 +8,14 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use postern_testkit::{Archive, Curl, Devbox, Setup, Upstream, model, wait};
+use postern_testkit::{Answer, Archive, Curl, Devbox, Latch, Setup, Upstream, model, wait};
 use serde_json::{Value, json};
 
 use crate::fixture;
 
 /// Says what it is told to say, then waits until a file of its own says that it may go on, and says the rest.
 const AGENT: &str = r#"
-import asyncio, os, threading
+import asyncio, os, threading, urllib.request
 gates = {}
 ended = []
 
@@ -27,6 +27,8 @@ def handler(request):
     if order.startswith("open "):
         gate(order[5:]).set()
         return "opened"
+    if order == "asks":
+        return asks(os.environ["TOOL_URL_SHOP"] + "/items/1")
     if order == "ended":
         return {"response": ",".join(ended)}
     if order.startswith("many "):
@@ -42,6 +44,10 @@ def pieces(name):
         yield "three"
     finally:
         ended.append(name)
+
+def asks(url):
+    yield "one "
+    yield "%d" % urllib.request.urlopen(url).status
 
 async def many(count):
     for number in range(count):
@@ -245,14 +251,20 @@ fn a_providers_stream_comes_through_as_it_comes() {
 
 #[test]
 fn a_stream_that_runs_when_the_daemon_stops_comes_to_its_end() {
-    let tool = fixture::tool();
+    let latch = Latch::default();
+    let held = latch.clone();
+    let tool = Upstream::start(move |_| Answer::json(&json!({})).held_by(&held));
     let devbox = setup(&tool, "").start();
-    let mut stream = Stream::open(devbox.api("/invoke/stream"), "d", &[]);
+    let mut stream = Stream::open(devbox.api("/invoke/stream"), "asks", &[]);
     assert_eq!(stream.delta(), "one ");
-    opens(&devbox, "d");
+    assert_eq!(tool.wait_for(1).len(), 1);
     devbox.signal(Signal::SIGTERM);
-    let rest = stream.rest();
-    assert_eq!(kinds(&rest[rest.len() - 2..]), ["done", "[DONE]"]);
+    wait::until("nothing new is begun", || {
+        (devbox.invoke("ended").status == 503).then_some(())
+    });
+    latch.open();
+    assert_eq!(stream.delta(), "200");
+    assert_eq!(kinds(&stream.rest()), ["done", "[DONE]"]);
     devbox.ended().assert_nothing_left();
 }
 

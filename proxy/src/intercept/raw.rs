@@ -35,27 +35,31 @@ pub(super) async fn attend(
     let mut record = begin(gate, &arrival);
     let call = connection_to(&gate.book(), url, &mut record);
     let logs_in = postgres::is_for(&call.target);
-    match judged(gate, &arrival, call, &mut record).await {
-        Ok((Way::Out(permit), caller, call)) if logs_in => {
-            record.allowed(&permit);
-            let target = call.target;
-            postgres::attend(stream, gate, (&permit, &caller, &target), record).await;
-        }
+    let refused = match judged(gate, &arrival, call, &mut record).await {
         Ok((Way::Out(permit), caller, call)) => {
             record.allowed(&permit);
-            carry((stream, None), gate, (permit, &caller, call), record).await;
+            if logs_in {
+                let target = call.target;
+                postgres::attend(stream, gate, (&permit, &caller, &target), record).await;
+            } else {
+                carry((stream, None), gate, (permit, &caller, call), record).await;
+            }
+            return drop(tenure);
         }
         // Only watched: what no rule allows as a whole is carried by nobody, and there is nothing inside to look at.
         Ok((Way::In, ..)) => {
             let message =
                 "No rule allows this connection, and nobody can look into what is no HTTP.";
-            let refusal = Refusal::new(Code::PolicyDenied, "no rule", message.to_owned());
-            record.abandon(refusal.into());
+            Refusal::new(Code::PolicyDenied, "no rule", message.to_owned()).into()
         }
         // Nobody can be shown what it will carry.
-        Ok((Way::Ask(pending), ..)) => record.abandon(pending.refusal().into()),
-        Err(refused) if logs_in => postgres::refuse(stream, gate, refused, record).await,
-        Err(refused) => record.abandon(refused),
+        Ok((Way::Ask(pending), ..)) => pending.refusal().into(),
+        Err(refused) => refused,
+    };
+    if logs_in {
+        postgres::refuse(stream, gate, refused, record).await;
+    } else {
+        record.abandon(refused);
     }
     drop(tenure);
 }

@@ -1,36 +1,47 @@
-//! `DELETE /runs/{id}`: ends a run that goes on. Never touches a run of another agent than the one that is addressed.
+//! `DELETE /runs/{id}`: ends a run that goes on. Never touches a run of another agent than the one that is addressed, nor
+//! one that is for another user.
 
 use axum::{
     Json,
     extract::{Path, State},
+    http::HeaderMap,
 };
 use postern_contract::RunId;
 use postern_store::runs::Run;
 use serde_json::{Value, json};
 
-use super::Refused;
-use crate::app::{App, Served};
+use super::{Refused, caller};
+use crate::{app::App, runs::Asker};
 
 pub(super) async fn cancel(
     State(app): State<App>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Refused> {
-    end(&app, None, &id).await
+    end(&app, None, &id, &headers).await
 }
 
 pub(super) async fn cancel_named(
     State(app): State<App>,
     Path((name, id)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Refused> {
-    end(&app, Some(&name), &id).await
+    end(&app, Some(&name), &id, &headers).await
 }
 
 /// Answers once the run is over and stored; it may have ended by itself meanwhile.
-async fn end(app: &App, name: Option<&str>, id: &str) -> Result<Json<Value>, Refused> {
+async fn end(
+    app: &App,
+    name: Option<&str>,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Json<Value>, Refused> {
     let served = app.served(name).ok_or(Refused::NotFound)?;
     let run = parse(id)?;
-    let Some(updates) = app.desk.cancel(&served.agent.name, &run) else {
-        stored(app, served, &run).await?;
+    let user = caller::end_user(app, headers)?;
+    let asker = served.asked_by(user.as_deref());
+    let Some(updates) = app.desk.cancel(asker, &run) else {
+        stored(app, asker, &run).await?;
         return Err(Refused::RunEnded(run));
     };
     let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
@@ -49,13 +60,13 @@ pub(super) fn parse(id: &str) -> Result<RunId, Refused> {
         .map_err(|_| Refused::NoSuchRun(id.escape_default().take(80).collect()))
 }
 
-/// The agent's run, as the store has it.
-pub(super) async fn stored(app: &App, served: &Served, run: &RunId) -> Result<Run, Refused> {
+/// The asker's run, as the store has it.
+pub(super) async fn stored(app: &App, asker: Asker<'_>, run: &RunId) -> Result<Run, Refused> {
     let found = app.desk.store().run(run).await.map_err(|error| {
         tracing::error!(%error, "the store failed");
         Refused::Store
     })?;
     found
-        .filter(|found| found.agent == served.agent.name)
+        .filter(|found| asker.sees(&found.agent, found.user.as_deref()))
         .ok_or_else(|| Refused::NoSuchRun(run.to_string()))
 }

@@ -9,13 +9,13 @@ use axum::{
 use postern_contract::RunId;
 
 use super::{
-    Refused,
+    Refused, caller,
     invoke::{Incoming, ask},
     runs, sse,
 };
 use crate::{
-    app::{App, Served},
-    runs::{Begun, Found},
+    app::App,
+    runs::{Asker, Begun, Found},
 };
 
 /// Where a client that reconnects says what it has heard last.
@@ -55,15 +55,20 @@ pub(super) async fn pick_up_named(
 async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {
     let served = app.served(name).ok_or(Refused::NotFound)?;
     if let Some((run, heard)) = last_event_id(&incoming.headers)? {
-        return go_on(app, served, &run, heard).await;
+        let user = caller::end_user(app, &incoming.headers)?;
+        return go_on(app, served.asked_by(user.as_deref()), &run, heard).await;
     }
     let ask = ask(app, incoming).await?;
+    let user = ask.facts.user.clone();
     match app.desk.begin(&served.callee, ask).await? {
         Begun::Running(run, updates) => Ok(sse::live(&run, updates, app.desk.clock())),
-        Begun::Before(answer) => match app.desk.find(&served.agent.name, &answer.run, 0) {
-            Found::Updates(updates) => Ok(sse::live(&answer.run, updates, app.desk.clock())),
-            Found::Gone | Found::Unknown => Ok(sse::afterwards(&answer)),
-        },
+        Begun::Before(answer) => {
+            let asker = served.asked_by(user.as_deref());
+            match app.desk.find(asker, &answer.run, 0) {
+                Found::Updates(updates) => Ok(sse::live(&answer.run, updates, app.desk.clock())),
+                Found::Gone | Found::Unknown => Ok(sse::afterwards(&answer)),
+            }
+        }
     }
 }
 
@@ -80,15 +85,16 @@ async fn of_run(
         Some(_) => return Err(not_an_event()),
         None => 0,
     };
-    go_on(app, served, &run, heard).await
+    let user = caller::end_user(app, headers)?;
+    go_on(app, served.asked_by(user.as_deref()), &run, heard).await
 }
 
-async fn go_on(app: &App, served: &Served, run: &RunId, heard: u64) -> Result<Response, Refused> {
-    match app.desk.find(&served.agent.name, run, heard) {
+async fn go_on(app: &App, asker: Asker<'_>, run: &RunId, heard: u64) -> Result<Response, Refused> {
+    match app.desk.find(asker, run, heard) {
         Found::Updates(updates) => Ok(sse::live(run, updates, app.desk.clock())),
         Found::Gone => Err(Refused::EventsGone(run.clone())),
         Found::Unknown => {
-            runs::stored(app, served, run).await?;
+            runs::stored(app, asker, run).await?;
             Err(Refused::EventsGone(run.clone()))
         }
     }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use postern_contract::{AgentName, RunId};
-use postern_invoke::Event;
+use postern_invoke::{Event, RunFacts};
 use tokio::sync::watch;
 
-use super::{Answer, Updates, log::Log};
+use super::{Answer, Asker, Updates, log::Log};
 
 /// Runs whose events are kept after their end, for whoever comes back.
 const ENDED_MAX: usize = 256;
@@ -22,6 +22,8 @@ const ENDED_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug, Clone)]
 struct Entry {
     agent: AgentName,
+    /// The end user that the run is for.
+    user: Option<String>,
     log: Arc<Log>,
     cancelled: Arc<watch::Sender<bool>>,
 }
@@ -73,8 +75,8 @@ impl Active {
         clippy::option_option,
         reason = "two different ways to have no ticket, told apart at one place"
     )]
-    pub(super) fn enter(&self, agent: &AgentName, run: &RunId) -> Option<Option<Ticket>> {
-        let mut book = self.book();
+    pub(super) fn enter(&self, agent: &AgentName, facts: &RunFacts) -> Option<Option<Ticket>> {
+        let (mut book, run) = (self.book(), &facts.run);
         if book.closed {
             return None;
         }
@@ -83,6 +85,7 @@ impl Active {
         }
         let entry = Entry {
             agent: agent.clone(),
+            user: facts.user.clone(),
             log: Arc::default(),
             cancelled: Arc::default(),
         };
@@ -100,25 +103,25 @@ impl Active {
         self.book().runs.get(run).map(|entry| entry.log.listen(0))
     }
 
-    /// The events of an agent's run after one of them, whether it goes on or has ended.
-    pub(super) fn find(&self, agent: &AgentName, run: &RunId, after: u64) -> Found {
+    /// The events of a run after one of them, whether it goes on or has ended, for whom it is to be seen by.
+    pub(super) fn find(&self, asker: Asker<'_>, run: &RunId, after: u64) -> Found {
         let book = self.book();
         let ended = || book.ended.iter().find(|(ended, _)| ended == run);
         let entry = book
             .runs
             .get(run)
             .or_else(|| ended().map(|(_, entry)| entry));
-        match entry.filter(|entry| entry.agent == *agent) {
+        match entry.filter(|entry| entry.is_seen_by(asker)) {
             None => Found::Unknown,
             Some(entry) if entry.log.follows(after) => Found::Updates(entry.log.listen(after)),
             Some(_) => Found::Gone,
         }
     }
 
-    /// Asks one run of an agent to end, and gives an ear on it; `None` if it does not go on.
-    pub(super) fn cancel(&self, agent: &AgentName, run: &RunId) -> Option<Updates> {
+    /// Asks a run that the asker sees to end, and gives an ear on it; `None` if it does not go on.
+    pub(super) fn cancel(&self, asker: Asker<'_>, run: &RunId) -> Option<Updates> {
         let book = self.book();
-        let entry = book.runs.get(run).filter(|entry| entry.agent == *agent)?;
+        let entry = book.runs.get(run).filter(|entry| entry.is_seen_by(asker))?;
         entry.cancelled.send_replace(true);
         Some(entry.log.listen(0))
     }
@@ -158,12 +161,21 @@ impl Active {
         drop(self.count.subscribe().wait_for(|count| *count == 0).await);
     }
 
-    fn leave(&self, run: &RunId) {
+    /// A run does not go on any more. What it told is kept where it came to an end.
+    fn leave(&self, run: &RunId, ended: bool) {
         let mut book = self.book();
-        if let Some(entry) = book.runs.remove(run) {
+        if let Some(entry) = book.runs.remove(run)
+            && ended
+        {
             book.keep(run.clone(), entry);
         }
         self.count.send_replace(book.runs.len());
+    }
+}
+
+impl Entry {
+    fn is_seen_by(&self, asker: Asker<'_>) -> bool {
+        asker.sees(&self.agent, self.user.as_deref())
     }
 }
 
@@ -209,14 +221,14 @@ impl Ticket {
 
     /// Takes the run out of those that go on first: whoever has heard the end finds it stored.
     pub(super) fn end(self, answer: Answer) {
-        self.active.leave(&self.run);
+        self.active.leave(&self.run, true);
         self.entry.log.end(Arc::new(answer));
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.active.leave(&self.run);
+        self.active.leave(&self.run, false);
         self.entry.log.lose();
     }
 }
@@ -225,13 +237,21 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
 
+    fn facts(run: &str, user: Option<&str>) -> RunFacts {
+        RunFacts {
+            run: run.parse().unwrap(),
+            request_id: "rid".parse().unwrap(),
+            user: user.map(str::to_owned),
+        }
+    }
+
     fn end(active: &Active, agent: &AgentName, number: usize, bytes: usize) {
-        let run: RunId = format!("run-{number}").parse().unwrap();
-        let ticket = active.enter(agent, &run).unwrap().unwrap();
+        let facts = facts(&format!("run-{number}"), None);
+        let ticket = active.enter(agent, &facts).unwrap().unwrap();
         ticket.tell(&Event::Content {
             delta: Some("x".repeat(bytes)),
         });
-        ticket.end(Answer::not_stored(run).0);
+        ticket.end(Answer::not_stored(facts.run).0);
     }
 
     #[test]
@@ -242,8 +262,15 @@ mod tests {
         for number in 0..ENDED_MAX + 2 {
             end(&active, &desk, number, 1);
         }
-        let find =
-            |agent: &AgentName, run: &str, after| active.find(agent, &run.parse().unwrap(), after);
+        let find = |agent: &AgentName, run: &str, after| {
+            active.find(Asker { agent, user: None }, &run.parse().unwrap(), after)
+        };
+        // A call that was no new run takes no place of one that was.
+        for number in 0..ENDED_MAX {
+            let facts = facts(&format!("again-{number}"), None);
+            drop(active.enter(&desk, &facts).unwrap().unwrap());
+            assert!(matches!(find(&desk, facts.run.as_str(), 0), Found::Unknown));
+        }
         assert!(matches!(find(&desk, "run-1", 0), Found::Unknown));
         assert!(matches!(find(&desk, "run-2", 0), Found::Updates(_)));
         assert!(matches!(find(&desk, "run-2", 2), Found::Gone));
@@ -254,5 +281,24 @@ mod tests {
         assert!(active.book().ended_bytes <= ENDED_BYTES_MAX);
         assert!(matches!(find(&desk, "run-2", 0), Found::Unknown));
         assert!(matches!(find(&desk, "run-1019", 0), Found::Updates(_)));
+    }
+
+    #[test]
+    fn a_run_for_a_user_is_found_and_ended_for_that_user_alone() {
+        let active = Active::default();
+        let desk: AgentName = "desk".parse().unwrap();
+        let adas = facts("run-1", Some("ada"));
+        let ticket = active.enter(&desk, &adas).unwrap().unwrap();
+        let asker = |user| Asker { agent: &desk, user };
+        for other in [None, Some("eve"), Some("")] {
+            assert!(active.cancel(asker(other), &adas.run).is_none());
+            let found = active.find(asker(other), &adas.run, 0);
+            assert!(matches!(found, Found::Unknown), "{other:?}");
+        }
+        assert!(active.cancel(asker(Some("ada")), &adas.run).is_some());
+        ticket.end(Answer::not_stored(adas.run.clone()).0);
+        let found = |user| active.find(asker(user), &adas.run, 0);
+        assert!(matches!(found(Some("ada")), Found::Updates(_)));
+        assert!(matches!(found(Some("eve")), Found::Unknown));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use postern_contract::link::News;
+use postern_contract::{RunId, link::News};
 use postern_daemon::Clock;
 use postern_invoke::{Action, Event, Failure, Input, Machine, Outcome, RunFacts, outcome::Ending};
 use postern_store::runs::{End, EventType, NewEvent, RunStatus, Runs};
@@ -20,7 +20,7 @@ use super::{Answer, Terms, active::Ticket};
 use crate::{
     agents::{Call, Coming, Place},
     config::WhenLeft,
-    link::Link,
+    link::{Link, LinkError},
 };
 
 /// Inputs that wait for the machine; more wait at the sender.
@@ -80,15 +80,9 @@ impl Driver {
 
     /// Stores how the run ended, and tells the gate that it has.
     async fn leave(&mut self, place: &dyn Place, outcome: Outcome) -> Answer {
-        let news = News::RunEnded {
-            sandbox: place.sandbox().clone(),
-            run: self.facts.run.clone(),
-        };
-        let unregistered = self.link.clone();
-        let (answer, told) = tokio::join!(self.keep(outcome), unregistered.tell(news, Vec::new()));
-        if let Err(error) = told {
-            tracing::warn!(run = %answer.run, %error, "the gate was not told that a run ended");
-        }
+        let (news, link) = (self.over(place), self.link.clone());
+        let (answer, told) = tokio::join!(self.keep(outcome), link.tell(news, Vec::new()));
+        warn_if_untold(&answer.run, told);
         answer
     }
 
@@ -106,10 +100,23 @@ impl Driver {
             run: self.facts.run.clone(),
             user: self.facts.user.clone(),
         };
-        self.link.tell(news, Vec::new()).await.map_err(|error| {
-            tracing::error!(run = %self.facts.run, %error, "the gate did not take a run");
-            Failure::ModelUnreachable(error.to_string())
-        })
+        let Err(error) = self.link.tell(news, Vec::new()).await else {
+            return Ok(());
+        };
+        tracing::error!(run = %self.facts.run, %error, "the gate did not take a run");
+        if !matches!(error, LinkError::Refused(_)) {
+            // It may have taken it all the same, only not in time.
+            let news = self.over(place);
+            warn_if_untold(&self.facts.run, self.link.tell(news, Vec::new()).await);
+        }
+        Err(Failure::ModelUnreachable(error.to_string()))
+    }
+
+    fn over(&self, place: &dyn Place) -> News {
+        News::RunEnded {
+            sandbox: place.sandbox().clone(),
+            run: self.facts.run.clone(),
+        }
     }
 
     /// Feeds the machine until it is done; calls that are still out then are dropped.
@@ -223,6 +230,12 @@ impl Driver {
         };
         self.ticket.tell(&last);
         answer
+    }
+}
+
+fn warn_if_untold(run: &RunId, told: Result<(), LinkError>) {
+    if let Err(error) = told {
+        tracing::warn!(%run, %error, "the gate was not told that a run ended");
     }
 }
 

@@ -145,7 +145,8 @@ impl Kept {
     fn push(&mut self, json: Arc<str>) {
         self.bytes += json.len();
         self.events.push_back(json);
-        while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
+        // The last one stays, whatever it weighs: a result alone can be as large as a worker's frame.
+        while self.events.len() > 1 && (self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX) {
             let Some(first) = self.events.pop_front() else {
                 return;
             };
@@ -276,6 +277,17 @@ mod tests {
         assert_eq!(log.kept().events.len(), EVENTS_MAX);
         log.forget();
         assert_eq!(log.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_larger_than_all_that_is_kept_is_heard_all_the_same() {
+        let log = Arc::new(Log::default());
+        let mut listens = log.listen(0);
+        log.tell(&says(&"x".repeat(BYTES_MAX + 1)));
+        assert_eq!(seq(&mut listens).await, 1);
+        log.tell(&says("y"));
+        assert_eq!(seq(&mut listens).await, 2);
+        assert!(log.bytes() < BYTES_MAX);
     }
 
     #[tokio::test]

@@ -36,6 +36,9 @@ use places::{Place, Places};
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// How long runs may take to end when they are asked to: each tells the gate, and is stored.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
 /// What is asked of an agent.
 #[derive(Debug)]
 pub struct Ask {
@@ -45,6 +48,23 @@ pub struct Ask {
     pub facts: RunFacts,
     /// The caller's `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+}
+
+/// Who asks for a run that was begun before.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The agent that is addressed.
+    pub agent: &'a AgentName,
+    /// The end user that the call is for, if somebody who may has named one.
+    pub user: Option<&'a str>,
+}
+
+impl Asker<'_> {
+    /// Whether a run is this asker's: of the same agent, and if it is for a user, of the same user.
+    #[must_use]
+    pub fn sees(&self, agent: &AgentName, user: Option<&str>) -> bool {
+        self.agent == agent && (user.is_none() || user == self.user)
+    }
 }
 
 /// What came of asking.
@@ -155,6 +175,10 @@ impl RunDesk {
     /// # Errors
     /// See [`BeginError`].
     pub async fn begin(&self, callee: &Callee, ask: Ask) -> Result<Begun, BeginError> {
+        // Whoever asks again waits for no place, and needs no agent that is ready.
+        if let Some(run) = self.begun_before(callee, &ask).await? {
+            return self.earlier(run).await;
+        }
         require_ready(callee)?;
         let place = tokio::select! {
             place = callee.places.take(&self.clock) => place,
@@ -195,6 +219,15 @@ impl RunDesk {
         Ok(Begun::Running(run, updates))
     }
 
+    async fn begun_before(&self, callee: &Callee, ask: &Ask) -> Result<Option<Run>, BeginError> {
+        let Some(key) = &ask.idempotency_key else {
+            return Ok(None);
+        };
+        let user = ask.facts.user.as_deref();
+        let found = self.store.run_by_key(&callee.name, user, key).await;
+        found.map_err(store_failed)
+    }
+
     /// Puts a run into the book and the store, one caller at a time: of two that bring the same id or key, the second finds
     /// what the first one did. Unless it is fresh, its ticket is gone before anybody looks for the run in the book.
     async fn register(&self, callee: &Callee, ask: &Ask) -> Result<Registered, BeginError> {
@@ -202,7 +235,7 @@ impl RunDesk {
         // Before it is stored, so that whoever finds it in the store also finds it here until it is answered.
         let ticket = self
             .active
-            .enter(&callee.name, &ask.facts.run)
+            .enter(&callee.name, &ask.facts)
             .ok_or(BeginError::Stopping)?;
         match self.store.begin_run(&self.new_run(callee, ask)).await {
             Ok(Stored::Fresh) => ticket
@@ -241,16 +274,16 @@ impl RunDesk {
         Ok(Begun::Before(Answer::stored(&run)))
     }
 
-    /// The events of an agent's run after one of them (0: all), while it goes on and for some time after.
+    /// The events of an asker's run after one of them (0: all), while it goes on and for some time after.
     #[must_use]
-    pub fn find(&self, agent: &AgentName, run: &RunId, after: u64) -> Found {
-        self.active.find(agent, run, after)
+    pub fn find(&self, asker: Asker<'_>, run: &RunId, after: u64) -> Found {
+        self.active.find(asker, run, after)
     }
 
-    /// Asks one run of an agent to end; what it then tells ends soon. `None` if it does not go on.
+    /// Asks one run of an asker to end; what it then tells ends soon. `None` if it does not go on.
     #[must_use]
-    pub fn cancel(&self, agent: &AgentName, run: &RunId) -> Option<Updates> {
-        self.active.cancel(agent, run)
+    pub fn cancel(&self, asker: Asker<'_>, run: &RunId) -> Option<Updates> {
+        self.active.cancel(asker, run)
     }
 
     /// Lets no run begin any more, gives those that go on this long to end by themselves, and ends the rest.
@@ -260,7 +293,7 @@ impl RunDesk {
             () = self.active.idle() => {}
             () = self.clock.after(patience) => tracing::warn!(?patience, "some runs are ended with the daemon"),
         }
-        self.active.stop().await;
+        self.stop().await;
     }
 
     /// Whether no run may begin any more.
@@ -275,9 +308,12 @@ impl RunDesk {
         &self.clock
     }
 
-    /// Asks every run to end and lets no new one begin; returns when the last has.
+    /// Asks every run to end and lets no new one begin; returns when the last has, or when they had [`STOP_MAX`] for it.
     pub async fn stop(&self) {
-        self.active.stop().await;
+        tokio::select! {
+            () = self.active.stop() => {}
+            () = self.clock.after(STOP_MAX) => tracing::error!("some runs did not end: the next start says so of them"),
+        }
     }
 }
 

@@ -385,14 +385,16 @@ async fn a_run_ends_when_somebody_says_so_and_the_others_go_on() {
     let Begun::Running(_, other) = bench.begin("run-2", None).await.unwrap() else {
         panic!()
     };
-    let (desk, agent) = (&bench.app.desk, &bench.callee().name);
-    assert!(desk.cancel(&"other".parse().unwrap(), &run).is_none());
-    let heard = desk.cancel(agent, &run).unwrap();
+    let (desk, callee) = (&bench.app.desk, bench.callee());
+    let (other_agent, agent) = ("other".parse().unwrap(), &callee.name);
+    let asker = |agent| Asker { agent, user: None };
+    assert!(desk.cancel(asker(&other_agent), &run).is_none());
+    let heard = desk.cancel(asker(agent), &run).unwrap();
     let (first, second) = tokio::join!(updates.folded(), heard.folded());
     assert_eq!(first, second);
     let body = &first.unwrap().body;
     assert_eq!(body["code"], "CANCELLED");
-    assert!(desk.cancel(agent, &run).is_none());
+    assert!(desk.cancel(asker(agent), &run).is_none());
     bench.agent.may_answer.add_permits(1);
     assert_eq!(other.folded().await.unwrap().status, 200);
 }
@@ -415,7 +417,12 @@ async fn a_caller_who_leaves_ends_the_run_only_where_the_config_says_so() {
         drop(updates);
         bench.agent.may_answer.add_permits(1);
         bench.app.desk.active.idle().await;
-        let Found::Updates(heard) = bench.app.desk.find(&bench.callee().name, &run, 0) else {
+        let callee = bench.callee();
+        let asker = Asker {
+            agent: &callee.name,
+            user: None,
+        };
+        let Found::Updates(heard) = bench.app.desk.find(asker, &run, 0) else {
             panic!()
         };
         let answer = heard.folded().await.unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use postern_contract::{AgentName, RequestId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{Sqlite, Transaction, migrate::Migrator, sqlite::SqliteRow};
+use sqlx::{Executor, Sqlite, Transaction, migrate::Migrator, sqlite::SqliteRow};
 
 use super::{EventType, NewEvent, Runs, RunsError, event};
 use crate::{
@@ -172,17 +172,9 @@ impl Runs {
     pub async fn begin_run(&self, new: &NewRun) -> Result<Begun, RunsError> {
         let mut transaction = self.database.write().await?;
         if let Some(key) = &new.idempotency_key {
-            let earlier = sqlx::query(
-                "SELECT * FROM runs WHERE agent = ?1 AND COALESCE(end_user, '') = ?2 AND idempotency_key = ?3",
-            )
-            .bind(new.agent.as_str())
-            .bind(new.user.as_deref().unwrap_or_default())
-            .bind(key)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed)?;
-            if let Some(row) = earlier {
-                return Ok(Begun::Earlier(Box::new(read_run(&row)?)));
+            let begun = (&new.agent, new.user.as_deref(), key.as_str());
+            if let Some(run) = by_key(&mut *transaction, begun).await? {
+                return Ok(Begun::Earlier(Box::new(run)));
             }
         }
         insert(&mut transaction, new).await?;
@@ -195,6 +187,19 @@ impl Runs {
         event::append(&mut transaction, &new.run, &[said]).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(Begun::Fresh)
+    }
+
+    /// The run that an agent's user (nobody: `None`) began with an idempotency key.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn run_by_key(
+        &self,
+        agent: &AgentName,
+        user: Option<&str>,
+        key: &str,
+    ) -> Result<Option<Run>, RunsError> {
+        Ok(by_key(self.database.read(), (agent, user, key)).await?)
     }
 
     /// Ends a run: appends the last events and a final `COMPLETED` or `FAILED`, and keeps the outcome, in one commit.
@@ -307,6 +312,22 @@ pub(super) async fn require_open(
         return Err(RunsError::Ended(run.clone()));
     }
     Ok(())
+}
+
+async fn by_key(
+    database: impl Executor<'_, Database = Sqlite>,
+    (agent, user, key): (&AgentName, Option<&str>, &str),
+) -> Result<Option<Run>, DatabaseError> {
+    let found = sqlx::query(
+        "SELECT * FROM runs WHERE agent = ?1 AND COALESCE(end_user, '') = ?2 AND idempotency_key = ?3",
+    )
+    .bind(agent.as_str())
+    .bind(user.unwrap_or_default())
+    .bind(key)
+    .fetch_optional(database)
+    .await
+    .map_err(failed)?;
+    found.as_ref().map(read_run).transpose()
 }
 
 fn read_run(row: &SqliteRow) -> Result<Run, DatabaseError> {

@@ -5,8 +5,9 @@
 //     in   {"call": {"id": 7, "run": "run_...", "request": {...}}}
 //     in   {"cancel": {"id": 7}}                                                 nobody waits for this call any more
 //     out  {"ready": {"found": "handler"}}  or  {"failed": {"error": "..."}}     first, once
+//     out  {"heard": {"id": 7}}                                                  to a cancel: this worker is not stuck
 //     out  {"said": {"id": 7, "text": "..."}}                                    a piece of the answer, as it comes
-//     out  {"returned": {"id": 7, "value": {...}}}                               an object, as JSON
+//     out  {"returned": {"id": 7, "json": "{...}"}}                              an object, as a text of JSON
 //     out  {"returned": {"id": 7, "text": "..."}}                                anything else, as String() says it
 //     out  {"raised": {"id": 7, "error": "TypeError: ..."}}
 //
@@ -21,7 +22,6 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 
 const FRAME_BYTES_MAX = 8 * 1024 * 1024;
-const DEPTH_MAX = 100;
 const ERROR_CHARS_MAX = 2000;
 const GATE = "127.127.0.1:4180";
 
@@ -51,7 +51,7 @@ class Channel {
 
   // Resolves once the other end takes more: an agent that says more than is read waits.
   send(frame) {
-    const body = Buffer.from(JSON.stringify(frame));
+    const body = Buffer.from(written(frame));
     if (body.length > FRAME_BYTES_MAX) {
       throw new RangeError(`a result of ${body.length} bytes is over the limit of ${FRAME_BYTES_MAX}`);
     }
@@ -60,6 +60,11 @@ class Channel {
     if (this.socket.write(Buffer.concat([head, body]))) return undefined;
     return new Promise((resolve) => this.socket.once("drain", resolve));
   }
+}
+
+// JSON whose texts are well-formed: half a surrogate pair becomes U+FFFD, as the other end takes none.
+function written(value) {
+  return JSON.stringify(value, (_, part) => (typeof part === "string" ? Buffer.from(part).toString() : part));
 }
 
 // --- finding what to call ---------------------------------------------------------------------------------------------
@@ -133,7 +138,7 @@ async function settle(value, channel, id, signal) {
   const texts = [];
   let object;
   for (;;) {
-    const { done, value: piece } = await iterator.next();
+    const { done, value: piece } = signal.aborted ? {} : await iterator.next();
     if (signal.aborted) {
       await iterator.return?.();
       return undefined;
@@ -149,22 +154,13 @@ async function settle(value, channel, id, signal) {
   }
 }
 
+// What is no JSON to the other end fails this call alone: it is written before it goes into a frame.
 function returned(id, value) {
   if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-    const plain = JSON.parse(JSON.stringify(value));
-    refuseDepth(plain, DEPTH_MAX);
-    return { returned: { id, value: plain } };
+    return { returned: { id, json: written(value) ?? "null" } };
   }
-  const text = Array.isArray(value) ? JSON.stringify(value) : String(value ?? "");
+  const text = Array.isArray(value) ? written(value) : String(value ?? "");
   return { returned: { id, text } };
-}
-
-// The other end takes no deeper nesting, and a frame it does not take ends the worker with all its calls.
-function refuseDepth(value, left) {
-  if (!left) throw new RangeError(`the result is nested deeper than ${DEPTH_MAX} levels`);
-  for (const part of Object.values(value)) {
-    if (part !== null && typeof part === "object") refuseDepth(part, left - 1);
-  }
 }
 
 function told(error) {
@@ -222,7 +218,10 @@ try {
   await channel.send({ ready: { found } });
   heard = (frame) => {
     if (frame.call) void answer(channel, handler, frame.call);
-    else if (frame.cancel) unwanted.get(frame.cancel.id)?.abort();
+    else if (frame.cancel) {
+      unwanted.get(frame.cancel.id)?.abort();
+      channel.send({ heard: { id: frame.cancel.id } });
+    }
   };
   waiting.splice(0).forEach((frame) => heard(frame));
 } catch (error) {

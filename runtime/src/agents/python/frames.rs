@@ -4,7 +4,6 @@
 use postern_contract::RunId;
 use postern_invoke::WorkerRequest;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest frame in either direction, in bytes without the length.
@@ -44,6 +43,11 @@ pub(super) enum FromWorker {
         /// The error's last line.
         error: String,
     },
+    /// It has read that nobody waits for a call any more.
+    Heard {
+        /// The call.
+        id: u64,
+    },
     /// A piece of a call's answer.
     Said {
         /// The call.
@@ -51,12 +55,12 @@ pub(super) enum FromWorker {
         /// The piece.
         text: String,
     },
-    /// A call came back with a dictionary (`value`) or with something else as text.
+    /// A call came back with a dictionary (`json`) or with something else as text.
     Returned {
         /// The call.
         id: u64,
-        /// The dictionary.
-        value: Option<Value>,
+        /// The dictionary, a text of JSON: where it is none, the call has failed and nothing else.
+        json: Option<String>,
         /// The text.
         text: Option<String>,
     },
@@ -177,7 +181,7 @@ mod tests {
             frame,
             FromWorker::Returned {
                 id: 7,
-                value: None,
+                json: None,
                 text: Some("x".to_owned())
             }
         );

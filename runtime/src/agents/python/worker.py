@@ -5,8 +5,9 @@ Descriptor 3 is a socket to posternd. Each frame on it is four bytes of length, 
     in   {"call": {"id": 7, "run": "run_...", "request": {...}}}
     in   {"cancel": {"id": 7}}                                                 nobody waits for this call any more
     out  {"ready": {"found": "handler"}}  or  {"failed": {"error": "..."}}     first, once
+    out  {"heard": {"id": 7}}                                                  to a cancel: this worker is not stuck
     out  {"said": {"id": 7, "text": "..."}}                                    a piece of the answer, as it comes
-    out  {"returned": {"id": 7, "value": {...}}}                               a dictionary, as JSON
+    out  {"returned": {"id": 7, "json": "{...}"}}                              a dictionary, as a text of JSON
     out  {"returned": {"id": 7, "text": "..."}}                                anything else, as str() says it
     out  {"raised": {"id": 7, "error": "ValueError: ..."}}
 
@@ -34,7 +35,6 @@ import urllib.error
 import urllib.request
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024
-DEPTH_MAX = 100
 CALLS_MAX = 64
 ERROR_CHARS_MAX = 2000
 GATE = ("127.127.0.1", 4180)
@@ -52,7 +52,7 @@ class Channel:
         self.sending = threading.Lock()
 
     def send(self, frame):
-        body = json.dumps(frame, default=str).encode("utf-8", "replace")
+        body = json.dumps(frame, ensure_ascii=False).encode("utf-8", "replace")
         if len(body) > FRAME_BYTES_MAX:
             raise ValueError("a result of %d bytes is over the limit of %d" % (len(body), FRAME_BYTES_MAX))
         with self.sending:
@@ -233,8 +233,11 @@ class Calls:
             self.waiting.discard(identity)
             if identity in self.tasks:
                 loop, task = self.tasks[identity]
-                if not loop.is_closed():
+                try:
                     loop.call_soon_threadsafe(task.cancel)
+                except RuntimeError:
+                    # It has closed meanwhile: the call is as good as over.
+                    pass
             elif identity in self.threads:
                 thread = ctypes.c_ulong(self.threads[identity])
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Cancelled))
@@ -243,26 +246,34 @@ class Calls:
 def answer(channel, calls, function, call):
     """Carries out one call and sends its one answer, unless nobody wants it any more before it has begun."""
     identity = call["id"]
-    if not calls.begin(identity):
-        channel.send({"raised": {"id": identity, "error": "cancelled"}})
-        return
+    frame = {"raised": {"id": identity, "error": "cancelled"}}
+    try:
+        if calls.begin(identity):
+            frame = outcome(channel, calls, function, call)
+    except (Cancelled, asyncio.CancelledError):
+        # It came when the call was over already.
+        pass
+    try:
+        channel.send(frame)
+    except Exception as error:
+        channel.send({"raised": {"id": identity, "error": told(error)}})
+
+
+def outcome(channel, calls, function, call):
+    identity = call["id"]
     token = current_run.set(call.get("run"))
     try:
         try:
-            frame = returned(identity, settle(function(call["request"]), Answer(channel, calls, identity)))
+            return returned(identity, settle(function(call["request"]), Answer(channel, calls, identity)))
         finally:
             calls.end(identity)
     except (Cancelled, asyncio.CancelledError):
-        frame = {"raised": {"id": identity, "error": "cancelled"}}
+        return {"raised": {"id": identity, "error": "cancelled"}}
     except BaseException as error:
         traceback.print_exc()
-        frame = {"raised": {"id": identity, "error": told(error)}}
+        return {"raised": {"id": identity, "error": told(error)}}
     finally:
         current_run.reset(token)
-    try:
-        channel.send(frame)
-    except (TypeError, ValueError, RecursionError) as error:
-        channel.send({"raised": {"id": call["id"], "error": told(error)}})
 
 
 class Answer:
@@ -328,20 +339,11 @@ def drained(generator, answer):
 
 
 def returned(identity, value):
+    """What is no JSON to the other end, such as NaN, fails this call alone: it is written before it goes into a frame."""
     if isinstance(value, dict):
-        refuse_depth(value, DEPTH_MAX)
-        return {"returned": {"id": identity, "value": value}}
+        text = json.dumps(value, default=str, ensure_ascii=False, allow_nan=False)
+        return {"returned": {"id": identity, "json": text}}
     return {"returned": {"id": identity, "text": str(value)}}
-
-
-def refuse_depth(value, left):
-    """The other end takes no deeper nesting, and a frame it does not take ends the worker with all its calls."""
-    if not left:
-        raise ValueError("the result is nested deeper than %d levels" % DEPTH_MAX)
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    for part in inner:
-        if isinstance(part, (dict, list, tuple)):
-            refuse_depth(part, left - 1)
 
 
 def told(error):
@@ -578,6 +580,7 @@ def main():
             threads.submit(answer, channel, calls, function, frame["call"])
         elif "cancel" in frame:
             calls.cancel(frame["cancel"]["id"])
+            channel.send({"heard": {"id": frame["cancel"]["id"]}})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 //! One worker's life on its socket: it says that it is ready, then answers calls, several at once, until either side ends.
 //! One task owns the calls. What a worker says about anything but a call that it was given is logged and dropped.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use postern_contract::RunId;
@@ -24,6 +28,10 @@ const IMPORT_MAX: Duration = Duration::from_secs(120);
 
 /// How long a worker may leave a call unread.
 const WRITE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a worker may take to hear that a call is not wanted any more: one that is stuck in a call hears nothing, and
+/// answers nobody else either.
+const HEARD_MAX: Duration = Duration::from_secs(10);
 
 /// Calls that a worker answers at once; as many threads has its pool.
 const CALLS_MAX: usize = 64;
@@ -74,6 +82,10 @@ pub(super) struct Worker {
     calls: BTreeMap<u64, Asker>,
     /// Each gives a call's number when nobody wants the call any more.
     left: FuturesUnordered<BoxFuture<'static, u64>>,
+    /// Calls that were cancelled, and of which the worker has not heard it yet.
+    unheard: BTreeSet<u64>,
+    /// Each gives a cancelled call's number when the worker has had enough time.
+    overdue: FuturesUnordered<BoxFuture<'static, u64>>,
     seq: u64,
     strays: u64,
 }
@@ -95,6 +107,8 @@ impl Worker {
             reading,
             calls: BTreeMap::new(),
             left: FuturesUnordered::new(),
+            unheard: BTreeSet::new(),
+            overdue: FuturesUnordered::new(),
             seq: 0,
             strays: 0,
         }
@@ -165,6 +179,7 @@ impl Worker {
                     None => Err(ended_soon(&mut exited).await),
                 },
                 Some(id) = self.left.next() => self.cancel(id).await,
+                Some(id) = self.overdue.next() => self.require_heard(id),
                 how = &mut exited => Err(how),
             };
             if let Err(why) = going {
@@ -211,7 +226,19 @@ impl Worker {
             return Ok(());
         }
         let bytes = frames::encode(&ToWorker::Cancel { id }).map_err(|error| error.to_string())?;
+        self.unheard.insert(id);
+        self.overdue.push(Box::pin(async move {
+            tokio::time::sleep(HEARD_MAX).await;
+            id
+        }));
         self.write(&bytes).await
+    }
+
+    fn require_heard(&self, id: u64) -> Result<(), String> {
+        if self.unheard.contains(&id) {
+            return Err("it is stuck in a call that nobody wants any more".to_owned());
+        }
+        Ok(())
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -224,14 +251,15 @@ impl Worker {
     async fn heard(&mut self, frame: FromWorker) {
         let (id, answer) = match frame {
             FromWorker::Said { id, text } => return self.said(id, text).await,
+            FromWorker::Heard { id } if self.unheard.remove(&id) => return,
             FromWorker::Returned {
                 id,
-                value: Some(value),
+                json: Some(json),
                 text: None,
-            } => (id, Ok(value)),
+            } => (id, understood(&json)),
             FromWorker::Returned {
                 id,
-                value: None,
+                json: None,
                 text: Some(text),
             } => (id, Ok(Value::String(text))),
             FromWorker::Raised { id, error } => (id, Err(cut(&error))),
@@ -329,6 +357,12 @@ async fn ended_soon(exited: impl Future<Output = String>) -> String {
     tokio::time::timeout(SOON, exited)
         .await
         .unwrap_or_else(|_| "it closed its socket".to_owned())
+}
+
+/// What a call came back with. Nothing that a handler returns ends more than its own call.
+fn understood(json: &str) -> Result<Value, String> {
+    serde_json::from_str(json)
+        .map_err(|error| format!("its result is no JSON that can be passed on: {error}"))
 }
 
 fn last_line(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
+use postern_contract::Secret;
 use postern_daemon::Clock;
 
 use super::*;
@@ -244,6 +245,47 @@ async fn a_run_is_cancelled_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_run_for_a_user_is_told_to_that_user_alone_and_ended_by_no_other() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let mut bench = bench(0).await;
+    bench.app = bench.app.believing(Secret::new(key.into()));
+    let of = |mut request: Request<Body>, user: &str, key: &str| {
+        let headers = request.headers_mut();
+        headers.insert("x-end-user-id", user.parse().unwrap());
+        let shown = format!("Bearer {key}");
+        headers.insert("authorization", shown.parse().unwrap());
+        request
+    };
+    let mut stream = open(&bench, of(named("run-1"), "ada", key)).await;
+    bench.agent.say("a").await;
+    assert_eq!(data(&stream.next().await).0, "run-1:1");
+    let attempts = || {
+        [
+            request("GET", "/runs/run-1/stream", ""),
+            after(request("POST", "/invoke/stream", ASKED), "run-1:1"),
+            request("DELETE", "/runs/run-1", ""),
+        ]
+    };
+    let refused = async |request| send(&bench, request).await.status.as_u16();
+    for is_over in [false, true] {
+        for attempt in attempts() {
+            assert_eq!(refused(attempt).await, 404, "nobody, over: {is_over}");
+        }
+        for attempt in attempts() {
+            assert_eq!(refused(of(attempt, "eve", key)).await, 404);
+        }
+        for attempt in attempts() {
+            assert_eq!(refused(of(attempt, "ada", "forged")).await, 404);
+        }
+        let told = of(request("GET", "/runs/run-1/stream", ""), "ada", key);
+        let mut again = open(&bench, told).await;
+        assert_eq!(data(&again.next().await).0, "run-1:1");
+        let ended = send(&bench, of(request("DELETE", "/runs/run-1", ""), "ada", key)).await;
+        assert_eq!(ended.status.as_u16(), if is_over { 409 } else { 200 });
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_is_too_slow_is_told_and_holds_nobody_up() {
     let bench = bench(0).await;
     let stream = open(&bench, named("run-1")).await;
@@ -295,13 +337,24 @@ async fn more_than_there_are_places_for_wait_or_are_told_when_to_come_again() {
         ..Terms::default()
     };
     let bench = bench_on(0, terms, clock).await;
-    let stream = open(&bench, named("run-1")).await;
+    let mut keyed = named("run-1");
+    let key = keyed.headers_mut();
+    key.insert("idempotency-key", "k".parse().unwrap());
+    let stream = open(&bench, keyed).await;
     let got = send(&bench, request("POST", "/invoke/stream", ASKED)).await;
     assert_eq!(
         (got.status.as_u16(), &got.body["code"]),
         (429, &json!("TOO_MANY_RUNS"))
     );
     assert!(got.headers.contains_key("retry-after"));
+    // Who asks again for what goes on needs no place.
+    let mut again = request("POST", "/invoke/stream", ASKED);
+    again
+        .headers_mut()
+        .insert("idempotency-key", "k".parse().unwrap());
+    let again = open(&bench, again).await;
+    assert_eq!(again.status, 200);
     bench.agent.may_answer.add_permits(1);
     assert_eq!(stream.rest().await.len(), 3);
+    assert_eq!(again.rest().await.len(), 3);
 }

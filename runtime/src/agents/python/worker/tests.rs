@@ -7,10 +7,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use super::*;
+use serde_json::json;
+
+mod wire;
 
 /// A worker for a module's text.
 struct Bench {
@@ -273,38 +273,40 @@ async fn generators_say_their_pieces_as_they_come() {
 
 #[tokio::test]
 async fn a_call_that_nobody_wants_any_more_is_ended_in_the_worker() {
-    let loops = "def handler(message):\n  try:\n    while message == 'x': pass\n  finally:\n    if message == 'x': ended.append(1)\n  return len(ended)";
-    let pieces = "def handler(message):\n  try:\n    while message == 'x': yield 'a'\n  finally:\n    if message == 'x': ended.append(1)\n  return len(ended)";
-    let waits = "import asyncio\nasync def handler(message):\n  try:\n    if message == 'x': await asyncio.Event().wait()\n  finally:\n    if message == 'x': ended.append(1)\n  return len(ended)";
+    let begins = "def begins(message):\n  if message == 'x': happened.append(1)";
+    let loops = "def handler(message):\n  begins(message)\n  try:\n    while message == 'x': pass\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
+    let pieces = "def handler(message):\n  begins(message)\n  try:\n    while message == 'x': yield 'a'\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
+    let waits = "import asyncio\nasync def handler(message):\n  begins(message)\n  try:\n    if message == 'x': await asyncio.Event().wait()\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
     for module in [loops, pieces, waits] {
-        let mut bench = bench(&format!("ended = []\n{module}"));
+        let mut bench = bench(&format!("happened = []\n{begins}\n{module}"));
         bench.worker.ready().await.unwrap();
         let (sender, mut calls) = mpsc::channel(1);
-        let (unwanted, asked) = call(&json!("x"));
+        let (unwanted, mut asked) = call(&json!("x"));
         sender.send(unwanted).await.unwrap();
         let played = async {
-            drop(asked);
-            // Asked again until the first call has ended.
-            loop {
-                let (call, asked) = call(&json!("y"));
-                sender.send(call).await.unwrap();
-                let ended: usize = asked
-                    .replied
-                    .await
-                    .unwrap()
-                    .unwrap()
-                    .as_str()
-                    .unwrap()
-                    .parse()
-                    .unwrap();
-                if ended == 1 {
-                    return drop(asked.said);
-                }
+            let heard = async { while asked.said.recv().await.is_some() {} };
+            // It has begun, and nobody wants it any more only then.
+            tokio::select! {
+                () = happens(&sender, "1") => {}
+                () = heard => panic!("its pieces have an end"),
             }
+            drop(asked);
+            happens(&sender, "2").await;
         };
         tokio::select! {
             () = played => {}
             ended = bench.worker.serve(&mut calls, std::future::pending()) => panic!("{ended:?}"),
+        }
+    }
+}
+
+/// Asks until so much has happened.
+async fn happens(sender: &mpsc::Sender<WorkerCall>, count: &str) {
+    loop {
+        let (call, asked) = call(&json!("y"));
+        sender.send(call).await.unwrap();
+        if asked.replied.await.unwrap().unwrap() == json!(count) {
+            return;
         }
     }
 }
@@ -451,57 +453,41 @@ async def handler(message):
 }
 
 #[tokio::test]
-async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let mut worker = Worker::over(ours);
-    let frame = |text: &str| {
-        let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
-        bytes.extend(text.as_bytes());
-        bytes
-    };
-    theirs
-        .write_all(&frame("{\"ready\":{\"found\":\"handler\"}}"))
-        .await
-        .unwrap();
-    worker.ready().await.unwrap();
-    let (sender, mut calls) = mpsc::channel(1);
-    let (call, asking) = call(&json!("x"));
-    sender.send(call).await.unwrap();
-    let play = async {
-        let length = theirs.read_u32().await.unwrap();
-        let mut body = vec![0; length as usize];
-        theirs.read_exact(&mut body).await.unwrap();
-        let asked: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(
-            (&asked["call"]["id"], &asked["call"]["run"]),
-            (&json!(1), &json!("run-1"))
-        );
-        theirs
-            .write_all(&frame("{\"returned\":{\"id\":99,\"text\":\"forged\"}}"))
-            .await
-            .unwrap();
-        theirs
-            .write_all(&frame("{\"returned\":{\"id\":1,\"text\":\"true\"}}"))
-            .await
-            .unwrap();
-        assert_eq!(asking.replied.await.unwrap(), Ok(json!("true")));
-        theirs.write_all(&frame("nonsense")).await.unwrap();
-    };
-    let (ended, ()) = tokio::join!(worker.serve(&mut calls, std::future::pending()), play);
-    let Ended::Failed(why) = ended else {
-        panic!("{ended:?}")
-    };
-    assert!(why.contains("not understood"), "{why}");
+async fn a_result_that_cannot_be_passed_on_is_an_error_of_its_call_alone() {
+    let module = "\
+def deep(levels):
+  d = {}
+  for _ in range(levels): d = {'a': [d]}
+  return d
+RESULTS = {
+  'deep': deep(300), 'nan': {'x': float('nan')}, 'endless': {'x': [float('inf')]}, 'huge': {'x': 10 ** 400},
+  'loop': {}, 'keys': {(1, 2): 3}, 'fine': deep(40),
+  'half': {'x': 'a\\ud800b'}, 'half text': 'a\\udfffb',
 }
-
-#[tokio::test]
-async fn a_result_that_is_too_deep_is_an_error_of_its_call() {
-    let module = "def handler(message):\n  d = {}\n  for _ in range(int(message)): d = {'a': [d]}\n  return d";
+RESULTS['loop']['x'] = RESULTS['loop']
+def handler(message):
+  if message == 'half piece': yield 'a\\udfffb'
+  return RESULTS.get(message)
+";
     let mut bench = bench(module);
     bench.worker.ready().await.unwrap();
-    let why = answer(&mut bench, json!("300")).await.unwrap_err();
-    assert!(why.contains("nested deeper"), "{why}");
-    assert!(answer(&mut bench, json!("40")).await.is_ok());
+    for (message, why) in [
+        ("deep", "recursion"),
+        ("nan", "not JSON compliant"),
+        ("endless", "not JSON compliant"),
+        ("huge", "out of range"),
+        ("loop", "Circular"),
+        ("keys", "keys must be"),
+    ] {
+        let told = answer(&mut bench, json!(message)).await.unwrap_err();
+        assert!(told.contains(why), "{message}: {told}");
+    }
+    assert!(answer(&mut bench, json!("fine")).await.is_ok());
+    let half = answer(&mut bench, json!("half")).await;
+    assert_eq!(half, Ok(json!({ "x": "a?b" })));
+    for message in ["half text", "half piece"] {
+        assert_eq!(answer(&mut bench, json!(message)).await, Ok(json!("a?b")));
+    }
 }
 
 #[tokio::test]
