@@ -32,7 +32,7 @@ use crate::{
     exchange::exchange,
     gate::Gate,
     identify::Room,
-    intercept::{Inside, captured},
+    intercept::{Inside, captured, elsewhere},
     live::{Cut, Entry},
     scope::Scope,
 };
@@ -127,6 +127,8 @@ pub(crate) enum Comes {
     ToTheGate,
     /// Whatever a program connected to by some address.
     ByAddress,
+    /// The same, at a port that nobody had named when the sandbox began.
+    ByAnyPort,
 }
 
 /// A listening socket that was made elsewhere.
@@ -191,6 +193,7 @@ impl Listener {
                             serve(stream, tenure, Arc::clone(&gate), arrival.clone());
                         }
                         Comes::ByAddress => captured::attend(stream, tenure, &gate, &arrival),
+                        Comes::ByAnyPort => elsewhere::attend(stream, tenure, &gate, &arrival),
                     }
                 }),
                 Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {

@@ -2,7 +2,7 @@
 //! makes a new one. Never judges and never dials.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -135,6 +135,8 @@ pub(crate) struct Grants {
     pub(crate) has_policy: bool,
     /// Places that a rule of its policies may open.
     pub(crate) named: Places,
+    /// Ports at which a connection may be for something.
+    pub(crate) ports: BTreeSet<u16>,
 }
 
 /// What the gate must know of a tool or provider to call it.

@@ -306,6 +306,7 @@ fn grants(document: &Written, agent: &Granted) -> Grants {
         models: agent.models.clone(),
         has_policy: !agent.policies.is_empty(),
         named: reach::named(&document.policies, &agent.policies),
+        ports: document.captured_ports(agent),
     }
 }
 

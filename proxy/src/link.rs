@@ -289,6 +289,7 @@ impl Ear {
         match kind {
             ListenerKind::Gate => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ToTheGate)),
             ListenerKind::Captured => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ByAddress)),
+            ListenerKind::Others => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ByAnyPort)),
             ListenerKind::Names => Desk::from_fd(fd).map(Self::Names),
         }
     }

@@ -136,7 +136,7 @@ fn nothing_but_loopback_is_in_its_network() {
             .collect();
         assert_eq!(devices, ["lo"]);
         for (host, port) in [("1.1.1.1", 853), ("169.254.169.254", 81), ("10.0.0.1", 22)] {
-            let connect = json!({"do": "connect", "host": host, "port": port});
+            let connect = json!({"do": "attempt", "host": host, "port": port});
             let said = order(devbox, &connect);
             assert!(said.as_str().unwrap().contains("Error"), "{host}: {said}");
         }

@@ -131,10 +131,11 @@ fn a_program_that_speaks_no_http_reaches_its_tool_by_name_and_nothing_else() {
 fn refused_elsewhere(devbox: &Devbox, (lines, other): (u16, u16)) {
     let said = order(
         devbox,
-        &json!({"do": "connect", "host": "lines.example", "port": 22}),
+        &json!({"do": "attempt", "host": "lines.example", "port": 22}),
     );
+    let said = said.as_str().unwrap();
     assert!(
-        said.as_str().unwrap().contains("ConnectionRefused"),
+        said.contains("ConnectionReset") || said.contains("ConnectionRefused"),
         "{said}"
     );
     for (host, port) in [

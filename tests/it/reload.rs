@@ -5,9 +5,9 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use postern_testkit::{Curl, Devbox, Upstream, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::fixture::{self, call_tool};
+use crate::fixture::{self, NameServer, call_tool, order};
 
 /// The config with its first rule denying what it allowed.
 fn denying(tool: &Upstream) -> String {
@@ -62,4 +62,28 @@ fn a_broken_config_under_a_devbox_leaves_the_last_good_one_in_force_and_readyz_s
         gate["policy_generation"] == 2 && gate["config"]["status"] == "in force"
     });
     assert_eq!(call_tool(&devbox, "GET", "/items/1").0, 403);
+}
+
+#[test]
+fn a_port_that_a_new_config_names_is_captured_in_a_sandbox_that_stands() {
+    let (tool, names) = (fixture::tool(), NameServer::start());
+    let port = tool.address().port();
+    let config = |at: &str| [names.config(), fixture::config(&format!("http://{at}"))].concat();
+    let devbox = fixture::files(postern_testkit::Setup::new(&config("shop.example"))).start();
+    let attempt = json!({"do": "attempt", "host": "shop.example", "port": port});
+    let said = order(&devbox, &attempt).as_str().unwrap().to_owned();
+    if said.contains("ConnectionRefused") {
+        return eprintln!("skipped: attempts at other ports leave no record here");
+    }
+    assert!(said.contains("ConnectionReset"), "{said}");
+
+    fs::write(devbox.config(), config(&format!("shop.example:{port}"))).unwrap();
+    devbox.signal(Signal::SIGHUP);
+    until(&devbox, "the new port is in force", |gate| {
+        gate["policy_generation"] == 2
+    });
+    let url = format!("http://shop.example:{port}/base/items/7");
+    let fetched = order(&devbox, &json!({"do": "fetch", "url": url}));
+    assert_eq!(fetched["status"], 200, "{fetched}");
+    assert_eq!(tool.requests().len(), 1);
 }

@@ -38,8 +38,11 @@ pub const CAPTURED_PORTS_MAX: usize = 32;
 /// Ports at which connections by address are always captured.
 pub const CAPTURED_ALWAYS: [u16; 2] = [80, 443];
 
-/// Ports that something else answers at: names, and the gate itself.
-pub const KEPT_PORTS: [u16; 2] = [53, GATE_PORT];
+/// Where connections to all ports that are not captured are led to. No agent can listen there: it is below 1024.
+pub const OTHERS_PORT: u16 = 4;
+
+/// Ports that something else answers at: names, the gate itself, and what is led to [`OTHERS_PORT`].
+pub const KEPT_PORTS: [u16; 3] = [53, GATE_PORT, OTHERS_PORT];
 
 /// Everything a sandbox shall be. The launcher's own config can only narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +122,10 @@ pub enum Listener {
         /// The port: not 0, and none of [`KEPT_PORTS`].
         port: u16,
     },
+    /// Whatever is connected to at any other port, by any address that is not the sandbox's own: nobody of the sandbox gets
+    /// it. Where the kernel cannot lead it here the socket stands all the same, and such a connection ends as if every
+    /// address were the sandbox's own.
+    Others,
     /// Questions for names (DNS) in datagrams, whichever server they are meant for.
     NamesByDatagram,
     /// The same on connections.

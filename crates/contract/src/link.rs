@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 5;
+pub const LINK_VERSION: u32 = 6;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -136,6 +136,8 @@ pub enum ListenerKind {
     Gate,
     /// Whatever a program of the sandbox connects to by address: the address that it meant is the accepted socket's own.
     Captured,
+    /// The same at a port that no config named when the sandbox began.
+    Others,
     /// Questions for names (DNS), on a datagram socket or a stream socket that listens.
     Names,
 }
@@ -145,6 +147,7 @@ impl From<Listener> for ListenerKind {
         match made {
             Listener::Gate => Self::Gate,
             Listener::Captured { .. } => Self::Captured,
+            Listener::Others => Self::Others,
             Listener::NamesByDatagram | Listener::NamesByStream => Self::Names,
         }
     }

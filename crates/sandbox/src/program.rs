@@ -200,7 +200,11 @@ fn probe(config: &Config, one: &SingleThread) -> Result<(), Failure> {
         uid_slot: 0,
         mounts: Vec::new(),
         trusted: None,
-        listeners: vec![Listener::Gate, Listener::Captured { port: 80 }],
+        listeners: vec![
+            Listener::Gate,
+            Listener::Captured { port: 80 },
+            Listener::Others,
+        ],
         limits: Limits::default(),
         required: Vec::new(),
     };

@@ -7,11 +7,13 @@
 )]
 
 pub mod capability;
+pub mod divert;
 pub mod exec;
 pub mod fork;
 pub mod interface;
 pub mod keyring;
 pub mod mount;
+mod netlink;
 pub mod pidfd;
 pub mod route;
 pub mod seqpacket;

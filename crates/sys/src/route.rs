@@ -4,17 +4,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
-    os::fd::{AsRawFd, OwnedFd},
 };
 
-use nix::{
-    errno::Errno,
-    net::if_::if_nametoindex,
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
-        socket,
-    },
-};
+use nix::{net::if_::if_nametoindex, sys::socket::SockProtocol};
+
+use crate::netlink::{self, Message, attribute};
 
 /// The table that is asked before all others, for addresses of this machine (rtnetlink(7)).
 const TABLE_LOCAL: u8 = 255;
@@ -24,12 +18,6 @@ const BY_BOOT: u8 = 3;
 
 /// Nobody is asked whether an address is taken (rtnetlink(7)).
 const IFA_F_NODAD: u8 = 2;
-
-/// The head of a netlink message, in bytes (netlink(7)).
-const HEAD: usize = 16;
-
-/// An acknowledgement with the request that it is for, and to spare.
-const ANSWER_BYTES_MAX: usize = 512;
 
 /// Versions of the Internet protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +49,7 @@ pub fn has_address(address: IpAddr) -> io::Result<()> {
 }
 
 fn ask(request: &[u8]) -> io::Result<()> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    let kernel = NetlinkAddr::new(0, 0);
-    sendto(socket.as_raw_fd(), request, &kernel, MsgFlags::MSG_NOSIGNAL)?;
-    acknowledged(&socket)
+    netlink::ask(SockProtocol::NetlinkRoute, request)
 }
 
 /// `ip route add local default dev lo`, as the kernel reads it: a head, the route, and its attributes.
@@ -105,58 +85,15 @@ fn addition(address: IpAddr, interface: u32) -> Vec<u8> {
     message(libc::RTM_NEWADDR, &body)
 }
 
-/// The head of a request to make something anew, and the request.
+/// A request to make something anew, the first and only one of its socket.
 fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let mut message = Vec::with_capacity(HEAD + body.len());
-    message.extend(u32_of(HEAD + body.len()).to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(u16_of(flags).to_ne_bytes());
-    // The first and only request, from whoever the kernel says it is.
-    message.extend(1u32.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes());
-    message.extend(body);
-    message
-}
-
-/// Length, kind, value; a multiple of four bytes needs no filling up.
-fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    to.extend(
-        u16::try_from(value.len() + 4)
-            .unwrap_or(u16::MAX)
-            .to_ne_bytes(),
-    );
-    to.extend(kind.to_ne_bytes());
-    to.extend(value);
-}
-
-/// The kernel's answer: an error message whose number is 0 where all went well.
-fn acknowledged(socket: &OwnedFd) -> io::Result<()> {
-    let mut answer = [0; ANSWER_BYTES_MAX];
-    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    let odd = || io::Error::new(io::ErrorKind::InvalidData, "an odd answer of the kernel");
-    let answer = answer.get(..length).ok_or_else(odd)?;
-    let kind = answer
-        .get(4..6)
-        .and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
-    let number = answer
-        .get(HEAD..HEAD + 4)
-        .and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?)));
-    match (kind.map(i32::from), number) {
-        (Some(libc::NLMSG_ERROR), Some(0)) => Ok(()),
-        (Some(libc::NLMSG_ERROR), Some(number)) => {
-            Err(Errno::from_raw(number.saturating_neg()).into())
-        }
-        _ => Err(odd()),
+    let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    Message {
+        kind,
+        flags,
+        number: 1,
     }
-}
-
-fn u32_of(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
-}
-
-fn u16_of(flags: i32) -> u16 {
-    u16::try_from(flags).unwrap_or(u16::MAX)
+    .with(body)
 }
 
 #[cfg(test)]

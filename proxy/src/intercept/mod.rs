@@ -11,6 +11,7 @@
 mod ca;
 pub(crate) mod captured;
 mod carry;
+pub(crate) mod elsewhere;
 mod hello;
 mod leaf;
 mod peek;

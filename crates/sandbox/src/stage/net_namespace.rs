@@ -6,11 +6,12 @@
 //! connect to 127.127.0.1:4180 ─▶ the gate's own listener
 //! ask any address, port 53 ────▶ names: datagrams and connections
 //!         to any address:443 ──▶ captured: the accepted socket's own address is the one that was meant
-//!         to any other port ───▶ whoever of the sandbox listens there, or refused (TCP reset, ICMP unreachable)
+//!         to any other port ───▶ others: recorded and reset (TCP); by an address of its own whoever of the sandbox listens there
+//! send to any other port ──────▶ refused (ICMP unreachable)
 //! ```
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -24,9 +25,10 @@ use nix::{
 };
 use postern_contract::{
     GATE_ADDRESS, GATE_PORT,
-    launch::{Layer, Listener, Obstacle},
+    launch::{Layer, Listener, OTHERS_PORT, Obstacle},
 };
 use postern_sys::{
+    divert::Divert,
     interface,
     route::{self, Family},
 };
@@ -51,7 +53,7 @@ pub(crate) fn furnish(
     unshare(CloneFlags::CLONE_NEWNET).map_err(stops(Layer::NetNamespace, step))?;
     let step = "cannot bring lo up";
     interface::loopback_up().map_err(stops(Layer::NetNamespace, step))?;
-    let detail = if listeners.iter().any(|made| *made != Listener::Gate) {
+    let mut detail = if listeners.iter().any(|made| *made != Listener::Gate) {
         lead_back_in()?
     } else {
         "lo alone".to_owned()
@@ -61,10 +63,15 @@ pub(crate) fn furnish(
         .map(|listener| match listener {
             Listener::Gate => gate(),
             Listener::Captured { port } => capture(*port),
+            Listener::Others => capture(OTHERS_PORT),
             Listener::NamesByStream => capture(NAMES_PORT),
             Listener::NamesByDatagram => datagrams(NAMES_PORT),
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let others = listeners.iter().zip(&made);
+    if let Some((_, socket)) = others.into_iter().find(|(is, _)| **is == Listener::Others) {
+        detail += &lead_others(listeners, socket);
+    }
     ledger.enforced(Layer::NetNamespace, &detail);
     Ok(made)
 }
@@ -89,6 +96,28 @@ fn lead_back_in() -> Result<String, Obstacle> {
         Ok(()) => "lo alone, every address leads to the gate".to_owned(),
         Err(error) => format!("lo alone, every IPv4 address leads to the gate, no IPv6: {error}"),
     })
+}
+
+/// Leads connections to every other port to a socket, so that somebody writes them down, and says how that went. Without it they
+/// are refused, unless it is a port of the agent's own: they lead out of the sandbox neither way.
+fn lead_others(listeners: &[Listener], to: &OwnedFd) -> String {
+    let captured = listeners.iter().filter_map(|listener| match listener {
+        Listener::Captured { port } => Some(*port),
+        _ => None,
+    });
+    let ports: Vec<u16> = captured.chain([NAMES_PORT]).collect();
+    let divert = Divert {
+        port: OTHERS_PORT,
+        ports: &ports,
+        own: &[IpAddr::V4(OWN_V4), IpAddr::V6(OWN_V6)],
+    };
+    let led = setsockopt(to, sockopt::IpTransparent, &true)
+        .map_err(Into::into)
+        .and_then(|()| divert.begin());
+    match led {
+        Ok(()) => ", attempts at other ports too".to_owned(),
+        Err(error) => format!(", attempts at other ports leave no record: {error}"),
+    }
 }
 
 /// The gate's own listening socket; close-on-exec and non-blocking, like all here.

@@ -7,7 +7,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use postern_contract::launch::{ExitStatus, Layer, Listener, Plan, Said, Standing};
+use postern_contract::launch::{Enforced, ExitStatus, Layer, Listener, Plan, Said, Standing};
 
 use crate::harness::{Launcher, Mode, Site, plan, readable};
 
@@ -124,6 +124,61 @@ fn once_nobody_holds_the_listeners_connections_are_refused() {
             let said = connect(&mut launcher, "SOCK_STREAM", address, port);
             assert_eq!(said, refused, "{address}:{port}");
         }
+    }
+}
+
+/// A sandbox that stands, its report, and the socket that all other ports lead to.
+fn with_others(site: &Site) -> (Launcher, Enforced, TcpListener) {
+    let mut plan = captured(&[80, 443]);
+    plan.listeners.push(Listener::Others);
+    let launcher = site.start();
+    launcher.client.plan(&plan).unwrap();
+    let Some((Said::Built { enforced }, mut listeners)) = launcher.client.hear().unwrap() else {
+        panic!("not built")
+    };
+    let others = TcpListener::from(listeners.pop().unwrap());
+    (launcher, enforced, others)
+}
+
+#[test]
+fn an_attempt_at_any_other_port_comes_out_at_one_socket_and_never_at_the_agents_own() {
+    let serve = "use IO::Socket::IP; $| = 1; $s = IO::Socket::IP->new(LocalHost => q(0.0.0.0), LocalPort => 8123, Listen => 9)
+        or die; print qq(up\n); while ($c = $s->accept) { print $c qq(own\n); close $c }";
+    for mode in Mode::all() {
+        let site = Site::new(mode);
+        let (mut launcher, enforced, others) = with_others(&site);
+        let how = format!("{:?}", enforced.get(&Layer::NetNamespace));
+        if !how.contains("attempts at other ports too") {
+            eprintln!("skipped: {how}");
+            return;
+        }
+        let (_, mut server) = launcher.spawn(&["perl", "-e", serve]);
+        server.read_exact(&mut [0; 3]).unwrap();
+        let own = ["127.0.0.1", "198.19.255.254", "::1", V6[3]];
+        let foreign = addresses().into_iter().filter(|at| !own.contains(at));
+        for (address, port) in foreign.flat_map(|at| [(at, 8123), (at, 25), (at, 4180)]) {
+            let line = format!("exec 3<>/dev/tcp/{address}/{port}; cat <&3");
+            let (_, mut output) = launcher.spawn(&["bash", "-c", &line]);
+            assert!(readable(&OwnedFd::from(others.try_clone().unwrap())));
+            let stream = others.accept().unwrap().0;
+            let meant = stream.local_addr().unwrap();
+            let wanted: IpAddr = address.parse().unwrap();
+            assert_eq!((meant.ip().to_canonical(), meant.port()), (wanted, port));
+            drop(stream);
+            let mut said = String::new();
+            drop(output.read_to_string(&mut said));
+            assert!(!said.contains("own"), "{address}: {said}");
+            assert!(matches!(launcher.hear(), Said::Exited { .. }));
+        }
+        let ask = |launcher: &mut Launcher, at: &str| connect(launcher, "SOCK_STREAM", at, 8123);
+        assert_eq!(ask(&mut launcher, "127.0.0.1"), "connected");
+        assert_eq!(ask(&mut launcher, "198.19.255.254"), "connected");
+        drop(others);
+        assert_eq!(
+            ask(&mut launcher, "192.0.2.7"),
+            libc::ECONNREFUSED.to_string()
+        );
+        assert_eq!(ask(&mut launcher, "127.0.0.1"), "connected");
     }
 }
 

@@ -147,8 +147,8 @@ impl Workshop {
         }
     }
 
-    /// What the gate will answer on: its own address, questions for names, and every address at the ports that may be for
-    /// something.
+    /// What the gate will answer on: its own address, questions for names, every address at the ports that may be for
+    /// something, and at all others.
     fn listeners(&self) -> Vec<Listener> {
         let ports = self.agent.captured.iter();
         let captured = ports.map(|port| Listener::Captured { port: *port });
@@ -156,6 +156,7 @@ impl Workshop {
             Listener::Gate,
             Listener::NamesByDatagram,
             Listener::NamesByStream,
+            Listener::Others,
         ];
         always.into_iter().chain(captured).collect()
     }
