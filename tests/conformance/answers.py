@@ -90,6 +90,8 @@ class Stream:
 
     def is_(self, *kinds):
         """These types in this order, and the mark of the end."""
+        if "error" not in kinds:
+            holds(not self.of("error"), f"an error: {shown([event.get('message') for event in self.of('error')])}")
         same(self.kinds, list(kinds), "events")
         holds(self.is_done, "the stream broke off without [DONE]")
         return self

@@ -41,6 +41,7 @@ class Setting:
     governance: str = ""  # the peer's alone
     hooked: bool = True  # the peer's alone: whether it watches the agent's HTTP
     environment: tuple = ()
+    packages: str = ""  # a directory of the host with packages that the agent imports
     own: bool = False  # nobody shares it
 
 
@@ -247,7 +248,12 @@ class Postern(Target):
         parts.append(f'[agents.desk]\nmodels = ["fast"]\npolicies = ["all"]\nsystem_prompt = "Be brief."\ntools = {tools}\n')
         if setting.code:
             parts.append(f'kind = "python"\nsource = {{ object = {{ path = "agent.tar.gz" }} }}\nentry = "{setting.entry}"\n')
-            environment = {**dict(setting.environment), **({"ELSEWHERE": fakes.elsewhere.url} if setting.third_party else {})}
+            environment = dict(setting.environment)
+            if setting.third_party:
+                environment["ELSEWHERE"] = fakes.elsewhere.url
+            if setting.packages:
+                environment["PYTHONPATH"] = setting.packages
+                parts.append(f"sandbox.read_only = [{json.dumps(setting.packages)}]\n")
             parts.append("".join(f"env.{name} = {json.dumps(value)}\n" for name, value in environment.items()))
         else:
             parts.append('kind = "builtin"\n')

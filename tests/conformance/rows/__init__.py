@@ -1,6 +1,6 @@
 """The rows: what the dialect promises, each checked in the same words against either target. A row raises `Differs` with what it
 saw. Names beginning with C are compatibility, where the peer is right as well; D is where it is not; S is how code is found and
-called.
+called; F is frameworks.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ class Row:
     setting: Setting
     check: object
     awaited: str = ""  # why Postern does not claim it yet
+    needs: str = ""  # what must be there besides, by its name among the fakes; the peer is not asked then
 
     @property
     def peer_passes(self):
@@ -32,5 +33,5 @@ def row(name, what, setting=Setting(), **named):
     return register
 
 
-for module in ("probes", "loop", "handlers", "pauses", "better"):
+for module in ("probes", "loop", "handlers", "pauses", "better", "frameworks"):
     importlib.import_module(f"rows.{module}")

@@ -36,6 +36,7 @@ import urllib.request
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 CALLS_MAX = 64
+LOOP_HELD_UP_S = 0.25
 ERROR_CHARS_MAX = 2000
 GATE = ("127.127.0.1", 4180)
 FRAMEWORK_NAMES = ("agent", "chain", "executor", "graph", "crew")
@@ -151,17 +152,48 @@ def framework_call(thing):
     """Objects of agent frameworks, told by their shape as the contract says; None for anything else."""
     if thing is None or inspect.ismodule(thing) or inspect.isclass(thing):
         return None
-    kind = type(thing).__name__
+    kind, origin = type(thing).__name__, type(thing).__module__.partition(".")[0]
     has = lambda *names: all(hasattr(thing, name) for name in names)
     if kind == "AgentExecutor" or has("invoke", "agent"):
         return lambda request: text_of(thing.invoke({"input": request.get("message")}), ("output",))
     if kind in ("CompiledGraph", "CompiledStateGraph") or has("invoke", "nodes"):
+        if origin == "langgraph":
+            return lambda request: pieces_of_graph(thing, request.get("message"))
         return lambda request: last_message(thing.invoke({"messages": [human(request.get("message"))]}))
     for name in ("invoke", "run", "kickoff"):
         if callable(getattr(thing, name, None)):
             call = getattr(thing, name)
             return lambda request: text_of(call(request.get("message")), ("output", "result"))
+    if kind == "Agent" and origin == "agents":
+        return lambda request: pieces_of_runner(thing, request.get("message"))
     return None
+
+
+def pieces_of_graph(graph, message):
+    """LangGraph: what its models say comes as they say it; the answer is the last message."""
+    state = None
+    for mode, part in graph.stream({"messages": [human(message)]}, stream_mode=["messages", "values"]):
+        if mode == "values":
+            state = part
+        elif type(part[0]).__name__ == "AIMessageChunk":
+            yield said_in(part[0].content)
+    return last_message(state)
+
+
+async def pieces_of_runner(agent, message):
+    """OpenAI's Agents SDK, whose agents are run by its `Runner`."""
+    from agents import Runner
+
+    running = Runner.run_streamed(agent, message if isinstance(message, (str, list)) else json.dumps(message))
+    try:
+        async for event in running.stream_events():
+            data = getattr(event, "data", None)
+            if getattr(data, "type", None) == "response.output_text.delta":
+                yield data.delta
+    finally:
+        running.cancel()
+    final = running.final_output
+    yield {"response": final if isinstance(final, str) else said_of(final)}
 
 
 def human(message):
@@ -176,7 +208,15 @@ def last_message(state):
     messages = state.get("messages") if isinstance(state, dict) else None
     if not messages:
         return state
-    return getattr(messages[-1], "content", messages[-1])
+    return said_in(getattr(messages[-1], "content", messages[-1]))
+
+
+def said_in(content):
+    """The text of a message's content, which may be a list of parts."""
+    if not isinstance(content, list):
+        return content
+    texts = (part.get("text", "") if isinstance(part, dict) else part for part in content)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def text_of(result, keys):
@@ -184,7 +224,16 @@ def text_of(result, keys):
         for key in keys:
             if result.get(key):
                 return result[key]
-    return str(result)
+    return said_of(result)
+
+
+def said_of(result):
+    """What a framework gives back as text: a message's content, a model of pydantic as JSON, the rest as str() has it."""
+    content = getattr(result, "content", None)
+    if isinstance(content, (str, list)):
+        return said_in(content)
+    dump = getattr(result, "model_dump_json", None)
+    return dump() if callable(dump) and not type(result).__module__.startswith("crewai") else str(result)
 
 
 # --- answering a call -------------------------------------------------------------------------------------------------
@@ -202,6 +251,7 @@ class Calls:
         self.waiting = set()
         self.threads = {}
         self.tasks = {}
+        self.coroutines = Coroutines()
 
     def expect(self, identity):
         with self.lock:
@@ -233,11 +283,7 @@ class Calls:
             self.waiting.discard(identity)
             if identity in self.tasks:
                 loop, task = self.tasks[identity]
-                try:
-                    loop.call_soon_threadsafe(task.cancel)
-                except RuntimeError:
-                    # It has closed meanwhile: the call is as good as over.
-                    pass
+                loop.call_soon_threadsafe(task.cancel)
             elif identity in self.threads:
                 thread = ctypes.c_ulong(self.threads[identity])
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Cancelled))
@@ -308,12 +354,70 @@ class Answer:
 def settle(value, answer):
     """Awaits what can be awaited, and says what comes piece by piece."""
     if inspect.isawaitable(value):
-        return settle(asyncio.run(awaited(value, answer)), answer)
+        return settle(answer.calls.coroutines.run(lambda: awaited(value, answer)), answer)
     if inspect.isasyncgen(value):
-        return asyncio.run(gathered(value, answer))
+        return answer.calls.coroutines.run(lambda: gathered(value, answer))
     if inspect.isgenerator(value):
         return drained(value, answer)
     return value
+
+
+class Coroutines:
+    """One event loop for the coroutines of all calls: a client that an agent keeps belongs to the loop it was first used in. A
+    loop that code without `await` holds up is left to the calls that are in it, and another one takes those that come."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.loop = None
+
+    def run(self, make):
+        """Runs a coroutine to its end from a thread of its call."""
+        while True:
+            with self.lock:
+                loop = self.loop = self.loop or endless()
+            claim = threading.Lock()
+            future = asyncio.run_coroutine_threadsafe(claimed(claim, make), loop)
+            try:
+                ended, _ = concurrent.futures.wait([future], LOOP_HELD_UP_S)
+                if ended or not claim.acquire(blocking=False):
+                    value, error = future.result()
+                    if error:
+                        raise error
+                    return value
+            except concurrent.futures.CancelledError:
+                raise asyncio.CancelledError() from None
+            except Cancelled:
+                future.cancel()
+                raise
+            with self.lock:
+                if self.loop is loop:
+                    self.loop = None
+
+
+def endless():
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=turn, args=(loop,), name="coroutines", daemon=True).start()
+    return loop
+
+
+def turn(loop):
+    while True:
+        try:
+            loop.run_forever()
+        except BaseException:
+            # A task of the agent's own wanted the process to end.
+            traceback.print_exc()
+
+
+async def claimed(claim, make):
+    """Whoever takes the claim runs the coroutine: the loop it was given to first, or one that came for it. Gives its value, or
+    what it raised that would end the loop."""
+    if not claim.acquire(blocking=False):
+        return None, None
+    try:
+        return await make(), None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
 
 
 async def awaited(value, answer):

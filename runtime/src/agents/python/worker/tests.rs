@@ -10,6 +10,7 @@ use std::{
 use super::*;
 use serde_json::json;
 
+mod coroutines;
 mod wire;
 
 /// A worker for a module's text.
@@ -120,21 +121,6 @@ async fn functions_are_called_by_their_signature() {
         (typed, "handler", json!("hi")),
         (none, "handler", json!("42")),
         (main, "main", json!("None")),
-    ])
-    .await;
-}
-
-#[tokio::test]
-async fn what_comes_later_or_in_pieces_is_gathered() {
-    let waits = "async def handler(message): return {'output': message}";
-    let pieces = "def handler(message):\n  yield 'a'\n  yield 'b'";
-    let late_pieces = "async def handler(message):\n  yield 'a'\n  yield message";
-    let object = "class A:\n  async def __call__(self, message): return message\nhandler = A()";
-    answers(&[
-        (waits, "handler", json!({ "output": "hi" })),
-        (pieces, "handler", json!("ab")),
-        (late_pieces, "handler", json!("ahi")),
-        (object, "handler", json!("hi")),
     ])
     .await;
 }
