@@ -7,6 +7,8 @@ import json
 import socket
 import threading
 
+import responses
+
 # How long a tool that is held waits for the row to let it go, in seconds.
 HELD_MAX = 60
 
@@ -75,8 +77,8 @@ def as_json(status, value):
 
 
 class Model(Fake):
-    """A provider that speaks OpenAI's chat completions, whole and streamed. Its replies are those of the row, in turn; the last
-    one again and again."""
+    """A provider that speaks OpenAI's chat completions and responses, whole and streamed. Its replies are those of the row, in
+    turn; the last one again and again."""
 
     USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
@@ -95,6 +97,10 @@ class Model(Fake):
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if isinstance(reply, int):
             return as_json(reply, {"error": {"message": "the provider is out of order", "type": "server_error"}})
+        if asked.path.endswith("/responses"):
+            if question.get("stream"):
+                return 200, {"content-type": "text/event-stream"}, responses.streamed(question, reply)
+            return as_json(200, responses.whole(question, reply))
         if question.get("stream"):
             return 200, {"content-type": "text/event-stream"}, self.streamed(question, reply)
         choice = {"index": 0, "message": {"role": "assistant", **reply}, "finish_reason": finish(reply)}

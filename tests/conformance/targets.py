@@ -33,7 +33,8 @@ class Setting:
     """An agent as a row wants it. Rows with equal settings share one that runs."""
 
     code: str = ""  # the module `agent.py`; without it the agent is model, prompt and tools
-    entry: str = "agent.py"
+    entry: str = "agent.py"  # another one that is not there is looked for in vain
+    language: str = "python"
     get_path: str = "/get"
     tool_is_there: bool = True
     adding_asks: bool = False  # a human is asked before POST /add
@@ -247,7 +248,8 @@ class Postern(Target):
         tools = ["calc", "elsewhere"] if setting.third_party else ["calc"]
         parts.append(f'[agents.desk]\nmodels = ["fast"]\npolicies = ["all"]\nsystem_prompt = "Be brief."\ntools = {tools}\n')
         if setting.code:
-            parts.append(f'kind = "python"\nsource = {{ object = {{ path = "agent.tar.gz" }} }}\nentry = "{setting.entry}"\n')
+            parts.append(f'kind = "{setting.language}"\nentry = "{setting.entry}"\n')
+            parts.append('source = { object = { path = "agent.tar.gz" } }\n')
             environment = dict(setting.environment)
             if setting.third_party:
                 environment["ELSEWHERE"] = fakes.elsewhere.url
@@ -270,7 +272,7 @@ class Postern(Target):
         module = self.folder / "module.py"
         module.write_text(self.setting.code)
         with tarfile.open(self.folder / "agent.tar.gz", "w:gz") as archive:
-            archive.add(module, "agent.py")
+            archive.add(module, "agent.mjs" if self.setting.language == "node" else "agent.py")
 
     def pid(self):
         return self.ready["runtime_pid"]

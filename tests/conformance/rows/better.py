@@ -204,3 +204,65 @@ def unloadable(target):
     target.invoke("die").is_(500)
     target.wait("a /readyz that says why", lambda: b"not a second time" in target.get("/readyz").is_(503).body)
     holds(target.invoke("hi").is_(503).json.get("code"), "there is no code")
+
+
+@row(
+    "D16", "what `runagents init` writes answers, the package brought along too",
+    lambda fakes: Setting(code=scaffold(), packages=fakes.peers_packages or ""), needs="peers_packages",
+)
+def scaffolded_with_the_package(target):
+    scaffolded(target)
+
+
+@row("D17", "a function that is not there, arguments that are a list: told to the model")
+def mistakes(target):
+    for wanted in (("nothing", "{}"), ("calc__add", "[1]"), ("calc__add", '{"body": {"a": 1}}')):
+        target.fakes.model.says(calls(wanted), text("never mind"))
+        target.invoke("add").has(200, response="never mind")
+
+
+@row("D18", "a history of texts, a tool_cache that is no list: 400")
+def odd_fields(target):
+    for fields in ({"history": ["hi"]}, {"tool_cache": 7}, {"tool_cache": [7]}):
+        target.invoke("hi", **fields).is_(400)
+
+
+@row("D19", "the same Idempotency-Key again: the same answer, and no second run")
+def again(target):
+    target.fakes.model.says(calls(("calc__add", "{}")), text("two"), calls(("calc__add", "{}")), text("two"))
+    first, second = (target.invoke("add", {"Idempotency-Key": "d19"}).has(200, response="two") for _ in range(2))
+    same(len(target.fakes.tool.asked), 1, "how often the tool was asked")
+    same(second.json.get("run_id"), first.json.get("run_id"), "run_id")
+
+
+@row(
+    "D20", "annotations that are texts, and objects with an async call, count",
+    Setting(code='''
+from __future__ import annotations
+
+class Desk:
+    async def __call__(self, q: str):
+        return q + "!"
+
+handler = Desk()
+'''),
+)
+def async_object(target):
+    target.invoke("good day").has(200, response="good day!")
+
+
+@row(
+    "D21", "a handler's answer streams as it comes",
+    Setting(code='''
+import os, urllib.request
+
+def handler(request, ctx):
+    yield "one "
+    with urllib.request.urlopen(os.environ["TOOL_URL_CALC"] + "/get") as answer:
+        answer.read()
+    yield "two"
+'''),
+)
+def pieces(target):
+    stream = target.stream("go").is_("content", "done")
+    same([event["delta"] for event in stream.of("content")], ["one ", "two"], "pieces")

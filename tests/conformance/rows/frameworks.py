@@ -45,9 +45,7 @@ graph = building.compile()
 '''
 
 AGENTS_SDK = LOOK + '''
-from agents import Agent, function_tool, set_default_openai_api
-
-set_default_openai_api("chat_completions")
+from agents import Agent, function_tool
 
 @function_tool
 def get(number: int) -> str:
@@ -55,6 +53,11 @@ def get(number: int) -> str:
     return look(number)
 
 agent = Agent(name="desk", instructions="Be brief.", model=os.environ["LLM_MODEL"], tools=[get])
+'''
+BY_CHAT = '''
+from agents import set_default_openai_api
+
+set_default_openai_api("chat_completions")
 '''
 
 WANTS = calls(("get", '{"number": 7}'))
@@ -78,8 +81,9 @@ def whole(target):
     fakes.model.says(WANTS, SAYS)
     target.invoke("seven?").has(200, response="The number is seven.", handler="user")
     same(fakes.tool.paths(), ["GET /get?number=7"], "what the tool was asked")
-    told = fakes.model.asked[-1]["messages"][-1]
-    same((told["role"], told["content"]), ("tool", 'refused 403, told {"ok": true}'), "what the model is told")
+    question = fakes.model.asked[-1]
+    told = question["messages"][-1]["content"] if "messages" in question else question["input"][-1]["output"]
+    same(told, 'refused 403, told {"ok": true}', "what the model is told")
 
 
 def streamed(target):
@@ -118,4 +122,5 @@ def ended(target):
 
 
 framework("F1", "LangGraph: a graph with a tool", LANGGRAPH)
-framework("F2", "OpenAI Agents SDK: an agent with a tool", AGENTS_SDK)
+framework("F2", "OpenAI Agents SDK: an agent with a tool, by responses", AGENTS_SDK)
+framework("F3", "OpenAI Agents SDK: an agent with a tool, by chat completions", AGENTS_SDK + BY_CHAT)

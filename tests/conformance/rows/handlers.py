@@ -127,3 +127,33 @@ def sdk(target):
     target.fakes.tool.answers["/add"] = (200, {"sum": 2})
     target.invoke("go").has(200, response="OK", answer={"sum": 2}, tool="shout", about="Says it louder.")
     same((target.fakes.tool.paths(), target.fakes.tool.asked[0].json), (["POST /add"], {"a": 1}), "what the tool was asked")
+
+
+@row("S13", "a handler's stream: content, done, [DONE]", RETURNS)
+def handlers_stream(target):
+    stream = target.stream("text").is_("content", "done")
+    same(stream.text, "plain", "text")
+
+
+NODE = Setting(
+    language="node", entry="agent.mjs",
+    code='''
+export async function handler(request, context) {
+  if (request.message === "pieces") return pieces();
+  const answers = { text: "plain", number: 42, output: { output: "o", more: 1 }, object: { x: 1 } };
+  return answers[request.message];
+}
+
+async function* pieces() {
+  yield "one ";
+  yield "two";
+}
+''',
+)
+
+
+@row("N1", "what a Node handler returns: as C23; and in pieces", NODE, needs="node")
+def node(target):
+    returned(target)
+    stream = target.stream("pieces").is_("content", "done")
+    same([event["delta"] for event in stream.of("content")], ["one ", "two"], "pieces")
