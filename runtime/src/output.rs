@@ -28,7 +28,11 @@ pub(crate) fn to_log(agent: &str, stream: &'static str) -> io::Result<OwnedFd> {
     Ok(writer.into())
 }
 
-async fn next_line<Reader>(reader: &mut Reader) -> io::Result<Option<String>>
+/// The next line, or the next piece of a long one, made harmless.
+///
+/// # Errors
+/// As the stream says.
+pub(crate) async fn next_line<Reader>(reader: &mut Reader) -> io::Result<Option<String>>
 where
     Reader: AsyncBufReadExt + Unpin,
 {

@@ -49,6 +49,16 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("config", "## `[api]`", "[api]\nzzz = 1"),
     (
         "config",
+        "### `[agents.NAME.command]`",
+        "[agents.x]\nkind = \"command\"\ncommand = { zzz = 1 }",
+    ),
+    (
+        "config",
+        "### `[[agents.NAME.command.map]]`",
+        "[agents.x]\nkind = \"command\"\n[[agents.x.command.map]]\nzzz = 1",
+    ),
+    (
+        "config",
         "### `[agents.NAME.runs]`",
         "[agents.x]\nkind = \"builtin\"\nruns = { zzz = 1 }",
     ),
@@ -105,6 +115,18 @@ const WORDS: &[(&str, &str)] = &[
     (
         "config",
         "[agents.x]\nkind = \"python\"\nsource = { object = { zzz = 1 } }",
+    ),
+    (
+        "config",
+        "[agents.x]\nkind = \"command\"\ncommand = { input = \"zzz\" }",
+    ),
+    (
+        "config",
+        "[agents.x]\nkind = \"command\"\ncommand = { output = \"zzz\" }",
+    ),
+    (
+        "config",
+        "[agents.x]\nkind = \"command\"\ncommand = { map = [{ becomes = \"zzz\" }] }",
     ),
     ("policy", "[policies.x]\nmode = \"zzz\""),
     (

@@ -13,6 +13,7 @@ mod audit_command;
 mod bad_input;
 mod bombs;
 mod capture;
+mod command;
 mod commands;
 mod database;
 mod documents;

@@ -10,6 +10,20 @@ use crate::outcome::CallMade;
 /// The longest tool result in an event, in characters; the model gets all of it.
 pub const RESULT_CHARS_MAX: usize = 1_000;
 
+/// The longest arguments of an agent's own tool in an event, in characters.
+pub const ARGUMENTS_CHARS_MAX: usize = 10_000;
+
+/// The longest name of an agent's own tool in an event, in characters.
+const OWN_TOOL_CHARS_MAX: usize = 200;
+
+/// Who says what an event says, where it is not the gate or posternd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Teller {
+    /// The agent, of whom nothing is believed.
+    Agent,
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -27,6 +41,26 @@ pub enum Event {
         tool: String,
         /// Its answer, cut to [`RESULT_CHARS_MAX`].
         result: String,
+    },
+    /// The agent says that it uses a tool of its own, inside its sandbox; the gate knows nothing of it.
+    #[serde(rename = "tool_call", skip_deserializing)]
+    OwnToolCall {
+        /// What the agent calls it.
+        tool: String,
+        /// The arguments, a JSON text, cut to [`ARGUMENTS_CHARS_MAX`].
+        arguments: String,
+        /// Who says so.
+        source: Teller,
+    },
+    /// The agent says what came of that.
+    #[serde(rename = "tool_result", skip_deserializing)]
+    OwnToolResult {
+        /// What the agent calls it.
+        tool: String,
+        /// The result, cut to [`RESULT_CHARS_MAX`].
+        result: String,
+        /// Who says so.
+        source: Teller,
     },
     /// Text of the answer.
     Content {
@@ -76,6 +110,26 @@ impl Event {
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What an agent says of a tool of its own, cut.
+    #[must_use]
+    pub fn own_tool_call(tool: &str, arguments: &str) -> Self {
+        Self::OwnToolCall {
+            tool: cut(tool, OWN_TOOL_CHARS_MAX),
+            arguments: cut(arguments, ARGUMENTS_CHARS_MAX),
+            source: Teller::Agent,
+        }
+    }
+
+    /// What an agent says came of it, cut.
+    #[must_use]
+    pub fn own_tool_result(tool: &str, result: &str) -> Self {
+        Self::OwnToolResult {
+            tool: cut(tool, OWN_TOOL_CHARS_MAX),
+            result: cut(result, RESULT_CHARS_MAX),
+            source: Teller::Agent,
+        }
     }
 
     /// A tool's answer, cut.

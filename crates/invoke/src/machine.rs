@@ -66,7 +66,7 @@ pub enum Input {
         /// What went wrong.
         detail: String,
     },
-    /// The worker said something on the way; only [`Event::Content`] is passed on.
+    /// The worker said something on the way; only [`Event::Content`] and what it says of tools of its own is passed on.
     WorkerSaid(Event),
     /// The worker returned a value.
     WorkerReturned(Value),

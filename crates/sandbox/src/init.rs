@@ -248,6 +248,8 @@ impl<'a> Supervisor<'a> {
             };
             self.settle(number)?;
             if self.processes.remove(&number).is_some() {
+                // What it left of its group goes with it; nobody left is the usual case.
+                let _none_left = kill(Pid::from_raw(-pid), Signal::SIGKILL);
                 let status = match end {
                     End::Code(code) => ExitStatus::Code(code),
                     End::Signal(signal) => ExitStatus::Signal(signal),

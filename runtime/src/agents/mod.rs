@@ -8,6 +8,9 @@
 //! ```
 
 pub mod builtin;
+pub mod command;
+pub mod files;
+mod ground;
 mod node;
 pub mod place;
 pub mod pool;
@@ -46,7 +49,7 @@ pub enum KindName {
     Python,
     /// A Node handler in a resident worker.
     Node,
-    /// A program for each call; not in this version.
+    /// A program for each run.
     Command,
     /// A server in the sandbox; not in this version.
     Http,
@@ -61,6 +64,8 @@ pub enum Kind {
     Python(python::Settings),
     /// A Node handler in a resident worker.
     Node(python::Settings),
+    /// A program for each run.
+    Command(Box<command::Settings>),
 }
 
 /// Whether an agent can be called.
@@ -174,13 +179,16 @@ impl Kind {
             KindName::Node => {
                 return python::Settings::mean(node::NODE, written, places).map(Self::Node);
             }
-            KindName::Command => "command",
+            KindName::Command => {
+                let settings = command::Settings::mean(written, places);
+                return settings.map(|settings| Self::Command(Box::new(settings)));
+            }
             KindName::Http => "http",
         };
         Err(Wrong::at(
             &["kind"],
             format!(
-                "`{absent}` agents are not in this version: `python`, `node` and `builtin` are"
+                "`{absent}` agents are not in this version: `python`, `node`, `command` and `builtin` are"
             ),
         ))
     }
@@ -192,6 +200,7 @@ impl Kind {
             Self::Builtin(_) => "builtin",
             Self::Python(_) => "python",
             Self::Node(_) => "node",
+            Self::Command(_) => "command",
         }
     }
 
@@ -200,14 +209,15 @@ impl Kind {
     pub fn source(&self) -> Option<&Source> {
         match self {
             Self::Builtin(_) => None,
-            Self::Python(settings) | Self::Node(settings) => Some(&settings.source),
+            Self::Python(settings) | Self::Node(settings) => Some(&settings.files.source),
+            Self::Command(settings) => settings.files.as_ref().map(|files| &files.source),
         }
     }
 
     /// Whether code of the user runs, in a sandbox.
     #[must_use]
     pub fn has_code(&self) -> bool {
-        self.source().is_some()
+        !matches!(self, Self::Builtin(_))
     }
 
     /// Installs what there is to install and starts the agent. Its readiness may follow later.
@@ -223,6 +233,7 @@ impl Kind {
             Self::Python(settings) | Self::Node(settings) => {
                 python::start(agent, settings, around).await
             }
+            Self::Command(settings) => command::start(agent, settings, around).await,
         }
     }
 }

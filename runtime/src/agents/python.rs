@@ -32,12 +32,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Call, Coming, Host, NoPlace, Place, Readiness, StartError, Surroundings,
+    files::Files,
+    ground::{Ground, shown},
     pool::{Pool, Users},
 };
 use crate::{
-    config::{Agent, AgentWritten, Isolation, Places, Wrong, plain_absolute, plain_relative},
+    config::{Agent, AgentWritten, Isolation, Places, Wrong, plain_relative},
     sandbox::{Sandbox, Weakened},
-    source::Source,
 };
 use cell::Cell;
 use keeper::Keeper;
@@ -75,31 +76,6 @@ pub(super) const PYTHON: Language = Language {
     ],
 };
 
-/// Where the agent's files stand in the sandbox, unless the config says otherwise.
-const MOUNT_DEFAULT: &str = "/agent";
-
-/// Directories of the sandbox that hold something else.
-const TAKEN: &[&str] = &[
-    "bin",
-    "boot",
-    "dev",
-    "etc",
-    "lib",
-    "lib32",
-    "lib64",
-    "libx32",
-    "opt",
-    "proc",
-    "root",
-    "run",
-    "sbin",
-    "sys",
-    "tmp",
-    "usr",
-    "var",
-    "workspace",
-];
-
 /// Calls that wait for a worker.
 const QUEUED_MAX: usize = 64;
 
@@ -108,10 +84,8 @@ const QUEUED_MAX: usize = 64;
 pub struct Settings {
     /// What it is written in.
     pub language: Language,
-    /// Where its files come from.
-    pub source: Source,
-    /// Where they stand in the sandbox.
-    pub mount: PathBuf,
+    /// Its files.
+    pub files: Files,
     /// The module to load, beneath the mount.
     pub entry: String,
 }
@@ -123,7 +97,7 @@ impl Settings {
         places: &Places,
     ) -> Result<Self, Wrong> {
         let Language { word, suffixes, .. } = language;
-        let Some(source) = &written.source else {
+        let Some(files) = Files::mean(written, places)? else {
             return Err(Wrong::at(
                 &["kind"],
                 format!("a `{word}` agent needs `source = {{ object = {{ path = \"…\" }} }}`"),
@@ -143,43 +117,12 @@ impl Settings {
                 format!("`entry` is a `{ends}` file beneath `mount`, without `..`"),
             ));
         }
-        let mount = written
-            .mount
-            .clone()
-            .unwrap_or_else(|| PathBuf::from(MOUNT_DEFAULT));
-        check_mount(&mount)?;
         Ok(Self {
             language,
-            source: Source::mean(source, places)?,
-            mount,
+            files,
             entry: entry.clone(),
         })
     }
-}
-
-fn check_mount(mount: &Path) -> Result<(), Wrong> {
-    if !plain_absolute(mount) {
-        return Err(Wrong::at(
-            &["mount"],
-            "`mount` is an absolute path without `..`, such as `/agent`",
-        ));
-    }
-    let first = mount
-        .components()
-        .nth(1)
-        .map(|part| part.as_os_str().to_string_lossy());
-    let first = first.unwrap_or_default();
-    let is_home = mount == Path::new("/home") || mount == Path::new("/home/agent");
-    if TAKEN.contains(&first.as_ref()) || is_home {
-        return Err(Wrong::at(
-            &["mount"],
-            format!(
-                "{} holds something else in the sandbox: choose another, such as `/agent`",
-                mount.display()
-            ),
-        ));
-    }
-    Ok(())
 }
 
 /// A started Python agent; it stops when this is dropped.
@@ -211,21 +154,19 @@ pub(super) async fn start(
     settings: &Settings,
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
-    let installed = around.install(agent, &settings.source).await?;
+    let installed = around.install(agent, &settings.files.source).await?;
     let shim = place_worker(&around.shims, settings.language)
         .map_err(|error| StartError::file(&around.shims, error))?;
-    let (weak, weakened) = watch::channel(Vec::new());
+    let mounts = vec![
+        shown(&installed.tree, &settings.files.mount),
+        shown(&shim, Path::new(settings.language.target)),
+    ];
+    let (ground, weakened) = Ground::of(agent, mounts, around);
     let workshop = Workshop {
-        agent: Arc::clone(agent),
+        ground,
         settings: settings.clone(),
-        tree: installed.tree,
-        shim,
-        trusted: around.trusted.clone(),
-        launcher: Arc::clone(&around.launcher),
-        link: around.link.clone(),
-        weakened: weak,
     };
-    let sandbox = workshop.build().await?;
+    let sandbox = workshop.ground.build().await?;
     let (places, readiness) = match agent.isolation {
         Isolation::Agent => {
             let (calls, queue) = mpsc::channel(QUEUED_MAX);

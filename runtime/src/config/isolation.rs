@@ -31,8 +31,8 @@ const IDLE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// All that does not go together.
 pub(super) fn check(written: &AgentWritten) -> Vec<Wrong> {
     let sandbox = &written.sandbox;
-    let narrow = written.isolation != Isolation::Agent;
-    let of_users = written.isolation == Isolation::User;
+    let narrow = written.isolation() != Isolation::Agent;
+    let of_users = written.isolation() == Isolation::User;
     let mut wrong = Vec::new();
     if narrow && written.kind == KindName::Builtin {
         let told = "a `builtin` agent has no sandbox: leave `isolation` out";
@@ -74,7 +74,7 @@ pub(super) fn warnings<Credential, Source>(
     written: &AgentWritten,
     document: &Document<AgentWritten, Credential, Source>,
 ) -> Vec<String> {
-    if written.isolation != Isolation::Agent || written.kind == KindName::Builtin {
+    if written.isolation() != Isolation::Agent || written.kind == KindName::Builtin {
         return Vec::new();
     }
     let tools = &document.tools;

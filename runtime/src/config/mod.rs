@@ -1,5 +1,6 @@
 //! `postern.toml` as posternd means it. Reads the file and checks it whole; never starts anything, never reads a secret.
 
+mod command;
 mod functions;
 mod isolation;
 mod limits;
@@ -22,12 +23,16 @@ use postern_contract::{
 use postern_daemon::config::{self as file, ConfigError, Loaded};
 use postern_invoke::ToolFunction;
 
+pub use command::{BecomesWritten, CommandWritten, InputWritten, OutputWritten, RuleWritten};
 pub use limits::ApiLimits;
 pub(crate) use paths::{Places, plain_absolute, plain_relative};
 pub use terms::{Terms, TermsWritten, WhenLeft};
 pub use written::{AgentWritten, Isolation, SandboxWritten};
 
-use crate::{agent_environment, agents::Kind};
+use crate::{
+    agent_environment,
+    agents::{Kind, KindName},
+};
 
 /// How often a code-less agent may ask its model in one run, unless the config says otherwise.
 const TOOL_ITERATIONS_DEFAULT: u32 = 10;
@@ -225,6 +230,7 @@ fn agent(
     let mut wrong = check_environment(written);
     wrong.extend(isolation::check(written));
     wrong.extend(check_iterations(written));
+    wrong.extend(check_command(written));
     wrong.extend(check_shown(written));
     wrong.extend(check_limits(&written.sandbox));
     let models = granted_models(written, document);
@@ -250,7 +256,7 @@ fn agent(
             max_tool_iterations: written
                 .max_tool_iterations
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
-            isolation: written.isolation,
+            isolation: written.isolation(),
             captured: document.captured_ports(written),
             runs,
             sandbox: sandbox(&written.sandbox),
@@ -303,6 +309,11 @@ fn check_iterations(written: &AgentWritten) -> Option<Wrong> {
             format!("say a number from 1 to {TOOL_ITERATIONS_MAX}"),
         )
     })
+}
+
+fn check_command(written: &AgentWritten) -> Option<Wrong> {
+    let is_odd = written.command.is_some() && written.kind != KindName::Command;
+    is_odd.then(|| Wrong::at(&["command"], "`command` belongs to `kind = \"command\"`"))
 }
 
 fn check_limits(written: &SandboxWritten) -> Vec<Wrong> {

@@ -34,7 +34,7 @@ fn a_whole_agent_has_its_defaults() {
         panic!("{:?}", agent.kind)
     };
     assert_eq!(
-        (python.mount.as_path(), python.entry.as_str()),
+        (python.files.mount.as_path(), python.entry.as_str()),
         (Path::new("/agent"), "agent.py")
     );
     assert_eq!(agent.max_tool_iterations, TOOL_ITERATIONS_DEFAULT);
@@ -116,9 +116,9 @@ fn each_mistake_is_told_with_its_place() {
 
 #[test]
 fn kinds_and_sources_of_later_versions_are_named() {
-    let error = load("[agents.a]\nkind = \"command\"\n").unwrap_err();
+    let error = load("[agents.a]\nkind = \"http\"\n").unwrap_err();
     assert!(
-        error.contains("`python`, `node` and `builtin` are"),
+        error.contains("`python`, `node`, `command` and `builtin` are"),
         "{error}"
     );
     let text = desk("").replace(

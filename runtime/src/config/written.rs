@@ -7,7 +7,7 @@ use postern_contract::{
 };
 use serde::Deserialize;
 
-use super::terms::TermsWritten;
+use super::{command::CommandWritten, terms::TermsWritten};
 use crate::{agents::KindName, source};
 
 /// `[agents.NAME]`.
@@ -39,11 +39,12 @@ pub struct AgentWritten {
     /// Environment of its own; never a secret.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// What shares a sandbox.
-    #[serde(default)]
-    pub isolation: Isolation,
+    /// What shares a sandbox; each kind has a default of its own.
+    pub isolation: Option<Isolation>,
     /// How often a code-less agent may ask its model in one run.
     pub max_tool_iterations: Option<u32>,
+    /// `[agents.NAME.command]`.
+    pub command: Option<CommandWritten>,
     /// `[agents.NAME.runs]`.
     #[serde(default)]
     pub runs: TermsWritten,
@@ -53,11 +54,10 @@ pub struct AgentWritten {
 }
 
 /// What shares a sandbox.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// All runs of the agent.
-    #[default]
     Agent,
     /// Runs of one end user.
     User,
@@ -91,6 +91,18 @@ pub struct SandboxWritten {
     pub users: Option<usize>,
     /// How long a user's sandbox stands unused.
     pub idle: Option<Period>,
+}
+
+impl AgentWritten {
+    /// What shares a sandbox: what the config says, or what fits the kind.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        let of_the_kind = match self.kind {
+            KindName::Command => Isolation::Run,
+            _ => Isolation::Agent,
+        };
+        self.isolation.unwrap_or(of_the_kind)
+    }
 }
 
 impl AgentGrants for AgentWritten {

@@ -1,5 +1,5 @@
 //! The course of an agent with code: ask its worker once, pass on what it says, make its value an answer. Never believes a worker
-//! about tool calls, usage, pauses or consents: those come from the gate alone.
+//! about tools of the gate, usage, pauses or consents: those come from the gate alone.
 
 use serde_json::{Map, Value, json};
 
@@ -42,6 +42,9 @@ impl Errand {
             _ if !self.is_asked => {}
             Input::WorkerSaid(said @ Event::Content { .. }) => {
                 self.has_said = true;
+                step.emit(said);
+            }
+            Input::WorkerSaid(said @ (Event::OwnToolCall { .. } | Event::OwnToolResult { .. })) => {
                 step.emit(said);
             }
             Input::WorkerReturned(value) => self.returned(value, step),

@@ -7,6 +7,8 @@
 //!   └ fails ─────────────────────┴▶ told to whoever waits; a pause that doubles
 //! ```
 
+mod homes;
+mod standing;
 mod users;
 
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -19,6 +21,8 @@ use tokio::{
 };
 
 use super::{Place, Readiness};
+pub use homes::Homes;
+pub use standing::Standing;
 pub use users::Users;
 
 /// Cold starts of one agent at the same time.

@@ -18,12 +18,12 @@ use postern_contract::SandboxId;
 use postern_invoke::{Input, RunFacts};
 use tokio::{
     runtime::Handle,
-    sync::{Mutex as Turn, OwnedMutexGuard, mpsc},
+    sync::{Mutex as Turn, OwnedMutexGuard, mpsc, watch},
     task::AbortHandle,
 };
 
 use super::{Cell, Pool};
-use crate::agents::{Call, Coming, NoPlace, Place};
+use crate::agents::{Call, Coming, NoPlace, Place, Readiness};
 
 /// Runs of one user that wait or are under way.
 const RUNS_PER_USER_MAX: usize = 8;
@@ -80,6 +80,12 @@ impl<C: Cell> Users<C> {
             pool,
             book: Arc::new(book),
         }
+    }
+
+    /// Whether there is, or can be, any sandbox.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.pool.readiness()
     }
 
     /// The place of a user's run.

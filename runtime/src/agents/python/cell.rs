@@ -18,11 +18,12 @@ use tokio::{
 use super::{
     worker,
     worker::{Ended, WorkerCall},
-    workshop::{Loaded, Workshop, how_it_ended},
+    workshop::{Loaded, Workshop},
 };
 use crate::{
     agents::{
         Call, Place,
+        ground::how_it_ended,
         pool::{self, Nursery},
     },
     sandbox::Sandbox,
@@ -54,7 +55,7 @@ impl Cell {
         let shift = match Shift::begin(&workshop, &sandbox).await {
             Ok(shift) => shift,
             Err(why) => {
-                workshop.end(sandbox).await;
+                workshop.ground.end(sandbox).await;
                 return Err(why);
             }
         };
@@ -81,10 +82,10 @@ impl Shift {
             mut process,
             found,
         } = loaded.map_err(|why| format!("{entry}: {why}"))?;
-        tracing::debug!(agent = %workshop.agent.name, sandbox = %sandbox.id, found, "ready");
+        tracing::debug!(agent = %workshop.ground.agent.name, sandbox = %sandbox.id, found, "ready");
         let (calls, mut queue) = mpsc::channel(QUEUED_MAX);
         let (ending, over) = watch::channel(false);
-        let (agent, id) = (workshop.agent.name.clone(), sandbox.id.clone());
+        let (agent, id) = (workshop.ground.agent.name.clone(), sandbox.id.clone());
         tokio::spawn(async move {
             let ended = worker.serve(&mut queue, how_it_ended(&mut process)).await;
             if let Ended::Failed(why) | Ended::NotLoaded(why) = ended {
@@ -141,7 +142,7 @@ impl Drop for Cell {
         let workshop = Arc::clone(&self.workshop);
         // Without a runtime the daemon is over, and its sandboxes with it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { workshop.end(sandbox).await });
+            runtime.spawn(async move { workshop.ground.end(sandbox).await });
         }
     }
 }
@@ -151,6 +152,7 @@ impl Nursery for Workshop {
 
     async fn start(self: Arc<Self>) -> Result<Cell, String> {
         let sandbox = self
+            .ground
             .build()
             .await
             .map_err(|error| format!("no sandbox: {error}"))?;

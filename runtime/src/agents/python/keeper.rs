@@ -7,9 +7,15 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     worker::{Ended, WorkerCall},
-    workshop::{KILL, Loaded, Workshop, how_it_ended},
+    workshop::{Loaded, Workshop},
 };
-use crate::{agents::Readiness, sandbox::Sandbox};
+use crate::{
+    agents::{
+        Readiness,
+        ground::{KILL, how_it_ended},
+    },
+    sandbox::Sandbox,
+};
 
 /// How long to wait after the first death; doubles with each that follows soon.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -48,7 +54,7 @@ impl Keeper {
         loop {
             let life = match &sandbox {
                 Some(standing) => self.live(standing, &mut calls).await,
-                None => match self.workshop.build().await {
+                None => match self.workshop.ground.build().await {
                     Ok(built) => {
                         sandbox = Some(built);
                         continue;
@@ -66,7 +72,7 @@ impl Keeper {
             }
         }
         if let Some(sandbox) = sandbox {
-            self.workshop.end(sandbox).await;
+            self.workshop.ground.end(sandbox).await;
         }
     }
 
@@ -75,9 +81,9 @@ impl Keeper {
         let why = format!("{}: {why}", self.workshop.settings.entry);
         if *self.readiness.borrow() == Readiness::Starting {
             // Whoever waits for the start tells it.
-            tracing::debug!(agent = %self.workshop.agent.name, "not ready: {why}");
+            tracing::debug!(agent = %self.workshop.ground.agent.name, "not ready: {why}");
         } else {
-            tracing::error!(agent = %self.workshop.agent.name, "not ready: {why}");
+            tracing::error!(agent = %self.workshop.ground.agent.name, "not ready: {why}");
         }
         self.readiness.send_replace(Readiness::NotReady { why });
         (wait * 2).min(BACKOFF_MAX)
@@ -101,7 +107,7 @@ impl Keeper {
             () = tokio::time::sleep(wait) => false,
         };
         if is_gone && let Some(dead) = sandbox.take() {
-            self.workshop.end(dead).await;
+            self.workshop.ground.end(dead).await;
         }
         calls.is_closed()
     }
@@ -117,7 +123,7 @@ impl Keeper {
             mut process,
             found,
         } = loaded;
-        let agent = &self.workshop.agent.name;
+        let agent = &self.workshop.ground.agent.name;
         tracing::info!(%agent, entry = self.workshop.settings.entry, found, "ready");
         self.readiness.send_replace(Readiness::Ready {
             sandbox: Some(sandbox.id.clone()),

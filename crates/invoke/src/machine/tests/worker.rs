@@ -115,6 +115,28 @@ fn a_worker_cannot_say_what_only_the_gate_knows() {
 }
 
 #[test]
+fn what_a_worker_says_of_its_own_tools_is_marked_as_its_word() {
+    let mut machine = worker();
+    machine.on(Input::Start, 0);
+    let said = [
+        Event::own_tool_call("Edit", "{}"),
+        Event::own_tool_result("Edit", &"x".repeat(5000)),
+    ];
+    for event in said {
+        let told = machine.on(Input::WorkerSaid(event.clone()), 0);
+        assert_eq!(told, [Action::Emit(event.clone())]);
+        let json: Value = serde_json::from_str(&event.to_json()).unwrap();
+        assert_eq!(
+            (&json["tool"], &json["source"]),
+            (&json!("Edit"), &json!("agent"))
+        );
+        assert!(json["type"] == "tool_call" || json["result"].as_str().unwrap().len() == 1000);
+    }
+    let actions = machine.on(Input::WorkerReturned(json!("done")), 0);
+    assert_eq!(outcome(&actions).body()["tool_calls_made"], json!([]));
+}
+
+#[test]
 fn a_failed_worker_and_a_late_one() {
     let failed = Input::WorkerFailed {
         detail: "ValueError: no".to_owned(),

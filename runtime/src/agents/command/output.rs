@@ -1,0 +1,314 @@
+//! What a program writes, read as its config says: pieces for whoever listens, and at its end the answer. Never keeps more of it
+//! than it may, whatever comes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use postern_invoke::Event;
+use serde_json::{Value, json};
+
+use super::{
+    map::{Map, Meaning},
+    settings::Reading,
+    text::Decoder,
+};
+
+/// What the pieces of one answer may weigh together, in bytes.
+pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Everything that one run may write on its standard output, in bytes.
+pub(super) const OUTPUT_BYTES_MAX: u64 = 1 << 30;
+
+/// Events of one run.
+const EVENTS_MAX: u64 = 200_000;
+
+/// The longest line that is understood, in bytes; a longer one is passed over.
+const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// Calls of tools whose results are still known again.
+const CALLS_MAX: usize = 256;
+
+/// The longest part of a line in the log, in characters.
+const STRAY_CHARS_MAX: usize = 200;
+
+/// Too much came; the run ends with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TooMuch {
+    #[error("its answer is over the limit of {ANSWER_BYTES_MAX} bytes")]
+    Answer,
+    #[error("it wrote more than {OUTPUT_BYTES_MAX} bytes")]
+    Output,
+    #[error("it told more than {EVENTS_MAX} events")]
+    Events,
+}
+
+/// What a piece of output is.
+#[derive(Debug, PartialEq)]
+pub(super) enum Heard {
+    /// Something for whoever listens.
+    Said(Event),
+    /// A line that is not understood, for the log.
+    Stray(String),
+}
+
+/// The output of one run.
+#[derive(Debug)]
+pub(super) struct Output {
+    manner: Manner,
+    /// The pieces so far.
+    said: String,
+    bytes: u64,
+    events: u64,
+    /// Something new begins with the next piece.
+    breaks: bool,
+    calls: Calls,
+    answer: Option<Value>,
+    error: Option<String>,
+    strays: u64,
+}
+
+#[derive(Debug)]
+enum Manner {
+    Text(Decoder),
+    Lines { map: Map, lines: Lines },
+}
+
+impl Output {
+    pub(super) fn read_as(reading: &Reading) -> Self {
+        let manner = match reading {
+            Reading::Text => Manner::Text(Decoder::default()),
+            Reading::Lines(map) => Manner::Lines {
+                map: map.clone(),
+                lines: Lines::default(),
+            },
+        };
+        Self {
+            manner,
+            said: String::new(),
+            bytes: 0,
+            events: 0,
+            breaks: false,
+            calls: Calls::default(),
+            answer: None,
+            error: None,
+            strays: 0,
+        }
+    }
+
+    /// What the next bytes say.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, TooMuch> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > OUTPUT_BYTES_MAX {
+            return Err(TooMuch::Output);
+        }
+        match &mut self.manner {
+            Manner::Text(decoder) => {
+                let text = decoder.read(bytes);
+                self.piece(text).map(|said| said.into_iter().collect())
+            }
+            Manner::Lines { lines, .. } => {
+                let lines = lines.read(bytes);
+                self.understand(&lines)
+            }
+        }
+    }
+
+    /// What was left when the program had ended.
+    pub(super) fn rest(&mut self) -> Result<Vec<Heard>, TooMuch> {
+        match &mut self.manner {
+            Manner::Text(decoder) => {
+                let text = std::mem::take(decoder).end();
+                self.piece(text).map(|said| said.into_iter().collect())
+            }
+            Manner::Lines { lines, .. } => {
+                let last = std::mem::take(lines).end();
+                self.understand(last.as_slice())
+            }
+        }
+    }
+
+    /// The answer of a program that ended well, or why there is none.
+    pub(super) fn answer(self) -> Result<Value, String> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if let Some(answer) = self.answer {
+            return Ok(answer);
+        }
+        if self.said.is_empty() && self.strays > 0 {
+            let why = format!("none of its {} lines was understood", self.strays);
+            return Err(why);
+        }
+        Ok(json!({ "response": self.said }))
+    }
+
+    /// What the program itself says went wrong.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    fn understand(&mut self, lines: &[Result<Vec<u8>, usize>]) -> Result<Vec<Heard>, TooMuch> {
+        let mut heard = Vec::new();
+        for line in lines {
+            let Manner::Lines { map, .. } = &self.manner else {
+                break;
+            };
+            let value = match line {
+                Ok(line) if line.trim_ascii().is_empty() => continue,
+                Ok(line) => serde_json::from_slice::<Value>(line).map_err(|_| shown(line)),
+                Err(length) => Err(format!("a line of {length} bytes")),
+            };
+            match value {
+                Ok(value @ Value::Object(_)) => {
+                    for meaning in map.read(&value) {
+                        heard.extend(self.mean(meaning)?);
+                    }
+                }
+                Ok(other) => heard.push(self.stray(&other.to_string())),
+                Err(line) => heard.push(self.stray(&line)),
+            }
+        }
+        Ok(heard)
+    }
+
+    fn stray(&mut self, line: &str) -> Heard {
+        self.strays += 1;
+        Heard::Stray(line.chars().take(STRAY_CHARS_MAX).collect())
+    }
+
+    fn mean(&mut self, meaning: Meaning) -> Result<Option<Heard>, TooMuch> {
+        let event = match meaning {
+            Meaning::Content(text) => return self.piece(text),
+            Meaning::Break => {
+                self.breaks = true;
+                return Ok(None);
+            }
+            Meaning::ToolCall {
+                tool,
+                arguments,
+                id,
+            } => {
+                self.breaks = true;
+                let event = Event::own_tool_call(&tool, &arguments);
+                self.calls.made(id, &tool);
+                event
+            }
+            Meaning::ToolResult { tool, result, id } => {
+                let tool = tool.or_else(|| self.calls.of(id.as_deref()?));
+                Event::own_tool_result(&tool.unwrap_or_default(), &result)
+            }
+            Meaning::Answer(answer) => {
+                self.answer = Some(answer);
+                return Ok(None);
+            }
+            Meaning::Error(error) => {
+                self.error = Some(error);
+                return Ok(None);
+            }
+        };
+        self.count()?;
+        Ok(Some(Heard::Said(event)))
+    }
+
+    fn piece(&mut self, text: String) -> Result<Option<Heard>, TooMuch> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let breaks = std::mem::take(&mut self.breaks) && !self.said.is_empty();
+        let delta = if breaks { format!("\n\n{text}") } else { text };
+        if self.said.len() + delta.len() > ANSWER_BYTES_MAX {
+            return Err(TooMuch::Answer);
+        }
+        self.count()?;
+        self.said.push_str(&delta);
+        let delta = Some(delta);
+        Ok(Some(Heard::Said(Event::Content { delta })))
+    }
+
+    fn count(&mut self) -> Result<(), TooMuch> {
+        self.events += 1;
+        if self.events > EVENTS_MAX {
+            return Err(TooMuch::Events);
+        }
+        Ok(())
+    }
+}
+
+fn shown(line: &[u8]) -> String {
+    // More than is shown, so that a character at the end may be cut.
+    let line = &line[..line.len().min(STRAY_CHARS_MAX * 4)];
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// The last calls of tools, by their ids.
+#[derive(Debug, Default)]
+struct Calls {
+    names: BTreeMap<String, String>,
+    order: VecDeque<String>,
+}
+
+impl Calls {
+    fn made(&mut self, id: Option<String>, tool: &str) {
+        let Some(id) = id.filter(|id| id.len() <= STRAY_CHARS_MAX) else {
+            return;
+        };
+        if self.order.len() >= CALLS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+        let tool = tool.chars().take(STRAY_CHARS_MAX).collect();
+        self.names.insert(id.clone(), tool);
+        self.order.push_back(id);
+    }
+
+    fn of(&self, id: &str) -> Option<String> {
+        self.names.get(id).cloned()
+    }
+}
+
+/// Bytes as lines. Of a line that is too long only its length is known.
+#[derive(Debug, Default)]
+struct Lines {
+    begun: Vec<u8>,
+    /// The length so far of a line that is passed over.
+    passed: Option<usize>,
+}
+
+impl Lines {
+    fn read(&mut self, bytes: &[u8]) -> Vec<Result<Vec<u8>, usize>> {
+        let mut lines = Vec::new();
+        let mut left = bytes;
+        while let Some(at) = left.iter().position(|byte| *byte == b'\n') {
+            self.take(&left[..at]);
+            left = &left[at + 1..];
+            lines.push(self.line());
+        }
+        self.take(left);
+        lines
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let length = self.begun.len() + self.passed.unwrap_or(0) + bytes.len();
+        if length > LINE_BYTES_MAX {
+            self.begun = Vec::new();
+            self.passed = Some(length);
+        } else {
+            self.begun.extend_from_slice(bytes);
+        }
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>, usize> {
+        match self.passed.take() {
+            Some(length) => Err(length),
+            None => Ok(std::mem::take(&mut self.begun)),
+        }
+    }
+
+    fn end(mut self) -> Option<Result<Vec<u8>, usize>> {
+        let is_empty = self.begun.is_empty() && self.passed.is_none();
+        (!is_empty).then(|| self.line())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What all sandboxes of one agent stand on: how one is made and announced, and how it ends. Never keeps one, and never knows
+//! what runs in it.
+
+use std::{path::Path, sync::Arc};
+
+use postern_contract::{
+    SandboxId,
+    launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose, Trusted},
+    link::{News, Origin},
+};
+use tokio::sync::watch;
+
+use super::{StartError, Surroundings};
+use crate::{
+    config::{Agent, Isolation},
+    link::{Link, LinkError},
+    sandbox::{Exit, Launcher, Process, Sandbox, Wanted, Weakened},
+};
+
+/// SIGKILL, the same number on every Linux.
+pub(super) const KILL: i32 = 9;
+
+/// What all of an agent's sandboxes are made from.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) agent: Arc<Agent>,
+    mounts: Vec<Mount>,
+    trusted: Trusted,
+    launcher: Arc<Launcher>,
+    link: Link,
+    weakened: watch::Sender<Vec<Weakened>>,
+}
+
+/// Something of the host that a sandbox may look at.
+pub(super) fn shown(source: &Path, target: &Path) -> Mount {
+    Mount {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        access: Access::ReadOnly,
+    }
+}
+
+impl Ground {
+    /// For an agent that is shown these, and what its config adds; and where it is told which layers are absent.
+    pub(super) fn of(
+        agent: &Arc<Agent>,
+        mut mounts: Vec<Mount>,
+        around: &Surroundings,
+    ) -> (Self, watch::Receiver<Vec<Weakened>>) {
+        let more = agent.sandbox.read_only.iter();
+        mounts.extend(more.map(|path| shown(path, path)));
+        let (weakened, told) = watch::channel(Vec::new());
+        let ground = Self {
+            agent: Arc::clone(agent),
+            mounts,
+            trusted: around.trusted.clone(),
+            launcher: Arc::clone(&around.launcher),
+            link: around.link.clone(),
+            weakened,
+        };
+        (ground, told)
+    }
+
+    /// Builds a sandbox and tells the gate whose its calls will be.
+    pub(super) async fn build(&self) -> Result<Sandbox, StartError> {
+        let wanted = self.wanted();
+        let kinds = wanted.listeners.iter().map(|made| (*made).into()).collect();
+        let (sandbox, listeners) = self.launcher.start(wanted).await?;
+        self.weakened.send_replace(sandbox.weakened.clone());
+        let news = News::SandboxStarted {
+            sandbox: sandbox.id.clone(),
+            agent: self.agent.name.clone(),
+            origin: match self.agent.isolation {
+                Isolation::Agent => Origin::Sandbox,
+                Isolation::User => Origin::User,
+                Isolation::Run => Origin::Run,
+            },
+            listeners: kinds,
+        };
+        self.link.tell(news, listeners).await?;
+        tracing::info!(agent = %self.agent.name, sandbox = %sandbox.id, "sandbox stands");
+        Ok(sandbox)
+    }
+
+    /// Ends a sandbox whole, and tells the gate.
+    pub(super) async fn end(&self, sandbox: Sandbox) {
+        let id = sandbox.id.clone();
+        drop(sandbox);
+        self.ended(id).await;
+    }
+
+    /// Tells the gate of a sandbox that has ended.
+    pub(super) async fn ended(&self, sandbox: SandboxId) {
+        let news = News::SandboxEnded { sandbox };
+        match self.link.tell(news, Vec::new()).await {
+            // A broken link is told where it breaks, and the gate has closed the listeners by itself then.
+            Ok(_) | Err(LinkError::Broken) => {}
+            Err(error) => tracing::warn!(%error, "the gate was not told that a sandbox ended"),
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let settings = &self.agent.sandbox;
+        Wanted {
+            purpose: Purpose::Agent,
+            hostname: self.agent.name.to_string(),
+            mounts: self.mounts.clone(),
+            trusted: Some(self.trusted.clone()),
+            listeners: self.listeners(),
+            limits: Limits {
+                memory_bytes: settings.memory.map(|size| size.0),
+                cpu_percent: settings.cpu_percent,
+                processes: settings.processes,
+                scratch_bytes: settings.disk.map(|size| size.0),
+                ..Limits::default()
+            },
+            allow_weaker: settings.allow_weaker.clone(),
+        }
+    }
+
+    /// What the gate will answer on: its own address, questions for names, every address at the ports that may be for
+    /// something, and at all others.
+    fn listeners(&self) -> Vec<Listener> {
+        let ports = self.agent.captured.iter();
+        let captured = ports.map(|port| Listener::Captured { port: *port });
+        let always = [
+            Listener::Gate,
+            Listener::NamesByDatagram,
+            Listener::NamesByStream,
+            Listener::Others,
+        ];
+        always.into_iter().chain(captured).collect()
+    }
+}
+
+/// Returns when a process has ended, and says how.
+pub(super) async fn how_it_ended(process: &mut Process) -> String {
+    in_words(process.exited().await)
+}
+
+/// How a process ended; nothing if its sandbox ended with it.
+pub(super) fn in_words(exit: Option<Exit>) -> String {
+    let Some(Exit { status, hits }) = exit else {
+        return "its sandbox ended".to_owned();
+    };
+    let how = match status {
+        ExitStatus::Code(code) => format!("it exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("it was ended by signal {signal}"),
+    };
+    hits.into_iter().fold(how, |how, hit| match hit {
+        Hit::Memory => how + "; the sandbox had used up its memory",
+        Hit::Processes => how + "; the sandbox had as many processes as it may",
+        Hit::Disk => how + "; a directory of the sandbox was full",
+    })
+}
