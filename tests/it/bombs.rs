@@ -178,6 +178,22 @@ fn a_run_that_takes_too_long_is_told_as_one() {
 }
 
 #[test]
+fn nothing_of_a_run_goes_on_after_its_time() {
+    let tool = fixture::tool();
+    let devbox = limited(as_root, &tool.url()).start();
+    // In a session of its own, where no signal to the worker's group comes.
+    let forever = json!({"do": "run", "argv": ["setsid", "--wait", "sleep", "98765"]});
+    assert_eq!(devbox.invoke(&forever.to_string()).status, 504);
+    let look =
+        json!({"do": "run", "argv": ["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]});
+    wait::until("what the run began is gone", || {
+        let answer = devbox.invoke(&look.to_string());
+        let seen = answer.status == 200 && answer.json()["result"]["code"] == 0;
+        (seen && !answer.body.contains("98765")).then_some(())
+    });
+}
+
+#[test]
 fn a_directory_has_as_much_room_as_the_config_says() {
     let tool = fixture::tool();
     let devbox = limited(as_root, &tool.url()).start();

@@ -88,7 +88,7 @@ impl Shift {
         let (agent, id) = (workshop.ground.agent.name.clone(), sandbox.id.clone());
         tokio::spawn(async move {
             let ended = worker.serve(&mut queue, how_it_ended(&mut process)).await;
-            if let Ended::Failed(why) | Ended::NotLoaded(why) = ended {
+            if let Ended::Failed(why) | Ended::NotLoaded(why) | Ended::Overran(why) = ended {
                 tracing::warn!(%agent, sandbox = %id, "its worker ended: {why}");
             }
             ending.send_replace(true);

@@ -135,6 +135,11 @@ impl Keeper {
         match ended {
             Ended::Unwanted => Life::Over,
             Ended::Failed(why) | Ended::NotLoaded(why) => Life::Useful(why),
+            Ended::Overran(why) => {
+                // What it started may have left its group, and goes on no longer either.
+                drop(sandbox.clear().await);
+                Life::Useful(why)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    pin::Pin,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use tokio::{
     },
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::Sleep,
 };
 
 use super::frames::{self, FrameError, FromWorker, ToWorker};
@@ -35,6 +37,9 @@ const HEARD_MAX: Duration = Duration::from_secs(10);
 
 /// Calls that a worker answers at once; as many threads has its pool.
 const CALLS_MAX: usize = 64;
+
+/// How long code may take to stop once its run has had all its time.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// How soon the end of a process and the end of its socket follow each other.
 const SOON: Duration = Duration::from_secs(1);
@@ -60,6 +65,8 @@ pub(super) struct WorkerCall {
 struct Asker {
     said: mpsc::Sender<Input>,
     reply: oneshot::Sender<Result<Value, String>>,
+    /// Ends with all the time that the call may have; nobody waits for it while the call is wanted.
+    time: Option<Pin<Box<Sleep>>>,
 }
 
 /// How a worker's life ended.
@@ -69,6 +76,8 @@ pub(super) enum Ended {
     NotLoaded(String),
     /// It ended by itself, was killed, or spoke nonsense.
     Failed(String),
+    /// Code of a run that is over does not stop.
+    Overran(String),
     /// Nobody calls any more.
     Unwanted,
 }
@@ -86,6 +95,10 @@ pub(super) struct Worker {
     unheard: BTreeSet<u64>,
     /// Each gives a cancelled call's number when the worker has had enough time.
     overdue: FuturesUnordered<BoxFuture<'static, u64>>,
+    /// Each gives a cancelled call's number when it has had all its time.
+    late: FuturesUnordered<BoxFuture<'static, u64>>,
+    /// How long a run may take.
+    wall_time: Duration,
     seq: u64,
     strays: u64,
 }
@@ -97,7 +110,7 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    pub(super) fn over(socket: UnixStream) -> Self {
+    pub(super) fn over(socket: UnixStream, wall_time: Duration) -> Self {
         let (reader, writer) = socket.into_split();
         let (heard, frames) = mpsc::channel(FRAMES_AHEAD_MAX);
         let reading = tokio::spawn(read_on(reader, heard));
@@ -109,6 +122,8 @@ impl Worker {
             left: FuturesUnordered::new(),
             unheard: BTreeSet::new(),
             overdue: FuturesUnordered::new(),
+            late: FuturesUnordered::new(),
+            wall_time,
             seq: 0,
             strays: 0,
         }
@@ -144,7 +159,7 @@ impl Worker {
     ) -> Ended {
         let ended = self.answer(calls, exited).await;
         let why = match &ended {
-            Ended::NotLoaded(why) | Ended::Failed(why) => why.as_str(),
+            Ended::NotLoaded(why) | Ended::Failed(why) | Ended::Overran(why) => why.as_str(),
             Ended::Unwanted => "the agent stops",
         };
         for (_, asker) in std::mem::take(&mut self.calls) {
@@ -179,6 +194,10 @@ impl Worker {
                     None => Err(ended_soon(&mut exited).await),
                 },
                 Some(id) = self.left.next() => self.cancel(id).await,
+                Some(id) = self.late.next() => match self.calls.contains_key(&id) {
+                    true => return Ended::Overran(self.overran()),
+                    false => Ok(()),
+                },
                 Some(id) = self.overdue.next() => self.require_heard(id),
                 how = &mut exited => Err(how),
             };
@@ -215,6 +234,7 @@ impl Worker {
         let asker = Asker {
             said: call.said,
             reply: call.reply,
+            time: Some(Box::pin(tokio::time::sleep(self.wall_time + STOP_MAX))),
         };
         self.calls.insert(id, asker);
         self.write(&bytes).await
@@ -222,8 +242,11 @@ impl Worker {
 
     /// Tells the worker that a call is not wanted any more, unless it has answered.
     async fn cancel(&mut self, id: u64) -> Result<(), String> {
-        if !self.calls.contains_key(&id) {
+        let Some(asker) = self.calls.get_mut(&id) else {
             return Ok(());
+        };
+        if let Some(time) = asker.time.take() {
+            self.late.push(time.map(move |()| id).boxed());
         }
         let bytes = frames::encode(&ToWorker::Cancel { id }).map_err(|error| error.to_string())?;
         self.unheard.insert(id);
@@ -239,6 +262,11 @@ impl Worker {
             return Err("it is stuck in a call that nobody wants any more".to_owned());
         }
         Ok(())
+    }
+
+    fn overran(&self) -> String {
+        let (time, stop) = (self.wall_time, STOP_MAX);
+        format!("code of a run did not stop, {stop:?} after the {time:?} that a run may take")
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {

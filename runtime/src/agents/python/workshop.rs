@@ -49,7 +49,7 @@ impl Workshop {
                 });
             }
             Err(Ended::NotLoaded(why)) => why,
-            Err(Ended::Failed(why)) => format!("its worker failed: {why}"),
+            Err(Ended::Failed(why) | Ended::Overran(why)) => format!("its worker failed: {why}"),
             Err(Ended::Unwanted) => "nobody wants it".to_owned(),
         };
         // Whatever is left of it goes; that it is gone already is the usual case.
@@ -69,7 +69,8 @@ impl Workshop {
             channel: Some(theirs.into()),
         };
         let process = sandbox.exec(self.program(), open).await?;
-        Ok((Worker::over(ours), process))
+        let wall_time = self.agent.sandbox.wall_time;
+        Ok((Worker::over(ours, wall_time), process))
     }
 
     fn program(&self) -> Program {

@@ -50,7 +50,7 @@ fn bench(module: &str) -> Bench {
     Bench {
         directory,
         child,
-        worker: Worker::over(ours),
+        worker: Worker::over(ours, wire::WALL_TIME),
     }
 }
 

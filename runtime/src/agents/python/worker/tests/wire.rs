@@ -4,6 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
+/// Long enough for whatever a test does not want to overrun.
+pub(super) const WALL_TIME: Duration = Duration::from_secs(600);
+
 /// The next frame that a worker is sent.
 async fn next(theirs: &mut UnixStream) -> Value {
     let length = theirs.read_u32().await.unwrap();
@@ -23,7 +26,7 @@ fn frame(text: &str) -> Vec<u8> {
 async fn a_worker_that_does_not_hear_of_a_cancelled_call_is_ended() {
     for hears in [true, false] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut worker = Worker::over(ours);
+        let mut worker = Worker::over(ours, WALL_TIME);
         let (sender, mut calls) = mpsc::channel(1);
         let (first, asking) = call(&json!("x"));
         sender.send(first).await.unwrap();
@@ -54,7 +57,7 @@ async fn a_worker_that_does_not_hear_of_a_cancelled_call_is_ended() {
         match ended {
             Ended::Unwanted => assert!(hears),
             Ended::Failed(why) => assert!(!hears && why.contains("stuck"), "{why}"),
-            Ended::NotLoaded(why) => panic!("{why}"),
+            Ended::NotLoaded(why) | Ended::Overran(why) => panic!("{why}"),
         }
     }
 }
@@ -62,7 +65,7 @@ async fn a_worker_that_does_not_hear_of_a_cancelled_call_is_ended() {
 #[tokio::test]
 async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let mut worker = Worker::over(ours);
+    let mut worker = Worker::over(ours, WALL_TIME);
     theirs
         .write_all(&frame("{\"ready\":{\"found\":\"handler\"}}"))
         .await
@@ -93,4 +96,32 @@ async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
         panic!("{ended:?}")
     };
     assert!(why.contains("not understood"), "{why}");
+}
+
+/// A call that nobody waits for any more and that does not stop, beside one that is wanted.
+#[tokio::test(start_paused = true)]
+async fn code_that_goes_on_after_its_time_takes_its_worker_with_it() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut worker = Worker::over(ours, Duration::from_secs(60));
+    let (sender, mut calls) = mpsc::channel(2);
+    let (unwanted, asking) = call(&json!("x"));
+    let (wanted, waiting) = call(&json!("y"));
+    sender.send(unwanted).await.unwrap();
+    sender.send(wanted).await.unwrap();
+    drop(asking);
+    let play = async {
+        while next(&mut theirs).await.get("cancel").is_none() {}
+        theirs
+            .write_all(&frame("{\"heard\":{\"id\":1}}"))
+            .await
+            .unwrap();
+        theirs
+    };
+    let (ended, _open) = tokio::join!(worker.serve(&mut calls, std::future::pending()), play);
+    assert!(
+        matches!(&ended, Ended::Overran(why) if why.contains("60s")),
+        "{ended:?}"
+    );
+    let told = waiting.replied.await.unwrap().unwrap_err();
+    assert!(told.contains("did not stop"), "{told}");
 }
