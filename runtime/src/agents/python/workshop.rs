@@ -69,7 +69,7 @@ impl Workshop {
             channel: Some(theirs.into()),
         };
         let process = sandbox.exec(self.program(), open).await?;
-        let wall_time = self.agent.sandbox.wall_time;
+        let wall_time = self.ground.agent.sandbox.wall_time;
         Ok((Worker::over(ours, wall_time), process))
     }
 
