@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use postern_contract::refusal::DECISION_FIELD;
 
 use crate::trace;
 
 /// The gate's own mark on its refusals; nobody else's passes, in either direction.
-pub(crate) const DECISION: HeaderName = HeaderName::from_static("x-postern-decision");
+pub(crate) const DECISION: HeaderName = HeaderName::from_static(DECISION_FIELD);
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), and those that frame a message on it.
 const HOP_BY_HOP: [HeaderName; 9] = [

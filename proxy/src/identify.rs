@@ -8,7 +8,11 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use postern_contract::{AgentName, RequestId, RunId, SandboxId, link::Origin};
+use postern_contract::{
+    ActionId, AgentName, RequestId, RunId, SandboxId,
+    approval::{ON_APPROVAL_FIELD, PAUSE},
+    link::Origin,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -34,6 +38,7 @@ const RUN: HeaderName = HeaderName::from_static("x-run-id");
 const USER: HeaderName = HeaderName::from_static("x-end-user-id");
 const REQUEST: HeaderName = HeaderName::from_static("x-request-id");
 const ACTION: HeaderName = HeaderName::from_static("x-action-id");
+const ON_APPROVAL: HeaderName = HeaderName::from_static(ON_APPROVAL_FIELD);
 
 /// A sandbox as the gate knows it.
 pub(crate) struct Room {
@@ -70,6 +75,10 @@ pub(crate) struct Caller {
     pub(crate) user: Option<String>,
     /// Who speaks here.
     pub(crate) origin: Origin,
+    /// Whether the run is paused where a human is asked, so that the call comes again after the answer.
+    pub(crate) pauses: bool,
+    /// What a human was asked about this call before.
+    pub(crate) action: Option<ActionId>,
     /// What the request said about its run, true or not.
     pub(crate) hint: Option<String>,
     /// What the request is called towards a tool that asks for identity.
@@ -211,7 +220,12 @@ impl Room {
                 (number.unwrap_or_else(|| request.clone()), told)
             }
         };
+        let is_ours = self.origin == Origin::Runtime;
+        let ours = |name: &HeaderName| text(headers, name).filter(|_| is_ours);
+        let pauses = ours(&ON_APPROVAL).is_some_and(|said| said == PAUSE) && run.is_ok();
         Caller {
+            pauses,
+            action: ours(&ACTION).and_then(|text| text.parse().ok()),
             sandbox: self.sandbox.clone(),
             agent: self.agent.clone(),
             run,
@@ -385,8 +399,16 @@ mod tests {
             ("x-end-user-id", "root"),
             ("x-action-id", "a"),
             ("x-tool-name", "t"),
+            ("x-postern-on-approval", "pause"),
         ];
+        for origin in [Origin::User, Origin::Run] {
+            let alone = self::room(origin);
+            alone.run_started(run("run_1"), None).unwrap();
+            let caller = caller(&alone, &forged);
+            assert_eq!((caller.pauses, caller.action), (false, None));
+        }
         let caller = caller(&room, &forged);
+        assert_eq!((caller.pauses, &caller.action), (false, &None));
         assert_eq!(caller.user, None);
         assert_eq!(told(&caller).len(), 1);
         assert_eq!(told(&caller)[0].0, "x-request-id");

@@ -18,7 +18,7 @@ use crate::{
     install::Installer,
     link::Link,
     operator,
-    runs::{Callee, RunDesk},
+    runs::{Callee, RunDesk, pauses},
     sandbox::Launcher,
     state::State,
     trust,
@@ -270,6 +270,7 @@ impl Started {
         // Whoever calls while the last runs end is told to come again.
         let closing = Shutdown::manual();
         let public = serve::serve(api, api::router(app.clone()), limits, closing.clone());
+        let resuming = tokio::spawn(pauses::keep(app.clone(), link.clone()));
         let office = operator::router(app.clone(), link.clone(), operator_key);
         let operator = serve::serve(operator, office, limits, closing.clone());
         tell_ready(addresses);
@@ -294,6 +295,7 @@ impl Started {
                 Err(Failure::run("the link to the gate is broken: without it nobody runs"))
             }
         };
+        resuming.abort();
         if tokio::time::timeout(RUNS_END_MAX, app.desk.stop())
             .await
             .is_err()

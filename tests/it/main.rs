@@ -32,6 +32,7 @@ mod policy_command;
 mod raw;
 mod readme;
 mod reload;
+mod resume;
 mod sandbox;
 mod streams;
 mod structure;

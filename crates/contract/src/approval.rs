@@ -14,6 +14,13 @@ pub const REASON_BYTES_MAX: usize = 512;
 /// The longest body that can be approved, in bytes: all of it is shown.
 pub const APPROVABLE_BYTES_MAX: usize = 48 * 1024;
 
+/// The header field by which posternd says, on a listener of its own and nowhere else, what becomes of a run where a human is
+/// asked.
+pub const ON_APPROVAL_FIELD: &str = "x-postern-on-approval";
+
+/// Its value where the run is paused, and the call comes again after the answer.
+pub const PAUSE: &str = "pause";
+
 /// The shortest key of an approver, in bytes.
 pub const APPROVER_KEY_BYTES_MIN: usize = 16;
 

@@ -3,6 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ActionId, RunId};
+
+/// The header field that says which [`Code`] a refusal has: the gate's own mark, which no upstream's answer carries.
+pub const DECISION_FIELD: &str = "x-postern-decision";
+
 /// Stable words for what went wrong; new ones are added, none is ever renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -116,6 +121,12 @@ pub struct Refusal {
     /// The tool or model that the call was for, where one was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// What a human is asked about meanwhile, where the call may come again after a yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_id: Option<ActionId>,
+    /// The run that waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
     /// Why, and what to do next.
     pub message: String,
 }
@@ -129,8 +140,18 @@ impl Refusal {
             code,
             rule: None,
             tool: None,
+            action_id: None,
+            run_id: None,
             message: message.into(),
         }
+    }
+
+    /// Names what a human is asked about, and the run that waits for it.
+    #[must_use]
+    pub fn waits_for(mut self, action: ActionId, run: Option<RunId>) -> Self {
+        self.action_id = Some(action);
+        self.run_id = run;
+        self
     }
 
     /// Names the rule that decided.

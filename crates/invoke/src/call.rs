@@ -42,6 +42,7 @@ pub(crate) fn request(
         path,
         body,
         turn,
+        action: None,
     })
 }
 

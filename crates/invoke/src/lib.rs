@@ -4,14 +4,16 @@
 #![forbid(unsafe_code)]
 
 mod call;
+pub mod checkpoint;
 pub mod event;
 pub mod machine;
 pub mod outcome;
 pub mod plan;
 pub mod request;
 
+pub use checkpoint::Checkpoint;
 pub use event::Event;
 pub use machine::{Action, Input, Machine};
-pub use outcome::{CallMade, Ending, Failure, Outcome};
+pub use outcome::{CallMade, Ending, Failure, Outcome, Pause};
 pub use plan::{Builtin, Plan, RunFacts, ToolFunction, ToolRequest, Worker, WorkerRequest};
 pub use request::{BadRequest, Request};

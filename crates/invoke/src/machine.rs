@@ -13,8 +13,8 @@
 //!   New ──Start──▶ AskingWorker ──WorkerReturned──▶ Finished
 //!
 //!  from anywhere:  ModelFailed, WorkerFailed, Cancelled, Stopping, DeadlinePassed ──▶ Finished
-//!  to come:        CallingTool ── the gate pauses ──▶ Paused{checkpoint} ── resume ──▶ CallingTool; the checkpoint is the
-//!                  conversation and what is left of the turn, and the gate's journal answers calls made before
+//!  a pause:        CallingTool ──ToolPaused──▶ Finished as Paused{checkpoint}; `resume` makes another machine of that, whose
+//!                  Start makes the call again, with the action that a human said yes to
 //! ```
 //!
 //! An input that does not belong to the state, or to the call that is under way, is ignored: it is late.
@@ -22,13 +22,15 @@
 mod builtin;
 mod worker;
 
+use postern_contract::ActionId;
 use postern_llm::{Chat, Completion};
 use serde_json::Value;
 
 use crate::{
+    checkpoint::Checkpoint,
     event::Event,
     outcome::{Ending, Failure, Outcome},
-    plan::{Plan, RunFacts, ToolRequest, WorkerRequest},
+    plan::{Builtin, Plan, RunFacts, ToolRequest, WorkerRequest},
     request::Request,
 };
 use builtin::Conversation;
@@ -66,6 +68,15 @@ pub enum Input {
         /// What went wrong.
         detail: String,
     },
+    /// The gate asks a human about a call, which was not made.
+    ToolPaused {
+        /// Which call.
+        call_id: String,
+        /// What the human is asked about.
+        action: ActionId,
+        /// The gate's words.
+        detail: Value,
+    },
     /// The worker said something on the way; only [`Event::Content`] and what it says of tools of its own is passed on.
     WorkerSaid(Event),
     /// The worker returned a value.
@@ -88,7 +99,7 @@ pub enum Input {
 pub enum Action {
     /// Ask the model; answered by `ModelSaid`*, then `ModelReplied` or `ModelFailed`.
     CallModel(Box<Chat>),
-    /// Call a tool; answered by `ToolReturned` or `ToolFailed`.
+    /// Call a tool; answered by `ToolReturned`, `ToolFailed` or `ToolPaused`.
     CallTool(Box<ToolRequest>),
     /// Ask the worker; answered by `WorkerSaid`*, then `WorkerReturned` or `WorkerFailed`.
     CallWorker(Box<WorkerRequest>),
@@ -151,6 +162,21 @@ impl Machine {
             facts,
             started_ms: None,
             course: Some(course),
+        }
+    }
+
+    /// A paused run of an agent without code, about to go on now that a human has said yes.
+    #[must_use]
+    pub fn resume(
+        agent: Builtin,
+        (checkpoint, action): (Checkpoint, ActionId),
+        facts: RunFacts,
+    ) -> Self {
+        let conversation = Conversation::resume(agent, checkpoint, action);
+        Self {
+            facts,
+            started_ms: None,
+            course: Some(Course::Builtin(Box::new(conversation))),
         }
     }
 

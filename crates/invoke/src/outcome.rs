@@ -1,10 +1,11 @@
 //! How a run ended, and the plain (not streamed) answer that says so. Never decides how it ends.
 
+use postern_contract::ActionId;
 use postern_llm::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{event::Event, plan::RunFacts};
+use crate::{checkpoint::Checkpoint, event::Event, plan::RunFacts};
 
 /// A tool call that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +50,44 @@ pub enum Ending {
         /// The agent's model, where the object names none.
         model: String,
     },
+    /// It waits for a human, and is not over: the gate asks about a call.
+    Paused(Box<Pause>),
     /// The run failed.
     Failed(Failure),
+}
+
+/// A run that waits for a human.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pause {
+    /// What the human is asked about.
+    pub action: ActionId,
+    /// The gate's words.
+    pub detail: Value,
+    /// The model that answered last.
+    pub model: String,
+    /// The cost of all model calls so far.
+    pub usage: Usage,
+    /// What was called so far.
+    pub tool_calls_made: Vec<CallMade>,
+    /// What the run needs to go on.
+    pub checkpoint: Checkpoint,
+}
+
+impl Pause {
+    /// What the caller is told in words.
+    fn response(&self) -> String {
+        let said = self.detail.get("message").and_then(Value::as_str);
+        let tool = self.detail.get("tool").and_then(Value::as_str);
+        said.map_or_else(
+            || {
+                format!(
+                    "A call of `{}` waits for a human.",
+                    tool.unwrap_or("a tool")
+                )
+            },
+            str::to_owned,
+        )
+    }
 }
 
 /// Why a run failed.
@@ -76,6 +113,12 @@ pub enum Failure {
     /// The agent's code asked for a pause, which is not kept yet.
     #[error("the agent asked for a pause, which this version cannot keep")]
     PauseNotKept,
+    /// A human said no to a call that it waited for.
+    #[error("a human said no to a call of the run{}", .0.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
+    Rejected(Option<String>),
+    /// No human answered in time.
+    #[error("no human answered in time about a call of the run")]
+    Unanswered,
     /// Nobody wanted it any more.
     #[error("the run was cancelled")]
     Cancelled,
@@ -95,7 +138,7 @@ impl Failure {
             Self::ModelStatus { .. } | Self::ModelUnreachable(_) => 502,
             Self::Worker(_) => 500,
             Self::PauseNotKept => 501,
-            Self::Cancelled => 409,
+            Self::Cancelled | Self::Rejected(_) | Self::Unanswered => 409,
             Self::Stopping | Self::NoPlace(_) => 503,
             Self::DeadlinePassed => 504,
         }
@@ -118,6 +161,8 @@ impl Failure {
             Self::Worker(_) => "AGENT_FAILED",
             Self::NoPlace(_) => "AGENT_NOT_READY",
             Self::PauseNotKept => "PAUSE_NOT_KEPT",
+            Self::Rejected(_) => "APPROVAL_REJECTED",
+            Self::Unanswered => "APPROVAL_TIMEOUT",
             Self::Cancelled => "CANCELLED",
             Self::Stopping => "STOPPING",
             Self::DeadlinePassed => "DEADLINE_PASSED",
@@ -158,6 +203,14 @@ impl Outcome {
                 "duration_ms": self.duration_ms,
             }),
             Ending::Returned { value, model } => self.returned_body(value, model),
+            Ending::Paused(pause) => json!({
+                "response": pause.response(),
+                "approval_required": pause.detail,
+                "model": pause.model,
+                "usage": pause.usage,
+                "tool_calls_made": pause.tool_calls_made,
+                "duration_ms": self.duration_ms,
+            }),
             Ending::Failed(failure) => failure.body(),
         };
         body["request_id"] = json!(self.facts.request_id);
@@ -178,6 +231,17 @@ impl Outcome {
         body
     }
 
+    fn done(&self, model: &str, tool_calls_made: &[CallMade], usage: Value) -> Event {
+        Event::Done {
+            model: model.to_owned(),
+            tool_calls_made: tool_calls_made.to_vec(),
+            usage,
+            duration_ms: self.duration_ms,
+            request_id: self.facts.request_id.clone(),
+            run_id: self.facts.run.clone(),
+        }
+    }
+
     /// The event that ends the stream.
     #[must_use]
     pub fn last_event(&self) -> Event {
@@ -187,24 +251,14 @@ impl Outcome {
                 tool_calls_made,
                 usage,
                 ..
-            } => Event::Done {
-                model: model.clone(),
-                tool_calls_made: tool_calls_made.clone(),
-                usage: json!(usage),
-                duration_ms: self.duration_ms,
-                request_id: self.facts.request_id.clone(),
-                run_id: self.facts.run.clone(),
-            },
+            } => self.done(model, tool_calls_made, json!(usage)),
+            Ending::Paused(pause) => {
+                self.done(&pause.model, &pause.tool_calls_made, json!(pause.usage))
+            }
             Ending::Returned { value, model } => {
                 let named = value.get("model").and_then(Value::as_str);
-                Event::Done {
-                    model: named.unwrap_or(model).to_owned(),
-                    tool_calls_made: Vec::new(),
-                    usage: value.get("usage").cloned().unwrap_or_else(|| json!({})),
-                    duration_ms: self.duration_ms,
-                    request_id: self.facts.request_id.clone(),
-                    run_id: self.facts.run.clone(),
-                }
+                let usage = value.get("usage").cloned().unwrap_or_else(|| json!({}));
+                self.done(named.unwrap_or(model), &[], usage)
             }
             Ending::Failed(failure) => Event::Error {
                 message: failure.to_string(),

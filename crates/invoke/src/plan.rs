@@ -1,7 +1,7 @@
 //! What a run is made of: how the agent works, whom the run is for, and what is asked of tools and workers. Never decides
 //! anything.
 
-use postern_contract::{RequestId, RunId, ToolName};
+use postern_contract::{ActionId, RequestId, RunId, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -82,6 +82,8 @@ pub struct ToolRequest {
     pub body: Option<Vec<u8>>,
     /// In which turn of the conversation, from 0: `X-Tool-Turn`.
     pub turn: u32,
+    /// What a human was asked about it before, if it comes again: `X-Action-ID`.
+    pub action: Option<ActionId>,
 }
 
 /// What a worker is asked: the handler's `request`.

@@ -2,6 +2,7 @@
 
 use postern_contract::RunId;
 use postern_llm::Role;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The most entries of a history.
@@ -33,7 +34,7 @@ pub struct HistoryEntry {
 }
 
 /// A tool result that the caller already has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedCall {
     /// The function.
     pub function_name: String,

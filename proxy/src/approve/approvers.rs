@@ -12,6 +12,7 @@ use crate::secret::Secrets;
 #[derive(Default)]
 pub(crate) struct Approvers {
     hold_for: Duration,
+    pause_for: Duration,
     keys: Vec<(ApproverName, Arc<Secret>)>,
 }
 
@@ -29,13 +30,24 @@ impl Approvers {
         });
         Self {
             hold_for: written.hold_for.0,
+            pause_for: written.pause_for.0,
             keys: keys.collect(),
         }
     }
 
-    /// How long a call waits; `None` where nobody could answer it.
-    pub(crate) fn hold_for(&self) -> Option<Duration> {
-        (!self.keys.is_empty()).then_some(self.hold_for)
+    /// How long a call waits, or its run if that is paused; `None` where nobody could answer.
+    pub(crate) fn wait(&self, pauses: bool) -> Option<Duration> {
+        let wait = if pauses {
+            self.pause_for
+        } else {
+            self.hold_for
+        };
+        (!self.keys.is_empty()).then_some(wait)
+    }
+
+    /// Whether this is still somebody who may answer.
+    pub(crate) fn has(&self, name: &ApproverName) -> bool {
+        self.keys.iter().any(|(known, _)| known == name)
     }
 
     /// Whose key this is. All are compared, whichever fits.

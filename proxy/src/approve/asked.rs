@@ -22,7 +22,13 @@ const PATH_LISTED_MAX: usize = 256;
 const DIGEST_VERSION: &str = "postern approval 1";
 
 /// Fields that differ from one try of the same call to the next.
-const VOLATILE: [&str; 4] = ["baggage", "traceparent", "tracestate", "x-request-id"];
+const VOLATILE: [&str; 5] = [
+    "baggage",
+    "traceparent",
+    "tracestate",
+    "x-action-id",
+    "x-request-id",
+];
 
 /// A call to be asked about.
 pub(crate) struct Asked {

@@ -3,8 +3,10 @@
 //! answered, not kept, not shown whole, cut or left all mean no.
 //!
 //! ```text
-//! Pending ─▶ Asked (all of it, and its digest) ─▶ in the database ─▶ waits ─┬─ yes ─▶ Permit
-//!                                                    approver ─▶ answer ────┴─ no, or nobody in time ─▶ 403
+//! Pending ─▶ Asked (all of it, and its digest) ─┬▶ in the database ─▶ waits ─┬─ yes ─▶ Permit
+//!                                               │     approver ─▶ answer ────┴─ no, or nobody in time ─▶ 403
+//!   the run is paused (builtin agents):         └▶ in the database, with all of it ─▶ 403 with its action id
+//!                                                     approver ─▶ answer … the same call again, with that id ─▶ Permit, once
 //! ```
 
 mod approvers;
@@ -13,7 +15,7 @@ mod waiting;
 
 use std::{pin::pin, sync::Arc};
 
-use postern_contract::{Code, Refusal};
+use postern_contract::{Code, Refusal, approval::Approval};
 use postern_policy::Pending;
 use tokio::time::timeout;
 
@@ -35,13 +37,31 @@ pub(crate) async fn ask(
     (book, call): (&mut Arc<Book>, &mut Call),
     record: &mut Record,
 ) -> Result<Permit, Refused> {
-    let Some(hold_for) = book.approvers.hold_for() else {
+    let caller = record
+        .entered()
+        .map(|standing| Arc::clone(&standing.caller));
+    let pauses = caller.as_ref().is_some_and(|caller| caller.pauses);
+    let Some(wait) = book.approvers.wait(pauses) else {
         return Err(pending.refusal().into());
     };
-    let until_ms =
-        gate.clock.unix_ms() + i64::try_from(hold_for.as_millis()).unwrap_or(i64::MAX / 2);
+    let until_ms = gate.clock.unix_ms() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
     let asked = Asked::of(&pending, call, record, until_ms)?;
+    if let Some(action) = caller.and_then(|caller| caller.action.clone())
+        && let Some(yes) = gate.approvals.redeem(&action, &asked).await?
+    {
+        by_the_book_of_now(gate, (book, call), record)?;
+        // Whoever may not answer any more has not answered.
+        if book.approvers.has(yes.by()) {
+            record.line.approval = Some(action);
+            record.line.approver = Some(yes.by().clone());
+            return Ok(Permit::approved(pending, &yes));
+        }
+    }
     record.line.approval = Some(asked.approval.action.clone());
+    if pauses {
+        let approval = gate.approvals.pause(asked).await?;
+        return Err(paused(&pending, approval));
+    }
     let mut held = gate.approvals.wait(asked)?;
     gate.approvals.keep(&held).await?;
     tracing::info!(
@@ -49,9 +69,7 @@ pub(crate) async fn ask(
         call = %format_args!("{} {}{}", pending.method(), held.approval().authority, held.approval().path),
         "a call waits for a human"
     );
-    let waited = record
-        .unless_cut(pin!(timeout(hold_for, held.word())))
-        .await?;
+    let waited = record.unless_cut(pin!(timeout(wait, held.word()))).await?;
     let word = match waited {
         Ok(word) => word,
         // Whoever answered at the last moment was told that it counts.
@@ -114,6 +132,17 @@ fn rejected(pending: &Pending, reason: Option<&str>) -> Refused {
     let code = Code::ApprovalRejected;
     let refusal = Refusal::new(code, code.word(), message);
     refusal.by_rule(pending.rule()).into()
+}
+
+/// The call is not made now: it comes again, as it is, once somebody has said yes.
+fn paused(pending: &Pending, approval: Approval) -> Refused {
+    let message = format!(
+        "Rule `{}` asks a human before this call. The run waits for the answer.",
+        pending.rule()
+    );
+    let code = Code::ApprovalRequired;
+    let refusal = Refusal::new(code, code.word(), message).by_rule(pending.rule());
+    refusal.waits_for(approval.action, approval.run).into()
 }
 
 fn late(pending: &Pending) -> Refused {

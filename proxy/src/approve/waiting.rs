@@ -1,5 +1,6 @@
 //! The calls that wait, and the one place where an answer is taken. An answer counts once it is in the database, once, and
-//! from nobody but an approver. Never keeps what a call would send any longer than the call waits.
+//! from nobody but an approver. Never keeps what a call would send any longer than the call, or its run,
+//! waits.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,12 @@ const WAITING_OF_ONE_MAX: usize = 8;
 
 /// The most calls of one agent that wait at once, over all its sandboxes.
 const WAITING_OF_AN_AGENT_MAX: usize = 64;
+
+/// The most runs that are paused at once.
+const PAUSED_MAX: i64 = 1024;
+
+/// The most runs of one agent that are paused at once.
+const PAUSED_OF_AN_AGENT_MAX: i64 = 128;
 
 /// The most bytes of a list: with what is around it, it is one message on the link.
 const LIST_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
@@ -65,7 +72,8 @@ pub(crate) enum Word {
     },
 }
 
-/// Proof that an approver said yes to one call, and that it is kept. Nothing but [`Approvals::answer`] makes one.
+/// Proof that an approver said yes to one call, and that it is kept. Nothing but [`Approvals::answer`] and
+/// [`Approvals::redeem`] makes one.
 pub(crate) struct Yes {
     by: ApproverName,
 }
@@ -153,19 +161,56 @@ impl Approvals {
 
     /// Writes a request down before anybody can see it.
     pub(super) async fn keep(&self, held: &Held<'_>) -> Result<(), Refused> {
-        let mut kept = self.store.ask(&held.approval).await;
+        let kept = self.store.ask(&held.approval).await;
+        self.tidied(kept).await
+    }
+
+    /// Writes a request down whose call comes again after the answer. Nothing of it waits here.
+    pub(super) async fn pause(&self, asked: Asked) -> Result<Approval, Refused> {
+        let Asked {
+            mut approval,
+            whole,
+            ..
+        } = asked;
+        let (of_agent, all) = self.store.paused(&approval.agent).await.map_err(unkept)?;
+        if of_agent >= PAUSED_OF_AN_AGENT_MAX || all >= PAUSED_MAX {
+            let message = format!(
+                "At most {PAUSED_OF_AN_AGENT_MAX} runs of an agent wait for a human at once, and {PAUSED_MAX} of all."
+            );
+            let error = "too many runs wait for a human";
+            return Err(Refusal::new(Code::RateLimited, error, message).into());
+        }
+        approval.created_ms = self.clock.unix_ms();
+        let kept = self.store.ask_and_pause(&approval, &whole).await;
+        self.tidied(kept).await?;
+        tracing::info!(
+            action = %approval.action, agent = %approval.agent, rule = approval.rule,
+            call = %format_args!("{} {}{}", approval.method, approval.authority, approval.path),
+            "a run waits for a human"
+        );
+        Ok(approval)
+    }
+
+    /// A yes that was said to this very call before, which is used up by that.
+    pub(super) async fn redeem(
+        &self,
+        action: &ActionId,
+        asked: &Asked,
+    ) -> Result<Option<Yes>, Refused> {
+        let (digest, now) = (&asked.approval.digest, self.clock.unix_ms());
+        let by = self.store.redeem(action, digest, now).await;
+        Ok(by.map_err(unkept)?.map(|by| Yes { by }))
+    }
+
+    /// Forgets what is old now and then, when something new has come.
+    async fn tidied(&self, mut kept: Result<(), GateError>) -> Result<(), Refused> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             kept = match kept {
                 Ok(()) => self.store.forget_approvals(KEPT_MAX).await,
                 Err(error) => Err(error),
             };
         }
-        kept.map_err(|error| {
-            tracing::error!(%error, "a request for approval cannot be kept");
-            let message =
-                "A human must be asked, and the gate cannot write that down now. Try again later.";
-            Refusal::new(Code::GateUnavailable, "the gate cannot ask", message).into()
-        })
+        kept.map_err(unkept)
     }
 
     /// Writes down that a call waits no longer. Tells whether somebody has answered it at the last moment.
@@ -205,7 +250,9 @@ impl Approvals {
             Ok(false) => return Err(Unanswered::NotPending),
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be kept, so it does not count");
-                self.give_back(action, word);
+                if let Some(word) = word {
+                    self.give_back(action, word);
+                }
                 return Err(Unanswered::NotKept);
             }
         }
@@ -215,17 +262,19 @@ impl Approvals {
             Verdict::Approve => Word::Yes(Yes { by }),
             Verdict::Reject => Word::No { by, reason },
         };
-        // Whoever left meanwhile hears nothing, and nothing is sent.
-        drop(word.send(said));
+        // Whoever left meanwhile hears nothing, and nothing is sent. A paused run finds it in the database.
+        if let Some(word) = word {
+            drop(word.send(said));
+        }
         self.kept(action).await
     }
 
-    /// The way to say something to a call that waits; nobody else can say anything to it from now on.
+    /// The way to say something to a call that waits; nobody else can say anything to it from now on. None where a run is paused.
     async fn take(
         &self,
         action: &ActionId,
         read: Option<&str>,
-    ) -> Result<oneshot::Sender<Word>, Unanswered> {
+    ) -> Result<Option<oneshot::Sender<Word>>, Unanswered> {
         let taken = match self.waiting().get_mut(action) {
             Some(one) if read.is_some_and(|read| read != one.digest) => {
                 return Err(Unanswered::OtherPayload);
@@ -233,15 +282,18 @@ impl Approvals {
             Some(one) => one.word.take(),
             None => None,
         };
-        match taken {
-            Some(word) => Ok(word),
-            // Which of the two is told apart by whether there is a request at all.
-            None => Err(self
-                .kept(action)
-                .await
-                .err()
-                .unwrap_or(Unanswered::NotPending)),
+        if taken.is_some() {
+            return Ok(taken);
         }
+        // Whether there is no request or none that waits is told apart here.
+        let kept = self.kept(action).await?;
+        if self.store.whole(action).await.map_err(not_kept)?.is_none() {
+            return Err(Unanswered::NotPending);
+        }
+        if read.is_some_and(|read| read != kept.digest) {
+            return Err(Unanswered::OtherPayload);
+        }
+        Ok(None)
     }
 
     fn give_back(&self, action: &ActionId, word: oneshot::Sender<Word>) {
@@ -269,12 +321,14 @@ impl Approvals {
     ) -> Result<(Approval, Option<Whole>), Unanswered> {
         self.sweep().await?;
         let approval = self.kept(action).await?;
-        let waiting = self.waiting();
-        let whole = match approval.status {
-            Status::Pending => waiting.get(action).map(|one| one.whole.clone()),
-            Status::Approved | Status::Rejected | Status::Expired => None,
+        if approval.status != Status::Pending {
+            return Ok((approval, None));
+        }
+        let held = self.waiting().get(action).map(|one| one.whole.clone());
+        let whole = match held {
+            Some(whole) => Some(whole),
+            None => self.store.whole(action).await.map_err(not_kept)?,
         };
-        drop(waiting);
         Ok((approval, whole))
     }
 
@@ -298,6 +352,17 @@ impl Approvals {
         // A map that a panic interrupted is still a map.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "handed to `map_err` as it is"
+)]
+fn unkept(error: GateError) -> Refused {
+    tracing::error!(%error, "a request for approval cannot be kept");
+    let message =
+        "A human must be asked, and the gate cannot write that down now. Try again later.";
+    Refusal::new(Code::GateUnavailable, "the gate cannot ask", message).into()
 }
 
 /// A reason as long as it is kept, on a border of characters.

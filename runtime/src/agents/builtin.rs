@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Call, Coming, Host, NoPlace, Place, Readiness, StartError, Surroundings};
 use crate::{
-    config::{Agent, AgentWritten, Wrong},
+    config::{Agent, AgentWritten, OnApproval, Wrong},
     egress::Egress,
     sandbox::Weakened,
 };
@@ -63,6 +63,7 @@ pub struct Builtin {
 struct Way {
     sandbox: SandboxId,
     egress: Arc<Egress>,
+    on_approval: OnApproval,
 }
 
 impl Builtin {
@@ -89,7 +90,11 @@ impl Builtin {
         let egress = Arc::new(egress);
         Ok(Self {
             plan: plan(agent),
-            way: Way { sandbox, egress },
+            way: Way {
+                sandbox,
+                egress,
+                on_approval: agent.on_approval,
+            },
             readiness,
         })
     }
@@ -137,12 +142,12 @@ impl Place for Way {
         facts: &RunFacts,
         inputs: mpsc::Sender<Input>,
     ) -> BoxFuture<'static, ()> {
-        let egress = Arc::clone(&self.egress);
+        let (egress, on_approval) = (Arc::clone(&self.egress), self.on_approval);
         let facts = facts.clone();
         Box::pin(async move {
             let input = match call {
                 Call::Model(chat) => model::ask(&egress, &chat, &facts, &inputs).await,
-                Call::Tool(request) => tool::call(&egress, *request, &facts).await,
+                Call::Tool(request) => tool::call(&egress, *request, (&facts, on_approval)).await,
                 Call::Worker(_) => {
                     return tracing::error!("an agent without code was asked for its code");
                 }

@@ -38,7 +38,7 @@ pub(super) async fn named(
 pub(super) struct Incoming {
     id: RequestId,
     pub(super) headers: HeaderMap,
-    body: Body,
+    pub(super) body: Body,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Incoming {
@@ -97,7 +97,7 @@ pub(super) async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
     })
 }
 
-fn run_id(headers: &HeaderMap) -> Result<Option<RunId>, Refused> {
+pub(super) fn run_id(headers: &HeaderMap) -> Result<Option<RunId>, Refused> {
     let Some(value) = headers.get(RUN_ID) else {
         return Ok(None);
     };
@@ -129,7 +129,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     }
 }
 
-fn respond(answer: Answer) -> Response {
+pub(super) fn respond(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(answer.body)).into_response();
     if let Ok(run) = HeaderValue::from_str(answer.run.as_str()) {

@@ -7,6 +7,7 @@ mod health;
 mod invoke;
 mod refuse;
 mod request_id;
+mod resume;
 mod runs;
 mod sse;
 mod stream;
@@ -32,6 +33,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/startupz", get(health::started))
         .route("/invoke", post(invoke::default))
         .route("/invoke/stream", post(stream::default))
+        .route("/resume/{action}", post(resume::default))
+        .route("/resume/{action}/stream", post(resume::stream))
         .route("/runs/{id}", delete(runs::cancel))
         .route("/runs/{id}/stream", get(stream::pick_up))
         .route("/agents/{name}", get(health::alive_named))
@@ -39,6 +42,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/agents/{name}/readyz", get(health::ready_named))
         .route("/agents/{name}/invoke", post(invoke::named))
         .route("/agents/{name}/invoke/stream", post(stream::named))
+        .route("/agents/{name}/resume/{action}", post(resume::named))
+        .route(
+            "/agents/{name}/resume/{action}/stream",
+            post(resume::stream_named),
+        )
         .route("/agents/{name}/runs/{id}", delete(runs::cancel_named))
         .route(
             "/agents/{name}/runs/{id}/stream",

@@ -10,7 +10,7 @@ use postern_contract::{RunId, approval::Unanswered};
 use postern_invoke::BadRequest;
 use serde_json::json;
 
-use crate::runs::BeginError;
+use crate::runs::{Answer, BeginError, pauses::ResumeError};
 
 /// How soon a caller may try again where there was no place, in seconds.
 const RETRY_AFTER_S: &str = "1";
@@ -53,6 +53,18 @@ pub(crate) enum Refused {
     NoSuchRequest,
     #[error("{0}")]
     NotMutable(Unanswered),
+    #[error("X-Run-ID header or run_id in body is required")]
+    NoRunId,
+    #[error("checkpoint for action {0} not found")]
+    NoCheckpoint(String),
+    #[error("nobody has answered yet: the run goes on by itself once somebody says yes")]
+    ApprovalPending,
+    #[error("the run goes on already")]
+    ResumeInProgress,
+    #[error("the run has failed")]
+    Resume(Answer),
+    #[error("the gate cannot be asked")]
+    Gate,
     #[error("run {0} has ended")]
     RunEnded(RunId),
     #[error("the events of run {0} from there on are not kept any more")]
@@ -62,7 +74,7 @@ pub(crate) enum Refused {
 impl Refused {
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NotFound | Self::NoSuchRun(_) | Self::NoSuchRequest => {
+            Self::NotFound | Self::NoSuchRun(_) | Self::NoSuchRequest | Self::NoCheckpoint(_) => {
                 (StatusCode::NOT_FOUND, "NOT_FOUND")
             }
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
@@ -70,11 +82,16 @@ impl Refused {
             | Self::Header { .. }
             | Self::Query(_)
             | Self::BrokeOff
+            | Self::NoRunId
             | Self::LongHistory(_) => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
             Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT"),
             Self::Begin(error) => begin_kind(error),
             Self::NotMutable(_) => (StatusCode::CONFLICT, "NOT_PENDING"),
+            Self::ApprovalPending => (StatusCode::CONFLICT, "APPROVAL_PENDING"),
+            Self::ResumeInProgress => (StatusCode::CONFLICT, "RESUME_IN_PROGRESS"),
+            Self::Resume(_) => (StatusCode::CONFLICT, "RUN_FAILED"),
+            Self::Gate => (StatusCode::SERVICE_UNAVAILABLE, "GATE_UNAVAILABLE"),
             Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             Self::RunEnded(_) => (StatusCode::CONFLICT, "RUN_ENDED"),
@@ -98,12 +115,28 @@ fn begin_kind(error: &BeginError) -> (StatusCode, &'static str) {
     }
 }
 
+impl From<ResumeError> for Refused {
+    fn from(error: ResumeError) -> Self {
+        match error {
+            ResumeError::Begin(error) => Self::Begin(error),
+            ResumeError::Gate(error) => {
+                tracing::error!(%error, "the gate could not be asked about a run");
+                Self::Gate
+            }
+        }
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, code) = self.kind();
         let body = match self {
-            // The contract has this body to the letter.
-            Self::NotFound => Json(json!({ "error": self.to_string() })),
+            // As the run itself was answered.
+            Self::Resume(answer) => return answer.into_response(),
+            // The contract has these bodies to the letter.
+            Self::NotFound | Self::NoRunId | Self::NoCheckpoint(_) => {
+                Json(json!({ "error": self.to_string() }))
+            }
             _ => Json(json!({ "error": self.to_string(), "code": code })),
         };
         let mut response = (status, body).into_response();

@@ -11,7 +11,10 @@ use postern_store::runs::Run;
 use serde_json::{Value, json};
 
 use super::{Refused, caller};
-use crate::{app::App, runs::Asker};
+use crate::{
+    app::App,
+    runs::{Answer, Asker},
+};
 
 pub(super) async fn cancel(
     State(app): State<App>,
@@ -41,18 +44,25 @@ async fn end(
     let user = caller::end_user(app, headers)?;
     let asker = served.asked_by(user.as_deref());
     let Some(updates) = app.desk.cancel(asker, &run) else {
-        stored(app, asker, &run).await?;
-        return Err(Refused::RunEnded(run));
+        let found = stored(app, asker, &run).await?;
+        let dropped = app.desk.drop_paused(&found).await?;
+        return dropped
+            .map(|answer| told(&answer))
+            .ok_or(Refused::RunEnded(run));
     };
     let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
+    Ok(told(&answer))
+}
+
+fn told(answer: &Answer) -> Json<Value> {
     let mut told = json!({
-        "run_id": run,
+        "run_id": answer.run,
         "status": if answer.status == 200 { "COMPLETED" } else { "FAILED" },
     });
     if let Some(code) = answer.body.get("code") {
         told["code"] = code.clone();
     }
-    Ok(Json(told))
+    Json(told)
 }
 
 pub(super) fn parse(id: &str) -> Result<RunId, Refused> {

@@ -27,7 +27,7 @@ pub use command::{BecomesWritten, CommandWritten, InputWritten, OutputWritten, R
 pub use limits::ApiLimits;
 pub(crate) use paths::{Places, plain_absolute, plain_relative};
 pub use terms::{Terms, TermsWritten, WhenLeft};
-pub use written::{AgentWritten, Isolation, SandboxWritten};
+pub use written::{AgentWritten, Isolation, OnApproval, SandboxWritten};
 
 use crate::{
     agent_environment,
@@ -82,6 +82,8 @@ pub struct Agent {
     pub models: Vec<GrantedModel>,
     /// Environment of its own.
     pub env: BTreeMap<String, String>,
+    /// What becomes of its runs where a human is asked.
+    pub on_approval: OnApproval,
     /// How often it may ask its model in one run, if it has no code.
     pub max_tool_iterations: u32,
     /// What shares a sandbox.
@@ -231,6 +233,7 @@ fn agent(
     wrong.extend(isolation::check(written));
     wrong.extend(check_iterations(written));
     wrong.extend(check_command(written));
+    wrong.extend(check_on_approval(written));
     wrong.extend(check_shown(written));
     wrong.extend(check_limits(&written.sandbox));
     let models = granted_models(written, document);
@@ -253,6 +256,10 @@ fn agent(
             tools: granted_tools(written, document),
             models,
             env: written.env.clone(),
+            on_approval: written.on_approval.unwrap_or(match written.kind {
+                KindName::Builtin => OnApproval::Pause,
+                _ => OnApproval::Hold,
+            }),
             max_tool_iterations: written
                 .max_tool_iterations
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
@@ -298,6 +305,17 @@ fn check_environment(written: &AgentWritten) -> Vec<Wrong> {
         }
     }
     wrong
+}
+
+/// Only what runs here can be put aside whole.
+fn check_on_approval(written: &AgentWritten) -> Option<Wrong> {
+    let pauses = written.on_approval == Some(OnApproval::Pause);
+    (pauses && written.kind != KindName::Builtin).then(|| {
+        Wrong::at(
+            &["on_approval"],
+            "`pause` is for `builtin` agents: the calls of others wait (`hold`)",
+        )
+    })
 }
 
 fn check_iterations(written: &AgentWritten) -> Option<Wrong> {

@@ -41,6 +41,8 @@ pub struct AgentWritten {
     pub env: BTreeMap<String, String>,
     /// What shares a sandbox; each kind has a default of its own.
     pub isolation: Option<Isolation>,
+    /// What becomes of a run where a human is asked about a call of it.
+    pub on_approval: Option<OnApproval>,
     /// How often a code-less agent may ask its model in one run.
     pub max_tool_iterations: Option<u32>,
     /// `[agents.NAME.command]`.
@@ -63,6 +65,16 @@ pub enum Isolation {
     User,
     /// Nothing: a sandbox for each run.
     Run,
+}
+
+/// What becomes of a run where a human is asked about a call of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnApproval {
+    /// The call waits, and the run with it.
+    Hold,
+    /// The run is put aside, and goes on after the answer, whatever happens to the devbox meanwhile.
+    Pause,
 }
 
 /// `[agents.NAME.sandbox]`.

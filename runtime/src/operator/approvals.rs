@@ -20,6 +20,7 @@ use super::{NAMESPACE, Office, key};
 use crate::{
     api::Refused,
     link::{LinkError, Told},
+    runs::pauses,
 };
 
 /// The scope that there is: the one call that was shown.
@@ -92,6 +93,7 @@ async fn answer(
         digest: said.payload_hash,
     };
     let (approval, _) = told(office.link.answer(action(&id)?, answer, key).await)?;
+    pauses::answered(&office.app, &office.link, &approval);
     Ok(Json(shown(&approval)))
 }
 

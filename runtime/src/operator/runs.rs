@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::NAMESPACE;
-use crate::{api::Refused, app::App};
+use crate::{api::Refused, app::App, runs::pauses};
 
 /// Rows of one answer, unless the caller asks for fewer or more; the store has a bound of its own.
 const ROWS_DEFAULT: u32 = 100;
@@ -104,6 +104,10 @@ fn unread(error: &RunsError) -> Refused {
 }
 
 fn shown(run: &Run) -> Value {
+    let outcome = run.outcome.as_ref();
+    let blocked = outcome
+        .filter(|_| run.status == RunStatus::PausedApproval)
+        .and_then(pauses::action_of);
     json!({
         "id": run.run,
         "conversation_id": "",
@@ -113,7 +117,7 @@ fn shown(run: &Run) -> Value {
         "user_id": run.user.as_deref().unwrap_or_default(),
         "surface_turn_id": "",
         "status": run.status,
-        "blocked_action_id": "",
+        "blocked_action_id": blocked.map(|action| action.to_string()).unwrap_or_default(),
         "initial_message": run.message,
         "invoke_url": "",
         "created_at": rfc3339(run.created_ms),

@@ -76,6 +76,36 @@ impl Active {
         reason = "two different ways to have no ticket, told apart at one place"
     )]
     pub(super) fn enter(&self, agent: &AgentName, facts: &RunFacts) -> Option<Option<Ticket>> {
+        self.put(agent, facts, |_| Arc::default())
+    }
+
+    /// Enters a run again that was put aside: its events count on, and what is kept of them stays.
+    #[expect(
+        clippy::option_option,
+        reason = "two different ways to have no ticket, told apart at one place"
+    )]
+    pub(super) fn enter_again(
+        &self,
+        agent: &AgentName,
+        facts: &RunFacts,
+    ) -> Option<Option<Ticket>> {
+        self.put(agent, facts, |book| {
+            let log = book.take_back(&facts.run).unwrap_or_default();
+            log.reopen();
+            log
+        })
+    }
+
+    #[expect(
+        clippy::option_option,
+        reason = "two different ways to have no ticket, told apart at one place"
+    )]
+    fn put(
+        &self,
+        agent: &AgentName,
+        facts: &RunFacts,
+        log: impl FnOnce(&mut Book) -> Arc<Log>,
+    ) -> Option<Option<Ticket>> {
         let (mut book, run) = (self.book(), &facts.run);
         if book.closed {
             return None;
@@ -83,10 +113,11 @@ impl Active {
         if book.runs.contains_key(run) {
             return Some(None);
         }
+        let log = log(&mut book);
         let entry = Entry {
             agent: agent.clone(),
             user: facts.user.clone(),
-            log: Arc::default(),
+            log,
             cancelled: Arc::default(),
         };
         book.runs.insert(run.clone(), entry.clone());
@@ -180,6 +211,14 @@ impl Entry {
 }
 
 impl Book {
+    /// The log of a run that is kept, for that run to go on.
+    fn take_back(&mut self, run: &RunId) -> Option<Arc<Log>> {
+        let position = self.ended.iter().position(|(ended, _)| ended == run)?;
+        let (_, entry) = self.ended.remove(position)?;
+        self.ended_bytes -= entry.log.bytes();
+        Some(entry.log)
+    }
+
     fn keep(&mut self, run: RunId, entry: Entry) {
         self.ended_bytes += entry.log.bytes();
         self.ended.push_back((run, entry));
@@ -213,6 +252,21 @@ impl Ticket {
     pub(super) fn unheard(&self) -> impl Future<Output = ()> + use<> {
         let log = Arc::clone(&self.entry.log);
         async move { log.unheard().await }
+    }
+
+    /// An ear on what comes from now on.
+    pub(super) fn listen_on(&self) -> Updates {
+        self.entry.log.listen(self.told())
+    }
+
+    /// The run has told so many events before.
+    pub(super) fn has_told(&self, told: u64) {
+        self.entry.log.has_told(told);
+    }
+
+    /// How many events the run has told so far.
+    pub(super) fn told(&self) -> u64 {
+        self.entry.log.told()
     }
 
     pub(super) fn tell(&self, event: &Event) {

@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use postern_contract::{RunId, link::News};
 use postern_daemon::Clock;
-use postern_invoke::{Action, Event, Failure, Input, Machine, Outcome, RunFacts, outcome::Ending};
-use postern_store::runs::{End, EventType, NewEvent, RunStatus, Runs};
+use postern_invoke::{
+    Action, Checkpoint, Event, Failure, Input, Machine, Outcome, Pause, RunFacts, outcome::Ending,
+};
+use postern_store::runs::{self as store, End, EventType, NewEvent, RunStatus, Runs, RunsError};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -39,6 +42,8 @@ pub(super) struct Driver {
     pub(super) ticket: Ticket,
     /// Events that go into the store with the next commit.
     pub(super) unrecorded: Vec<NewEvent>,
+    /// An event that is told once it is true after a crash, too.
+    pub(super) held_back: Option<Event>,
 }
 
 impl Driver {
@@ -177,8 +182,9 @@ impl Driver {
                 EventType::ToolResponse,
                 json!({ "tool": tool, "result": result }),
             ),
-            // The end is told once it is stored.
+            // The end is told once it is stored, and so is a pause.
             Event::Done { .. } | Event::Error { .. } => return,
+            Event::ApprovalRequired { .. } => return self.held_back = Some(event),
             _ => return self.ticket.tell(&event),
         };
         self.note(kind, data);
@@ -204,32 +210,76 @@ impl Driver {
         });
     }
 
-    /// Stores how the run ended; only what is stored is told.
+    /// Stores how the run ended, or what it needs to go on; only what is stored is told.
     async fn keep(&mut self, outcome: Outcome) -> Answer {
         let answer = Answer::of(&outcome);
-        let (status, kind) = if outcome.is_success() {
-            (RunStatus::Completed, EventType::AgentMessage)
-        } else {
-            (RunStatus::Failed, EventType::InvokeFailed)
+        let status = status_of(&outcome.ending);
+        self.note(status.1, told(&outcome, &answer));
+        tracing::info!(run = %answer.run, status = answer.status, ms = outcome.duration_ms, now = ?status.0, "run ended");
+        let stored = match &outcome.ending {
+            Ending::Paused(pause) => self.put_aside(pause, &answer).await,
+            _ => self.finish(status.0, &answer).await,
         };
-        self.note(kind, told(&outcome, &answer));
+        let (answer, last) = match stored {
+            Ok(()) => (answer, outcome.last_event()),
+            Err(error) => {
+                tracing::error!(run = %answer.run, %error, "the end of a run was not stored");
+                self.held_back = None;
+                // Nothing is told of it: it would not be told again.
+                Answer::not_stored(answer.run)
+            }
+        };
+        if let Some(event) = self.held_back.take() {
+            self.ticket.tell(&event);
+        }
+        self.ticket.tell(&last);
+        answer
+    }
+
+    async fn finish(&mut self, status: RunStatus, answer: &Answer) -> Result<(), RunsError> {
         let end = End {
             status,
             outcome: answer.to_stored(),
             events: std::mem::take(&mut self.unrecorded),
             at_ms: self.clock.unix_ms(),
         };
-        tracing::info!(run = %answer.run, status = answer.status, ms = outcome.duration_ms, "run ended");
-        let (answer, last) = match self.store.finish_run(&answer.run, &end).await {
-            Ok(()) => (answer, outcome.last_event()),
-            Err(error) => {
-                tracing::error!(run = %answer.run, %error, "the end of a run was not stored");
-                // Nothing is told of it: it would not be told again.
-                Answer::not_stored(answer.run)
-            }
+        self.store.finish_run(&answer.run, &end).await
+    }
+
+    async fn put_aside(&mut self, pause: &Pause, answer: &Answer) -> Result<(), RunsError> {
+        let aside = Aside {
+            // With what is about to be told of the pause.
+            told: self.ticket.told() + u64::from(self.held_back.is_some()) + 1,
+            checkpoint: pause.checkpoint.clone(),
         };
-        self.ticket.tell(&last);
-        answer
+        let pause = store::Pause {
+            action: pause.action.clone(),
+            state: serde_json::to_value(&aside).unwrap_or_default(),
+            outcome: answer.to_stored(),
+            events: std::mem::take(&mut self.unrecorded),
+            at_ms: self.clock.unix_ms(),
+        };
+        self.store.pause_run(&answer.run, &pause).await
+    }
+}
+
+/// What the store keeps of a run that is put aside.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Aside {
+    /// How many events it has told.
+    pub(super) told: u64,
+    /// What its machine needs to go on.
+    pub(super) checkpoint: Checkpoint,
+}
+
+/// Where a run stands that has come to this, and the event that says so.
+fn status_of(ending: &Ending) -> (RunStatus, EventType) {
+    match ending {
+        Ending::Answered { .. } | Ending::Returned { .. } => {
+            (RunStatus::Completed, EventType::AgentMessage)
+        }
+        Ending::Paused(_) => (RunStatus::PausedApproval, EventType::ApprovalRequired),
+        Ending::Failed(_) => (RunStatus::Failed, EventType::InvokeFailed),
     }
 }
 
@@ -243,6 +293,7 @@ fn warn_if_untold(run: &RunId, told: Result<(), LinkError>) {
 fn told(outcome: &Outcome, answer: &Answer) -> Value {
     match &outcome.ending {
         Ending::Failed(failure) => json!({ "error": failure.to_string(), "code": failure.code() }),
+        Ending::Paused(pause) => pause.detail.clone(),
         _ => json!({ "message": answer.body.get("response") }),
     }
 }

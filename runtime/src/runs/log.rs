@@ -102,6 +102,24 @@ impl Log {
         self.changed.send_replace(());
     }
 
+    /// The run has told so many events before, of which none are kept if there are none here.
+    pub(super) fn has_told(&self, told: u64) {
+        let mut kept = self.kept();
+        if kept.events.is_empty() {
+            kept.oldest = kept.oldest.max(told.saturating_add(1));
+        }
+    }
+
+    /// The run goes on after a pause.
+    pub(super) fn reopen(&self) {
+        self.kept().state = State::GoesOn;
+    }
+
+    /// How many events were told so far.
+    pub(super) fn told(&self) -> u64 {
+        self.kept().next().saturating_sub(1)
+    }
+
     /// Forgets the events: who still listens holds nothing of them then.
     pub(super) fn forget(&self) {
         let mut kept = self.kept();

@@ -4,6 +4,7 @@
 //! ```text
 //! begin ─┬▶ a place, perhaps after a wait ─▶ store.begin_run ─┬▶ fresh: a driver task ─ Update … Ended ─▶ whoever listens
 //!        └▶ 429                                               └▶ earlier: the same run's updates, or its stored answer
+//! pauses: a run that is put aside, and goes on
 //! find, cancel: a run that goes on, or (find) one that ended not long ago
 //! ```
 
@@ -11,6 +12,7 @@ mod active;
 mod answer;
 mod driver;
 mod log;
+pub(crate) mod pauses;
 mod places;
 
 use std::{sync::Arc, time::Duration};
@@ -164,6 +166,12 @@ impl RunDesk {
         }
     }
 
+    /// Where the gate is.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Where runs are kept.
     #[must_use]
     pub fn store(&self) -> &Runs {
@@ -214,6 +222,7 @@ impl RunDesk {
             terms: callee.terms,
             ticket,
             unrecorded: Vec::new(),
+            held_back: None,
         };
         tokio::spawn(kept_in_place(driver, place));
         Ok(Begun::Running(run, updates))
@@ -294,6 +303,11 @@ impl RunDesk {
             () = self.clock.after(patience) => tracing::warn!(?patience, "some runs are ended with the daemon"),
         }
         self.stop().await;
+    }
+
+    /// Returns when no run may begin any more.
+    pub async fn closed(&self) {
+        self.active.closed().await;
     }
 
     /// Whether no run may begin any more.

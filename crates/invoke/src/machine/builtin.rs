@@ -1,17 +1,21 @@
 //! The course of an agent without code: ask the model, call what it wants one after the other, tell it the results, until it
 //! answers. Never lets a model's mistake end the run: what it got wrong is told to it in words.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    iter,
+};
 
-use postern_contract::{GATE_ADDRESS, GATE_PORT};
+use postern_contract::{ActionId, GATE_ADDRESS, GATE_PORT};
 use postern_llm::{Chat, Completion, Function, Message, Role, ToolCall, ToolChoice, Usage};
 use serde_json::{Value, json};
 
 use super::{Action, Input, Step};
 use crate::{
     call,
+    checkpoint::Checkpoint,
     event::Event,
-    outcome::{CallMade, Ending, Failure},
+    outcome::{CallMade, Ending, Failure, Pause},
     plan::{Builtin, ToolFunction, ToolRequest},
     request::{CachedCall, HistoryEntry, Request},
 };
@@ -36,6 +40,8 @@ pub(super) struct Conversation {
     model: String,
     usage: Usage,
     calls_made: Vec<CallMade>,
+    /// What a human said yes to, for the calls of a resumed turn.
+    action: Option<ActionId>,
     place: Place,
 }
 
@@ -46,9 +52,10 @@ enum Place {
     AskingModel {
         has_said: bool,
     },
+    /// A pause is over, and these calls are to be made.
+    Paused(Vec<ToolCall>),
     CallingTool {
-        call_id: String,
-        function: String,
+        wanted: ToolCall,
         made: CallMade,
         rest: VecDeque<ToolCall>,
     },
@@ -85,13 +92,42 @@ impl Conversation {
             sent: 0,
             usage: Usage::default(),
             calls_made: Vec::new(),
+            action: None,
             place: Place::New,
+        }
+    }
+
+    pub(super) fn resume(agent: Builtin, checkpoint: Checkpoint, action: ActionId) -> Self {
+        let nothing_asked = Request {
+            message: Value::Null,
+            history: Vec::new(),
+            run_id: None,
+            tool_cache: checkpoint.cache,
+        };
+        let fresh = Self::new(agent, nothing_asked);
+        Self {
+            chat: Chat {
+                messages: checkpoint.messages,
+                ..fresh.chat
+            },
+            iterations: checkpoint.iterations,
+            sent: checkpoint.sent,
+            model: checkpoint.model,
+            usage: checkpoint.usage,
+            calls_made: checkpoint.calls_made,
+            action: Some(action),
+            place: Place::Paused(checkpoint.pending),
+            ..fresh
         }
     }
 
     pub(super) fn on(&mut self, input: Input, step: &mut Step) {
         match (input, &mut self.place) {
             (Input::Start, Place::New) => self.ask(step),
+            (Input::Start, Place::Paused(pending)) => {
+                let pending = std::mem::take(pending);
+                self.go_on(pending.into(), step);
+            }
             (Input::ModelSaid(text), Place::AskingModel { has_said }) => {
                 *has_said = true;
                 step.emit(Event::Content { delta: Some(text) });
@@ -125,11 +161,20 @@ impl Conversation {
                 let result = json!({ "error": "the tool could not be reached", "detail": detail });
                 self.returned(&call_id, result.to_string(), step);
             }
+            (
+                Input::ToolPaused {
+                    call_id,
+                    action,
+                    detail,
+                },
+                _,
+            ) => self.pause(&call_id, (action, detail), step),
             _ => {}
         }
     }
 
     fn ask(&mut self, step: &mut Step) {
+        self.action = None;
         self.place = Place::AskingModel { has_said: false };
         step.act(Action::CallModel(Box::new(self.chat.clone())));
     }
@@ -168,8 +213,7 @@ impl Conversation {
                 Prepared::Answer(result) => self.tell(&wanted.id, &wanted.name, result, step),
                 Prepared::Call(request) => {
                     self.place = Place::CallingTool {
-                        call_id: wanted.id,
-                        function: wanted.name,
+                        wanted,
                         made: made(&request),
                         rest,
                     };
@@ -211,7 +255,10 @@ impl Conversation {
         };
         let turn = self.iterations.saturating_sub(1);
         let request = match call::request(function, wanted, turn) {
-            Ok(request) => request,
+            Ok(request) => ToolRequest {
+                action: self.action.clone(),
+                ..request
+            },
             Err(why) => return refuse(why),
         };
         let is_same =
@@ -231,18 +278,45 @@ impl Conversation {
 
     fn returned(&mut self, returned_id: &str, result: String, step: &mut Step) {
         match std::mem::replace(&mut self.place, Place::New) {
-            Place::CallingTool {
-                call_id,
-                function,
-                made,
-                rest,
-            } if call_id == returned_id => {
+            Place::CallingTool { wanted, made, rest } if wanted.id == returned_id => {
                 self.calls_made.push(made);
-                self.tell(&call_id, &function, result, step);
+                self.tell(&wanted.id, &wanted.name, result, step);
                 self.go_on(rest, step);
             }
             other => self.place = other,
         }
+    }
+
+    /// Ends for now, with all that is needed to go on: the call that waits is the first that is made then.
+    fn pause(&mut self, paused_id: &str, (action, detail): (ActionId, Value), step: &mut Step) {
+        let (wanted, rest) = match std::mem::replace(&mut self.place, Place::New) {
+            Place::CallingTool { wanted, rest, .. } if wanted.id == paused_id => (wanted, rest),
+            other => return self.place = other,
+        };
+        step.emit(Event::ApprovalRequired {
+            tool: wanted.name.clone(),
+            detail: detail.clone(),
+        });
+        let pending = iter::once(wanted).chain(rest).collect();
+        let checkpoint = Checkpoint {
+            messages: std::mem::take(&mut self.chat.messages),
+            pending,
+            iterations: self.iterations,
+            // The call that waits was counted and did not go out.
+            sent: self.sent.saturating_sub(1),
+            model: self.model.clone(),
+            usage: self.usage,
+            calls_made: self.calls_made.clone(),
+            cache: std::mem::take(&mut self.cache),
+        };
+        step.end(Ending::Paused(Box::new(Pause {
+            action,
+            detail,
+            model: std::mem::take(&mut self.model),
+            usage: self.usage,
+            tool_calls_made: std::mem::take(&mut self.calls_made),
+            checkpoint,
+        })));
     }
 
     /// Tells the model and the caller what a call brought.

@@ -2,7 +2,7 @@
 
 use postern_contract::{
     ActionId, Code, RequestId, RunId, SandboxId,
-    approval::{Approval, Status, Verdict},
+    approval::{Approval, Status, Verdict, Whole},
 };
 
 use super::*;
@@ -164,4 +164,63 @@ async fn an_approval_is_answered_once_and_what_does_not_wait_expires() {
 
     gate.forget_approvals(0).await.unwrap();
     assert_eq!(gate.approvals(10).await.unwrap(), [all[2].clone()]);
+}
+
+#[tokio::test]
+async fn a_yes_to_a_call_that_comes_again_counts_once_for_that_call_until_it_expires() {
+    let home = tempfile::tempdir().unwrap();
+    let gate = Gate::open(&home.path().join("gate.db")).await.unwrap();
+    let whole = Whole {
+        url: "https://api.stripe.com/v1/refunds".to_owned(),
+        headers: Vec::new(),
+        body_base64: "e30=".to_owned(),
+    };
+    let until = |expires_ms| Approval {
+        expires_ms,
+        ..approval(1)
+    };
+    let (held, open, late) = (approval(1), until(100), until(20));
+    gate.ask(&held).await.unwrap();
+    for one in [&open, &late] {
+        gate.ask_and_pause(one, &whole).await.unwrap();
+    }
+    assert_eq!(gate.paused(&open.agent).await.unwrap(), (2, 2));
+    let other = "other".parse().unwrap();
+    assert_eq!(gate.paused(&other).await.unwrap(), (0, 2));
+    assert_eq!(gate.whole(&held.action).await.unwrap(), None);
+    assert_eq!(gate.whole(&open.action).await.unwrap(), Some(whole));
+    let redeem =
+        async |one: &Approval, digest, at| gate.redeem(&one.action, digest, at).await.unwrap();
+    assert_eq!(redeem(&open, "d1", 10).await, None, "nobody has said yes");
+    let ada = "ada".parse().unwrap();
+    for (one, verdict) in [(&held, Verdict::Approve), (&open, Verdict::Approve)] {
+        let yes = Answered {
+            action: &one.action,
+            by: Some((&ada, verdict)),
+            reason: None,
+            at_ms: 10,
+        };
+        assert!(gate.answer(&yes).await.unwrap());
+    }
+    // What a call would send is kept no longer than it has to be.
+    assert_eq!(gate.whole(&open.action).await.unwrap(), None);
+    assert_eq!(redeem(&held, "d1", 11).await, None, "its call waited");
+    assert_eq!(redeem(&open, "d2", 11).await, None, "another call");
+    assert_eq!(redeem(&open, "d1", 100).await, None, "too late");
+    assert_eq!(redeem(&open, "d1", 11).await, Some(ada.clone()));
+    assert_eq!(redeem(&open, "d1", 12).await, None, "once");
+    // A restart of the gate ends calls that wait, and no pause.
+    gate.expire_all_but(&[], 15).await.unwrap();
+    let status = async |one: &Approval| gate.approval(&one.action).await.unwrap().unwrap().status;
+    assert_eq!(status(&late).await, Status::Pending);
+    let too_late = Answered {
+        action: &late.action,
+        by: Some((&ada, Verdict::Approve)),
+        reason: None,
+        at_ms: 20,
+    };
+    assert!(!gate.answer(&too_late).await.unwrap());
+    gate.expire_all_but(&[], 20).await.unwrap();
+    assert_eq!(status(&late).await, Status::Expired);
+    assert_eq!(gate.whole(&late.action).await.unwrap(), None);
 }

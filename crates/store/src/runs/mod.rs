@@ -5,7 +5,7 @@
 //!            begin_run                      finish_run
 //!   (nothing) ───────▶ RUNNING ──────────────────────────▶ COMPLETED | FAILED
 //!                        │  ▲                                   ▲
-//!      (approvals, later)▼  │ (resume, later)                   │ sweep_interrupted: the daemon was
+//!             pause_run  ▼  │ take_up                           │ sweep_interrupted: the daemon was
 //!                PAUSED_APPROVAL | PAUSED_CONSENT ──────────────┘ killed while the run was RUNNING
 //! ```
 //!
@@ -14,10 +14,12 @@
 
 mod agents;
 mod event;
+mod pause;
 mod run;
 
 pub use agents::Installed;
 pub use event::{EventType, NewEvent, StoredEvent};
+pub use pause::{Pause, Paused};
 pub use run::{Begun, End, INTERRUPTED, NewRun, Run, RunFilter, RunStatus};
 
 use postern_contract::RunId;

@@ -64,7 +64,7 @@ pub enum Begun {
 /// How a run ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {
-    /// [`RunStatus::Completed`] or [`RunStatus::Failed`]; pauses come with their issue.
+    /// [`RunStatus::Completed`] or [`RunStatus::Failed`]; a pause is no end.
     pub status: RunStatus,
     /// What the caller got.
     pub outcome: Value,
@@ -330,7 +330,7 @@ async fn by_key(
     found.as_ref().map(read_run).transpose()
 }
 
-fn read_run(row: &SqliteRow) -> Result<Run, DatabaseError> {
+pub(super) fn read_run(row: &SqliteRow) -> Result<Run, DatabaseError> {
     let columns = Columns(row);
     Ok(Run {
         run: columns.parsed("run")?,

@@ -1,6 +1,6 @@
 //! A run's life in the store, its numbers, its keys, and what a kill leaves.
 
-use postern_contract::RequestId;
+use postern_contract::{ActionId, RequestId};
 use serde_json::{Value, json};
 
 use super::*;
@@ -286,4 +286,63 @@ async fn an_agent_has_one_live_version() {
         runs.installed(&"other".parse().unwrap()).await.unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(None, 1);
+    runs.begin_run(&new).await.unwrap();
+    let action = ActionId::fresh();
+    let pause = Pause {
+        action: action.clone(),
+        state: json!({ "messages": [] }),
+        outcome: json!({ "status": 200 }),
+        events: vec![tool_called(2)],
+        at_ms: 3,
+    };
+    runs.pause_run(&new.run, &pause).await.unwrap();
+    runs.close().await;
+
+    let runs = open(&home).await;
+    assert_eq!(runs.sweep_interrupted(4).await.unwrap(), 0);
+    let waits = [(action.clone(), new.agent.clone())];
+    assert_eq!(runs.awaited(10).await.unwrap(), waits);
+    let paused = runs.paused(&action).await.unwrap().unwrap();
+    assert!(!paused.is_taken);
+    assert_eq!(paused.run.status, RunStatus::PausedApproval);
+    assert_eq!(paused.run.outcome, Some(pause.outcome));
+    let take = async || {
+        let resumed = (EventType::Resumed, "posternd");
+        runs.take_up(&action, resumed, 5).await.unwrap()
+    };
+    let (one, two) = tokio::join!(take(), take());
+    let (run, state) = one.xor(two).expect("one of them");
+    assert_eq!((run.run, state), (new.run.clone(), pause.state));
+    assert!(runs.paused(&action).await.unwrap().unwrap().is_taken);
+    assert!(runs.awaited(10).await.unwrap().is_empty());
+    let run = runs.run(&new.run).await.unwrap().unwrap();
+    assert_eq!((run.status, run.outcome), (RunStatus::Running, None));
+    let events = runs.events(&new.run, 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().kind, EventType::Resumed);
+    let nothing = runs.paused(&ActionId::fresh()).await.unwrap();
+    assert_eq!(nothing, None);
+    runs.finish_run(&new.run, &completed(json!(1)))
+        .await
+        .unwrap();
+    assert!(matches!(
+        runs.pause_run(
+            &new.run,
+            &Pause {
+                action: ActionId::fresh(),
+                state: json!(1),
+                outcome: json!(1),
+                events: vec![],
+                at_ms: 9
+            }
+        )
+        .await,
+        Err(RunsError::Ended(_))
+    ));
 }

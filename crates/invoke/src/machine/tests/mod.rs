@@ -2,6 +2,7 @@
 
 mod builtin;
 mod order;
+mod pause;
 mod worker;
 
 use postern_contract::{RequestId, RunId};
@@ -32,8 +33,8 @@ fn function(name: &str, method: &str, path: &str) -> ToolFunction {
     }
 }
 
-fn builtin(body: &Value) -> Machine {
-    let agent = Builtin {
+fn plan() -> Plan {
+    Plan::Builtin(Builtin {
         model: "fast".to_owned(),
         system_prompt: "Be kind.".to_owned(),
         tools: vec![
@@ -41,9 +42,12 @@ fn builtin(body: &Value) -> Machine {
             function("calc__get", "GET", "/items/{id}"),
         ],
         max_iterations: MAX_ITERATIONS_DEFAULT,
-    };
+    })
+}
+
+fn builtin(body: &Value) -> Machine {
     let request = Request::parse(body.to_string().as_bytes()).unwrap();
-    Machine::new(Plan::Builtin(agent), request, facts())
+    Machine::new(plan(), request, facts())
 }
 
 fn worker() -> Machine {

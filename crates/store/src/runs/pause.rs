@@ -1,0 +1,159 @@
+//! Runs that wait for somebody: what each needs to go on, kept until it is taken, which happens once. Never interprets a state,
+//! and never says whether a run may go on.
+
+use postern_contract::{ActionId, AgentName, RunId};
+use serde_json::Value;
+
+use super::{
+    EventType, NewEvent, Run, RunStatus, Runs, RunsError, event,
+    run::{read_run, require_open},
+};
+use crate::{
+    ROWS_MAX,
+    sqlite::{Columns, failed},
+    word,
+};
+
+/// A run that is about to wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pause {
+    /// What it waits for.
+    pub action: ActionId,
+    /// What it needs to go on.
+    pub state: Value,
+    /// What the caller gets meanwhile.
+    pub outcome: Value,
+    /// What happened since the last recorded event.
+    pub events: Vec<NewEvent>,
+    /// When, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+}
+
+/// A run that waits, or has waited.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Paused {
+    /// The run as it stands now.
+    pub run: Run,
+    /// Whether what it needs to go on was taken.
+    pub is_taken: bool,
+}
+
+impl Runs {
+    /// Pauses a run that goes on: its state, its events and its new status, in one commit.
+    ///
+    /// # Errors
+    /// [`RunsError::NoSuchRun`], [`RunsError::Ended`], or the database failed; then nothing was written.
+    pub async fn pause_run(&self, run: &RunId, pause: &Pause) -> Result<(), RunsError> {
+        let mut transaction = self.database.write().await?;
+        require_open(&mut transaction, run).await?;
+        event::append(&mut transaction, run, &pause.events).await?;
+        sqlx::query(
+            "INSERT INTO checkpoints (run, action_id, state, created_ms) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(run.as_str())
+        .bind(pause.action.as_str())
+        .bind(pause.state.to_string())
+        .bind(pause.at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
+            .bind(run.as_str())
+            .bind(word::to_column(RunStatus::PausedApproval).map_err(failed)?)
+            .bind(pause.outcome.to_string())
+            .bind(pause.at_ms)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The run that an action paused.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn paused(&self, action: &ActionId) -> Result<Option<Paused>, RunsError> {
+        let row = sqlx::query(
+            "SELECT runs.*, checkpoints.claimed_ms FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
+             WHERE checkpoints.action_id = ?1",
+        )
+        .bind(action.as_str())
+        .fetch_optional(self.database.read())
+        .await
+        .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Paused {
+            run: read_run(&row)?,
+            is_taken: Columns(&row).maybe_integer("claimed_ms")?.is_some(),
+        }))
+    }
+
+    /// What runs wait for now and whose they are, those that wait longest first, at most `limit` (and [`crate::ROWS_MAX`]).
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn awaited(&self, limit: u32) -> Result<Vec<(ActionId, AgentName)>, RunsError> {
+        let rows = sqlx::query(
+            "SELECT checkpoints.action_id, runs.agent FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
+             WHERE checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL' \
+             ORDER BY checkpoints.created_ms, checkpoints.action_id LIMIT ?1",
+        )
+        .bind(i64::from(limit.min(ROWS_MAX)))
+        .fetch_all(self.database.read())
+        .await
+        .map_err(failed)?;
+        let read = |row| {
+            let columns = Columns(row);
+            Ok((columns.parsed("action_id")?, columns.parsed("agent")?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Takes what a run needs to go on, so that it goes on once: it is `RUNNING` again, and its state is forgotten. `None` if
+    /// it was taken before, or the run waits no longer.
+    ///
+    /// # Errors
+    /// The database failed; then nothing was written.
+    pub async fn take_up(
+        &self,
+        action: &ActionId,
+        (kind, actor): (EventType, &str),
+        at_ms: i64,
+    ) -> Result<Option<(Run, Value)>, RunsError> {
+        let mut transaction = self.database.write().await?;
+        let row = sqlx::query(
+            "SELECT runs.*, checkpoints.state FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
+             WHERE checkpoints.action_id = ?1 AND checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL'",
+        )
+        .bind(action.as_str())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let (run, state) = (read_run(&row)?, Columns(&row).json("state")?);
+        sqlx::query("UPDATE checkpoints SET claimed_ms = ?2, state = 'null' WHERE action_id = ?1")
+            .bind(action.as_str())
+            .bind(at_ms)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        sqlx::query(
+            "UPDATE runs SET status = 'RUNNING', outcome = NULL, updated_ms = ?2 WHERE run = ?1",
+        )
+        .bind(run.run.as_str())
+        .bind(at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        let goes_on = NewEvent {
+            kind,
+            actor: actor.to_owned(),
+            data: serde_json::json!({ "action_id": action }),
+            at_ms,
+        };
+        event::append(&mut transaction, &run.run, &[goes_on]).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(Some((run, state)))
+    }
+}

@@ -1,0 +1,297 @@
+//! A run of an agent without code that waits for a human: it is put aside, survives whatever happens to the devbox, and goes on
+//! by itself after a yes, with the one call that was shown, once.
+
+use nix::sys::signal::Signal;
+use postern_testkit::{Answer, Curl, Devbox, Recorded, Setup, Upstream, curl::Response, wait};
+use serde_json::{Value, json};
+
+use crate::fixture;
+
+const ADA: &str = "adas-own-key-0123456789abcdef";
+
+const ASKS: &str = r#"
+[[policies.hands.rules]]
+name = "adding is for humans"
+permission = "approval_required"
+tags = ["shop"]
+operations = ["POST"]
+
+[secrets.ada]
+file = "secrets/ada.key"
+
+[approvals.approvers.ada]
+secret = "ada"
+
+[providers.real]
+format = "openai"
+url = "{model}/v1"
+private = true
+
+[agents.desk]
+kind = "builtin"
+tools = ["shop"]
+models = ["fast"]
+policies = ["hands"]
+"#;
+
+/// A model that wants one thing added, and then says what came of it.
+fn model() -> Upstream {
+    Upstream::start(|request: &Recorded| {
+        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let last = asked["messages"].as_array().and_then(|all| all.last());
+        let last = last.cloned().unwrap_or_default();
+        let message = if last["role"] == "tool" {
+            json!({ "role": "assistant", "content": format!("added: {}", last["content"].as_str().unwrap_or("")) })
+        } else {
+            let arguments = json!({ "name": last["content"] }).to_string();
+            json!({ "role": "assistant", "content": null, "tool_calls": [
+                { "id": "call_1", "type": "function", "function": { "name": "shop__add", "arguments": arguments } },
+            ] })
+        };
+        Answer::json(&json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 },
+        }))
+    })
+}
+
+fn setup(tool: &Upstream, model: &Upstream) -> Setup {
+    let config = fixture::config(&tool.url())
+        .replace("provider = \"playground\"", "provider = \"real\"")
+        + &ASKS.replace("{model}", &model.url());
+    let config = format!("default_agent = \"desk\"\n{config}");
+    fixture::files(Setup::new(&config)).secret("secrets/ada.key", ADA)
+}
+
+fn operator(devbox: &Devbox, path: &str) -> String {
+    format!("http://{}/api/v1{path}", devbox.operator_address())
+}
+
+fn with_key(curl: Curl, key: &str) -> Response {
+    curl.header(&format!("Authorization: Bearer {key}")).send()
+}
+
+fn run(devbox: &Devbox, id: &str) -> Value {
+    let key = std::fs::read_to_string(devbox.state().join("runtime/operator.key")).unwrap();
+    with_key(
+        Curl::get(operator(devbox, &format!("/runs/{id}"))),
+        key.trim(),
+    )
+    .json()
+}
+
+/// Waits until a run stands so.
+fn comes_to(devbox: &Devbox, id: &str, status: &str) -> Value {
+    wait::until("the run comes to its end", || {
+        let run = run(devbox, id);
+        (run["status"] == status).then_some(run)
+    })
+}
+
+fn ask(devbox: &Devbox, id: &str, name: &str) -> Response {
+    let body = json!({ "message": name }).to_string();
+    Curl::post(devbox.api("/invoke"), &body)
+        .header(&format!("X-Run-ID: {id}"))
+        .send()
+}
+
+/// Asks for something that a human is asked about, and gives the action.
+fn pause(devbox: &Devbox, id: &str, name: &str) -> String {
+    let paused = ask(devbox, id, name);
+    assert_eq!(paused.status, 200, "{paused:?}");
+    let asked = paused.json()["approval_required"].clone();
+    assert_eq!(
+        (&asked["code"], &asked["run_id"]),
+        (&json!("APPROVAL_REQUIRED"), &json!(id))
+    );
+    asked["action_id"].as_str().unwrap().to_owned()
+}
+
+fn answer(devbox: &Devbox, action: &str, verb: &str) -> Response {
+    let url = operator(devbox, &format!("/approvals/requests/{action}/{verb}"));
+    with_key(Curl::post(url, r#"{"reason": "by the book"}"#), ADA)
+}
+
+fn resume(devbox: &Devbox, action: &str, id: &str) -> Response {
+    Curl::post(
+        devbox.api(&format!("/resume/{action}")),
+        json!({ "run_id": id }).to_string(),
+    )
+    .send()
+}
+
+/// What `/resume` says to who comes too early, or with nothing that waits.
+fn refuses_what_cannot_go_on(devbox: &Devbox, action: &str) {
+    let pending = resume(devbox, action, "run-1");
+    assert_eq!(
+        (pending.status, &pending.json()["code"]),
+        (409, &json!("APPROVAL_PENDING"))
+    );
+    let nameless = Curl::post(devbox.api(&format!("/resume/{action}")), "").send();
+    assert_eq!(
+        (nameless.status, nameless.json()),
+        (
+            400,
+            json!({ "error": "X-Run-ID header or run_id in body is required" })
+        )
+    );
+    for (action, id) in [("act_0", "run-1"), (action, "run-2")] {
+        let unknown = resume(devbox, action, id);
+        let words = json!({ "error": format!("checkpoint for action {action} not found") });
+        assert_eq!((unknown.status, unknown.json()), (404, words));
+    }
+}
+
+#[test]
+fn a_run_waits_for_a_human_and_goes_on_by_itself_once() {
+    let (tool, model) = (fixture::tool(), model());
+    let devbox = setup(&tool, &model).start();
+    let action = pause(&devbox, "run-1", "lamp");
+    let waits = run(&devbox, "run-1");
+    assert_eq!(
+        (&waits["status"], &waits["blocked_action_id"]),
+        (&json!("PAUSED_APPROVAL"), &json!(action))
+    );
+    refuses_what_cannot_go_on(&devbox, &action);
+    let shown = with_key(
+        Curl::get(operator(&devbox, &format!("/approvals/requests/{action}"))),
+        ADA,
+    )
+    .json();
+    assert!(
+        shown["body_base64"].is_string() && shown["status"] == "PENDING",
+        "{shown}"
+    );
+    assert!(tool.requests().is_empty());
+    assert_eq!(answer(&devbox, &action, "approve").status, 200);
+    let over = comes_to(&devbox, "run-1", "COMPLETED");
+    assert!(
+        over["outcome"]["body"]["response"]
+            .as_str()
+            .unwrap()
+            .starts_with("added: "),
+        "{over}"
+    );
+    // However often somebody asks for it, the call was made once.
+    for _again in 0..2 {
+        let resumed = resume(&devbox, &action, "run-1").json();
+        assert_eq!(resumed["response"], over["outcome"]["body"]["response"]);
+        assert_eq!(resumed["tool_calls_made"].as_array().unwrap().len(), 1);
+        assert!(resumed.get("duration_ms").is_none());
+    }
+    assert_eq!(answer(&devbox, &action, "approve").status, 409);
+    let made = tool.requests();
+    assert_eq!(made.len(), 1);
+    assert_eq!(
+        made[0].values("authorization"),
+        [format!("Bearer {}", fixture::KEY)]
+    );
+    assert_eq!(
+        serde_json::from_slice::<Value>(&made[0].body).unwrap(),
+        json!({ "name": "lamp" })
+    );
+    // Another run of the same words asks anew.
+    assert_ne!(pause(&devbox, "run-2", "lamp"), action);
+    assert_eq!(tool.requests().len(), 1);
+}
+
+#[test]
+fn a_run_that_waits_survives_kill_9_of_everything_and_goes_on_after_the_yes() {
+    let (tool, model) = (fixture::tool(), model());
+    let devbox = setup(&tool, &model).start();
+    let action = pause(&devbox, "run-1", "lamp");
+    devbox.signal(Signal::SIGKILL);
+    let devbox = Setup::again(devbox.ended()).start();
+    assert_eq!(run(&devbox, "run-1")["status"], "PAUSED_APPROVAL");
+    // The approver is shown all of it, though the call itself is long gone.
+    let shown = with_key(
+        Curl::get(operator(&devbox, &format!("/approvals/requests/{action}"))),
+        ADA,
+    )
+    .json();
+    assert_eq!(shown["body_base64"], "eyJuYW1lIjoibGFtcCJ9", "{shown}");
+    assert_eq!(answer(&devbox, &action, "approve").status, 200);
+    comes_to(&devbox, "run-1", "COMPLETED");
+    assert_eq!(tool.requests().len(), 1);
+    devbox.signal(Signal::SIGKILL);
+    let devbox = Setup::again(devbox.ended()).start();
+    let again = resume(&devbox, &action, "run-1");
+    assert!(again.json()["response"].is_string(), "{again:?}");
+    assert_eq!(tool.requests().len(), 1);
+}
+
+#[test]
+fn a_no_ends_the_run_and_so_does_whoever_began_it() {
+    let (tool, model) = (fixture::tool(), model());
+    let devbox = setup(&tool, &model).start();
+    let action = pause(&devbox, "run-1", "lamp");
+    assert_eq!(answer(&devbox, &action, "reject").status, 200);
+    let over = comes_to(&devbox, "run-1", "FAILED");
+    let body = &over["outcome"]["body"];
+    assert_eq!(body["code"], "APPROVAL_REJECTED");
+    assert!(body["error"].as_str().unwrap().contains("by the book"));
+    let rejected = resume(&devbox, &action, "run-1");
+    assert_eq!(
+        (rejected.status, &rejected.json()["code"]),
+        (409, &json!("APPROVAL_REJECTED"))
+    );
+    let action = pause(&devbox, "run-2", "lamp");
+    let ended = Curl::get(devbox.api("/runs/run-2")).flag("-XDELETE").send();
+    assert_eq!(ended.json()["code"], "CANCELLED", "{ended:?}");
+    // A yes that comes after that is for nobody.
+    assert_eq!(answer(&devbox, &action, "approve").status, 200);
+    assert_eq!(
+        resume(&devbox, &action, "run-2").json()["code"],
+        "CANCELLED"
+    );
+    assert_eq!(run(&devbox, "run-2")["status"], "FAILED");
+    assert!(tool.requests().is_empty());
+}
+
+#[test]
+fn a_stream_tells_that_the_run_waits_and_is_picked_up_when_it_goes_on() {
+    let (tool, model) = (fixture::tool(), model());
+    let devbox = setup(&tool, &model).start();
+    let kinds = |stream: &Response| -> Vec<String> {
+        let data = stream
+            .body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "));
+        data.map(|data| match serde_json::from_str::<Value>(data) {
+            Ok(event) => event["type"].as_str().unwrap().to_owned(),
+            Err(_) => data.to_owned(),
+        })
+        .collect()
+    };
+    let stream = Curl::post(devbox.api("/invoke/stream"), r#"{"message": "lamp"}"#)
+        .header("X-Run-ID: run-1")
+        .send();
+    assert_eq!(
+        kinds(&stream),
+        ["tool_call", "approval_required", "done", "[DONE]"]
+    );
+    let asked = stream
+        .body
+        .lines()
+        .find(|line| line.contains("approval_required"))
+        .unwrap();
+    let asked: Value = serde_json::from_str(asked.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(asked["tool"], "shop__add");
+    let action = asked["detail"]["action_id"].as_str().unwrap();
+    assert_eq!(answer(&devbox, action, "approve").status, 200);
+    comes_to(&devbox, "run-1", "COMPLETED");
+    let rest = Curl::get(devbox.api("/runs/run-1/stream"))
+        .header("Last-Event-ID: run-1:3")
+        .send();
+    assert_eq!(
+        kinds(&rest),
+        ["tool_call", "tool_result", "content", "done", "[DONE]"]
+    );
+    let again = Curl::post(
+        devbox.api(&format!("/resume/{action}/stream")),
+        r#"{"run_id": "run-1"}"#,
+    )
+    .send();
+    assert_eq!(kinds(&again), ["content", "done", "[DONE]"]);
+}
