@@ -1,6 +1,6 @@
 //! A hostile agent's first moves, each of which must come to nothing, as root and as an ordinary user.
 
-use postern_testkit::{Devbox, Setup};
+use postern_testkit::{Devbox, Setup, wait};
 use serde_json::json;
 
 use crate::fixture::{self, KEY, order, sha256};
@@ -189,6 +189,48 @@ fn other_processes_are_not_there_to_be_read() {
                 &json!({"do": "run", "argv": ["head", "-c", "10", path]}),
             );
             assert!(said["out"] == "", "{path}: {said}");
+        }
+    });
+}
+
+/// In every directory that an agent may write: links to the host's names, pipes that nobody writes to and files of a terabyte, by
+/// names that a daemon might want to read.
+const PLANT: &str = "
+for place in /workspace /tmp /home/agent /run /dev/shm; do
+    for name in agent.py worker.py postern.toml audit.jsonl runs.db gate.db launcher.toml core passwd cgroup.procs; do
+        mkdir -p $place/link $place/pipe $place/huge
+        ln -s ../../../../../../etc/hostname $place/link/$name
+        mkfifo $place/pipe/$name
+        truncate -s 1T $place/huge/$name
+        ln -s pipe/$name $place/$name
+    done
+done
+find /workspace /tmp /home/agent /run /dev/shm -type p | wc -l";
+
+#[test]
+fn what_is_planted_for_a_daemon_is_followed_and_read_by_nobody() {
+    in_both_modes(|devbox| {
+        let planted = order(devbox, &json!({"do": "run", "argv": ["sh", "-c", PLANT]}));
+        assert_eq!(planted["out"].as_str().unwrap().trim(), "50", "{planted}");
+        // The worker ends, so that all that can be known of the sandbox is asked and another begins among what was planted.
+        let kill = json!({"do": "run", "argv": ["sh", "-c", "kill -9 $PPID"]});
+        assert_ne!(devbox.invoke(&kill.to_string()).status, 200);
+        let look = json!({"do": "read", "path": "/etc/hostname"}).to_string();
+        let read = wait::until("the agent is there again", || {
+            let answer = devbox.invoke(&look);
+            (answer.status == 200).then(|| answer.json()["result"].clone())
+        });
+        assert_eq!(read, "hands\n");
+        let fds = [devbox.runtime_pid(), devbox.gate_pid()].map(|pid| format!("/proc/{pid}/fd"));
+        for fd in fds.iter().flat_map(|fds| std::fs::read_dir(fds).unwrap()) {
+            // One that was closed meanwhile is none.
+            let Ok(open) = std::fs::read_link(fd.unwrap().path()) else {
+                continue;
+            };
+            let open = open.display().to_string();
+            for place in ["/link/", "/pipe/", "/huge/"] {
+                assert!(!open.contains(place), "{open}");
+            }
         }
     });
 }
