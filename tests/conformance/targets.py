@@ -75,6 +75,14 @@ class Target:
             headers = {**(headers or {}), **self.naming(user)}
         return self.post("/invoke", {"message": message, **fields}, headers)
 
+    def resume(self, action, run):
+        """What came of a run that waited; who goes on by itself may be on the way."""
+        def asked():
+            answer = self.post(f"/resume/{action}", {"run_id": run})
+            return None if b"RESUME_IN_PROGRESS" in answer.body else answer
+
+        return self.wait("an end of the run that went on", asked)
+
     def stream(self, message="hi", headers=None, **fields):
         answer = self.post("/invoke/stream", {"message": message, **fields}, headers)
         return Stream(answer.is_(200))

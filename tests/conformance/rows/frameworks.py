@@ -2,6 +2,7 @@
 the peer would need them beside itself.
 """
 
+import json
 import threading
 
 from answers import Differs, holds, same
@@ -79,9 +80,11 @@ def framework(name, what, code):
 def whole(target):
     fakes = target.fakes
     fakes.model.says(WANTS, SAYS)
-    target.invoke("seven?").has(200, response="The number is seven.", handler="user")
+    before = [{"role": "user", "content": "one?"}, {"role": "assistant", "content": "It is one."}]
+    target.invoke("seven?", history=before).has(200, response="The number is seven.", handler="user")
     same(fakes.tool.paths(), ["GET /get?number=7"], "what the tool was asked")
     question = fakes.model.asked[-1]
+    holds("It is one." in json.dumps(question), "the model is not told what went before")
     told = question["messages"][-1]["content"] if "messages" in question else question["input"][-1]["output"]
     same(told, 'refused 403, told {"ok": true}', "what the model is told")
 

@@ -7,7 +7,7 @@ from fakes import calls, text
 from rows import row
 from targets import Setting
 
-PAUSES = "runs that pause are not there yet: a call waits"
+PAUSES = "a handler cannot pause its run yet"
 ASKING = Setting(adding_asks=True)
 UNWATCHED = Setting(adding_asks=True, hooked=False)
 TWO = calls(("calc__add", '{"a": 1}'), ("calc__get", "{}"))
@@ -22,7 +22,7 @@ def paused(target, run):
     return body, body["approval_required"]["action_id"]
 
 
-@row("C18", "a call that needs a yes: told, kept, the rest not called", UNWATCHED, awaited=PAUSES)
+@row("C18", "a call that needs a yes: told, kept, the rest not called", UNWATCHED)
 def approval(target):
     body, action = paused(target, "run-18")
     same(body["tool_calls_made"], [], "tool_calls_made")
@@ -34,7 +34,7 @@ def approval(target):
         same([call["function_name"] for call in kept["pending_calls"]], ["calc__add", "calc__get"], "pending_calls")
 
 
-@row("C19", "the same as a stream: tool_call, approval_required, done", UNWATCHED, awaited=PAUSES)
+@row("C19", "the same as a stream: tool_call, approval_required, done", UNWATCHED)
 def approval_stream(target):
     target.block()
     target.fakes.model.says(TWO, text("both"))
@@ -58,18 +58,19 @@ def consent(target):
     stream.is_("tool_call", "consent_required", "content", "done")
 
 
-@row("C21", "POST /resume after a yes: pending calls in order, one answer", UNWATCHED, awaited=PAUSES)
+@row("C21", "POST /resume after a yes: pending calls in order, one answer", UNWATCHED)
 def resume(target):
     _, action = paused(target, "run-21")
     target.fakes.tool.asked.clear()
     target.approve(action)
-    body = target.post(f"/resume/{action}", {"run_id": "run-21"}).has(200, response="both").json
+    body = target.resume(action, "run-21").has(200, response="both").json
+    holds("duration_ms" not in body, "it has duration_ms")
     same(target.fakes.tool.paths(), ["POST /add", "GET /get"], "what the tool was asked")
     holds(all(asked.headers.get("X-Action-ID") == action for asked in target.fakes.tool.asked[:1]), "X-Action-ID is missing")
     same([made["function"] for made in body["tool_calls_made"]], ["calc__add", "calc__get"], "tool_calls_made")
 
 
-@row("C22", "POST /resume without a run, of an unknown action: these words", ASKING, awaited="/resume is not there yet")
+@row("C22", "POST /resume without a run, of an unknown action: these words", ASKING)
 def no_resume(target):
     target.post("/resume/x", "{}").is_(400).has(400, error="X-Run-ID header or run_id in body is required")
     target.post("/resume/x", {"run_id": "run-22"}).has(404, error="checkpoint for action x not found")
@@ -94,44 +95,44 @@ def handler_pauses(target):
         same((kept["resume_mode"], kept["resume_state"]), ("user_handler", {"step": 2}), "the checkpoint")
         same(kept["user_request"]["user_id"], "u@x", "user_id of the checkpoint")
     target.approve(action)
-    body = target.post(f"/resume/{action}", {"run_id": "run-24"}).has(200, response="went on", user_was="u@x").json
+    body = target.resume(action, "run-24").has(200, response="went on", user_was="u@x").json
     same(body["resume_was"], {"action_id": action, "state": {"step": 2}, "approved": True}, "resume")
 
 
-@row("D1", "C18 with the peer started as it comes", ASKING, awaited=PAUSES)
+@row("D1", "C18 with the peer started as it comes", ASKING)
 def approval_as_it_comes(target):
     approval(target)
 
 
-@row("D3", "POST /resume twice: the calls are made once", UNWATCHED, awaited=PAUSES)
+@row("D3", "POST /resume twice: the calls are made once", UNWATCHED)
 def resume_twice(target):
     _, action = paused(target, "run-d3")
     target.fakes.tool.asked.clear()
     target.approve(action)
-    first = target.post(f"/resume/{action}", {"run_id": "run-d3"}).has(200, response="both")
-    second = target.post(f"/resume/{action}", {"run_id": "run-d3"})
+    first = target.resume(action, "run-d3").has(200, response="both")
+    second = target.resume(action, "run-d3")
     made = target.fakes.tool.paths()
     holds(made.count("POST /add") == 1, f"the tool was asked {made}")
     holds(second.status == 409 or second.json["response"] == first.json["response"], f"the second was answered {second.status}")
 
 
-@row("D4", "the gateway fails while a run goes on: 502, and it can go on again", UNWATCHED, awaited=PAUSES)
+@row("D4", "the gateway fails while a run goes on: 502, and it can go on again", UNWATCHED, awaited="a run that failed when it went on stays failed")
 def resume_fails(target):
     _, action = paused(target, "run-d4")
     target.fakes.tool.asked.clear()
     target.fakes.model.says(500, text("both"))
     target.approve(action)
-    target.post(f"/resume/{action}", {"run_id": "run-d4"}).is_(502)
-    target.post(f"/resume/{action}", {"run_id": "run-d4"}).has(200, response="both")
+    target.resume(action, "run-d4").is_(502)
+    target.resume(action, "run-d4").has(200, response="both")
     holds(target.fakes.tool.paths().count("POST /add") == 1, f"the tool was asked {target.fakes.tool.paths()}")
 
 
 @row(
     "D9", "a crash, with governance away at the pause: the run goes on after a yes",
-    Setting(adding_asks=True, hooked=False, governance="http://127.0.0.1:9", own=True), awaited=PAUSES,
+    Setting(adding_asks=True, hooked=False, governance="http://127.0.0.1:9", own=True),
 )
 def crash(target):
     _, action = paused(target, "run-d9")
     target.restart()
     target.approve(action)
-    target.post(f"/resume/{action}", {"run_id": "run-d9"}).has(200, response="both")
+    target.resume(action, "run-d9").has(200, response="both")

@@ -36,7 +36,7 @@ import urllib.request
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 CALLS_MAX = 64
-LOOP_HELD_UP_S = 0.25
+LOOP_HELD_UP_S = 1.0
 ERROR_CHARS_MAX = 2000
 GATE = ("127.127.0.1", 4180)
 FRAMEWORK_NAMES = ("agent", "chain", "executor", "graph", "crew")
@@ -158,21 +158,22 @@ def framework_call(thing):
         return lambda request: text_of(thing.invoke({"input": request.get("message")}), ("output",))
     if kind in ("CompiledGraph", "CompiledStateGraph") or has("invoke", "nodes"):
         if origin == "langgraph":
-            return lambda request: pieces_of_graph(thing, request.get("message"))
+            return lambda request: pieces_of_graph(thing, request)
         return lambda request: last_message(thing.invoke({"messages": [human(request.get("message"))]}))
     for name in ("invoke", "run", "kickoff"):
         if callable(getattr(thing, name, None)):
             call = getattr(thing, name)
             return lambda request: text_of(call(request.get("message")), ("output", "result"))
     if kind == "Agent" and origin == "agents":
-        return lambda request: pieces_of_runner(thing, request.get("message"))
+        return lambda request: pieces_of_runner(thing, request)
     return None
 
 
-def pieces_of_graph(graph, message):
-    """LangGraph: what its models say comes as they say it; the answer is the last message."""
-    state = None
-    for mode, part in graph.stream({"messages": [human(message)]}, stream_mode=["messages", "values"]):
+def pieces_of_graph(graph, request):
+    """LangGraph: what its models say comes as they say it; the answer is the last message. A graph that keeps states has one a run."""
+    state, messages = None, request.get("history", []) + [human(request.get("message"))]
+    config = {"configurable": {"thread_id": request.get("run_id")}}
+    for mode, part in graph.stream({"messages": messages}, config, stream_mode=["messages", "values"]):
         if mode == "values":
             state = part
         elif type(part[0]).__name__ == "AIMessageChunk":
@@ -180,11 +181,13 @@ def pieces_of_graph(graph, message):
     return last_message(state)
 
 
-async def pieces_of_runner(agent, message):
+async def pieces_of_runner(agent, request):
     """OpenAI's Agents SDK, whose agents are run by its `Runner`."""
     from agents import Runner
 
-    running = Runner.run_streamed(agent, message if isinstance(message, (str, list)) else json.dumps(message))
+    message = request.get("message")
+    message = {"role": "user", "content": message if isinstance(message, str) else json.dumps(message)}
+    running = Runner.run_streamed(agent, request.get("history", []) + [message])
     try:
         async for event in running.stream_events():
             data = getattr(event, "data", None)
