@@ -126,6 +126,10 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "config",
+        "[agents.x]\nkind = \"command\"\ncommand = { preset = \"zzz\" }",
+    ),
+    (
+        "config",
         "[agents.x]\nkind = \"command\"\ncommand = { map = [{ becomes = \"zzz\" }] }",
     ),
     ("policy", "[policies.x]\nmode = \"zzz\""),

@@ -29,6 +29,7 @@ mod node;
 mod overlap;
 mod policy;
 mod policy_command;
+mod presets;
 mod raw;
 mod readme;
 mod reload;

@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod curl;
 pub mod devbox;
 pub mod model;
+pub mod play;
 pub mod upstream;
 pub mod wait;
 

@@ -9,6 +9,7 @@
 mod errand;
 mod map;
 mod output;
+mod preset;
 mod room;
 mod settings;
 mod stderr;

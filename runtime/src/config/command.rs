@@ -9,6 +9,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandWritten {
+    /// A program that is known; the rest follows from it.
+    pub preset: Option<PresetName>,
     /// The program and its arguments.
     #[serde(default)]
     pub argv: Vec<String>,
@@ -19,6 +21,18 @@ pub struct CommandWritten {
     /// `[[agents.NAME.command.map]]`.
     #[serde(default)]
     pub map: Vec<RuleWritten>,
+}
+
+/// Programs that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PresetName {
+    /// Claude Code.
+    ClaudeCode,
+    /// Codex.
+    Codex,
+    /// OpenCode.
+    Opencode,
 }
 
 /// How a program is given the message.

@@ -23,7 +23,9 @@ use postern_contract::{
 use postern_daemon::config::{self as file, ConfigError, Loaded};
 use postern_invoke::ToolFunction;
 
-pub use command::{BecomesWritten, CommandWritten, InputWritten, OutputWritten, RuleWritten};
+pub use command::{
+    BecomesWritten, CommandWritten, InputWritten, OutputWritten, PresetName, RuleWritten,
+};
 pub use limits::ApiLimits;
 pub(crate) use paths::{Places, plain_absolute, plain_relative};
 pub use terms::{Terms, TermsWritten, WhenLeft};

@@ -3,7 +3,7 @@
 
 use std::{fs::File, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use postern_contract::launch::ExitStatus;
+use postern_contract::{config::Role, launch::ExitStatus};
 use postern_invoke::{Input, WorkerRequest};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     output::{Heard, Output, TooMuch},
+    preset::MODEL,
     room::Shop,
     stderr::Stderr,
     words,
@@ -96,8 +97,15 @@ impl Errand {
 
     async fn start(&self) -> Result<Running, Failed> {
         let (agent, settings) = (&self.shop.ground.agent, &self.shop.settings);
-        let words = words::of(settings, &self.request)?;
+        let model = agent.model_for(Role::Chat);
+        let model = model.map_or("", |model| model.name.as_str());
+        let words = words::of(settings, model, &self.request)?;
         let mut env = agent_environment::of(agent);
+        for (name, value) in &settings.env {
+            // What the config says goes before.
+            env.entry(name.clone())
+                .or_insert_with(|| value.replace(MODEL, model));
+        }
         env.extend(words.env);
         let (stdout, theirs) = io::pipe()?;
         let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;

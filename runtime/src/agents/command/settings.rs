@@ -1,9 +1,11 @@
 //! `[agents.NAME.command]` as it is meant. Never starts anything.
 
-use super::map::Map;
+use super::{map::Map, preset::Preset};
 use crate::{
     agents::files::Files,
-    config::{AgentWritten, CommandWritten, InputWritten, OutputWritten, Places, Wrong},
+    config::{
+        AgentWritten, CommandWritten, InputWritten, OutputWritten, Places, PresetName, Wrong,
+    },
 };
 
 /// The most words of a command.
@@ -14,8 +16,10 @@ const WORDS_MAX: usize = 256;
 pub struct Settings {
     /// Its files, if it has any of its own.
     pub files: Option<Files>,
-    /// The program and its arguments.
+    /// The program and its arguments, with `{model}` in the place of the agent's model.
     pub argv: Vec<String>,
+    /// Variables that it wants, where the config says nothing else.
+    pub env: Vec<(String, String)>,
     /// How it is given the message.
     pub input: InputWritten,
     /// What it writes.
@@ -52,12 +56,68 @@ impl Settings {
                 "there is nothing to mount: say `source` too, or leave `mount` out",
             ));
         }
-        check_words(&command.argv)?;
+        let program = match command.preset {
+            Some(name) => Program::of_preset(name, written, command)?,
+            None => Program {
+                argv: command.argv.clone(),
+                env: Vec::new(),
+                output: reading(command)?,
+            },
+        };
+        check_words(&program.argv)?;
         Ok(Self {
             files,
-            argv: command.argv.clone(),
+            argv: program.argv,
+            env: program.env,
             input: command.input.unwrap_or(InputWritten::Stdin),
-            output: reading(command)?,
+            output: program.output,
+        })
+    }
+}
+
+/// What a preset, or the config itself, says of the program.
+struct Program {
+    argv: Vec<String>,
+    env: Vec<(String, String)>,
+    output: Reading,
+}
+
+impl Program {
+    fn of_preset(
+        name: PresetName,
+        written: &AgentWritten,
+        command: &CommandWritten,
+    ) -> Result<Self, Wrong> {
+        let said = [
+            ("input", command.input.is_some()),
+            ("output", command.output.is_some()),
+            ("map", !command.map.is_empty()),
+        ];
+        if let Some((key, _)) = said.iter().find(|(_, is_said)| *is_said) {
+            return Err(Wrong::at(
+                &["command", key],
+                format!("`{key}` follows from the preset: leave it out"),
+            ));
+        }
+        if written.models.is_empty() {
+            return Err(Wrong::at(
+                &["command", "preset"],
+                "the preset's program needs a model: add `models = [\"…\"]`",
+            ));
+        }
+        let preset = Preset::named(name);
+        let mut argv = command.argv.clone();
+        if argv.is_empty() {
+            argv.push(preset.program.to_owned());
+        }
+        argv.extend(preset.arguments.iter().map(|word| (*word).to_owned()));
+        let env = preset.env.iter();
+        Ok(Self {
+            argv,
+            env: env
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            output: Map::mean(&preset.rules()).map(Reading::Lines)?,
         })
     }
 }

@@ -6,7 +6,7 @@ use postern_invoke::WorkerRequest;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Settings;
+use super::{Settings, preset::MODEL};
 use crate::config::InputWritten;
 
 /// The longest message as an argument, in bytes.
@@ -40,23 +40,19 @@ pub(super) enum Unfit {
     Nul,
 }
 
-/// The words of one run.
-pub(super) fn of(settings: &Settings, request: &WorkerRequest) -> Result<Words, Unfit> {
-    let mut env = BTreeMap::from([
-        ("POSTERN_RUN_ID".to_owned(), request.run_id.to_string()),
-        (
-            "POSTERN_REQUEST_ID".to_owned(),
-            request.request_id.to_string(),
-        ),
-    ]);
-    if let Some(user) = &request.user_id {
-        env.insert("POSTERN_USER_ID".to_owned(), user.clone());
-    }
+/// The words of one run of an agent with this model.
+pub(super) fn of(
+    settings: &Settings,
+    model: &str,
+    request: &WorkerRequest,
+) -> Result<Words, Unfit> {
+    let env = variables(request);
     let text = match &request.message {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let argv = settings.argv.clone();
+    let argv = settings.argv.iter();
+    let argv = argv.map(|word| word.replace(MODEL, model)).collect();
     let (argv, stdin) = match settings.input {
         InputWritten::Stdin => (argv, Some(text.into_bytes())),
         InputWritten::Request => {
@@ -75,6 +71,18 @@ pub(super) fn of(settings: &Settings, request: &WorkerRequest) -> Result<Words, 
         }
     };
     Ok(Words { argv, env, stdin })
+}
+
+/// Whose run it is.
+fn variables(request: &WorkerRequest) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
+    set("POSTERN_RUN_ID", request.run_id.to_string());
+    set("POSTERN_REQUEST_ID", request.request_id.to_string());
+    if let Some(user) = &request.user_id {
+        set("POSTERN_USER_ID", user.clone());
+    }
+    env
 }
 
 /// Words with a value in the place of those that stand for it, or behind the last.
@@ -101,6 +109,7 @@ mod tests {
         let settings = Settings {
             files: None,
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: Vec::new(),
             input,
             output: Reading::Text,
         };
@@ -111,16 +120,14 @@ mod tests {
             run_id: "run-1".parse().unwrap(),
             user_id: Some("ada".to_owned()),
         };
-        of(&settings, &request)
+        of(&settings, "fast", &request)
     }
 
     #[test]
     fn the_message_goes_where_the_config_says() {
-        let stdin = words(&["p"], InputWritten::Stdin, json!("hi")).unwrap();
-        assert_eq!(
-            (stdin.argv, stdin.stdin),
-            (vec!["p".to_owned()], Some(b"hi".to_vec()))
-        );
+        let stdin = words(&["p", "-m={model}"], InputWritten::Stdin, json!("hi")).unwrap();
+        assert_eq!(stdin.argv, ["p", "-m=fast"]);
+        assert_eq!(stdin.stdin.as_deref(), Some(b"hi".as_slice()));
         assert_eq!(stdin.env["POSTERN_USER_ID"], "ada");
         let argument = |argv: &[&str], message| words(argv, InputWritten::Argument, message);
         assert_eq!(

@@ -1,0 +1,98 @@
+//! Programs that many people use, ready to be agents: what each is started with and what its lines mean; a preset a file, and the
+//! one match over them. Never more than the program's own published options.
+
+mod claude_code;
+mod codex;
+mod opencode;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::config::{BecomesWritten, PresetName, RuleWritten};
+
+/// What stands for the agent's first model, in arguments and variables.
+pub(super) const MODEL: &str = "{model}";
+
+/// A program as it is started, with the message on its standard input.
+#[derive(Debug)]
+pub(super) struct Preset {
+    /// What the config may replace: the program, and arguments of its own.
+    pub(super) program: &'static str,
+    /// What follows it.
+    pub(super) arguments: &'static [&'static str],
+    /// What its environment has, unless the config says otherwise.
+    pub(super) env: &'static [(&'static str, &'static str)],
+    /// What its lines mean.
+    shapes: &'static [Shape],
+}
+
+/// A rule of a map.
+#[derive(Debug)]
+struct Shape {
+    when: &'static [(&'static str, &'static str)],
+    each: Option<&'static str>,
+    with: &'static [(&'static str, &'static str)],
+    becomes: BecomesWritten,
+    text: Option<&'static str>,
+    tool: Option<&'static str>,
+    id: Option<&'static str>,
+}
+
+/// What most rules do not say.
+const PLAIN: Shape = Shape {
+    when: &[],
+    each: None,
+    with: &[],
+    becomes: BecomesWritten::Break,
+    text: None,
+    tool: None,
+    id: None,
+};
+
+impl Preset {
+    pub(super) fn named(name: PresetName) -> &'static Self {
+        match name {
+            PresetName::ClaudeCode => &claude_code::PRESET,
+            PresetName::Codex => &codex::PRESET,
+            PresetName::Opencode => &opencode::PRESET,
+        }
+    }
+
+    /// The rules, as a config would have them.
+    pub(super) fn rules(&self) -> Vec<RuleWritten> {
+        self.shapes.iter().map(Shape::written).collect()
+    }
+}
+
+impl Shape {
+    fn written(&self) -> RuleWritten {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        RuleWritten {
+            when: conditions(self.when),
+            each: owned(self.each),
+            with: conditions(self.with),
+            becomes: self.becomes,
+            text: owned(self.text),
+            tool: owned(self.tool),
+            id: owned(self.id),
+        }
+    }
+}
+
+/// Words are texts, but for those of JSON.
+fn conditions(pairs: &[(&str, &str)]) -> BTreeMap<String, Value> {
+    let value = |word: &str| match word {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        "null" => Value::Null,
+        text => Value::from(text),
+    };
+    let pairs = pairs.iter();
+    pairs
+        .map(|(at, word)| ((*at).to_owned(), value(word)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
