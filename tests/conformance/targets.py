@@ -25,6 +25,9 @@ WAIT_MAX = 30
 # The uid that `postern up` as root gives the gate, which alone may read secrets.
 GATE_UID = 64101
 
+# What an agent's code is called, by what it is written in.
+MODULES = {"python": "agent.py", "node": "agent.mjs", "command": "agent.sh"}
+
 APPROVERS_KEY = "adas-own-key-0123456789abcdef"
 
 
@@ -158,6 +161,7 @@ class Peer(Target):
         fakes, setting = self.fakes, self.setting
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.folder),
             "PORT": str(port),
             "PYTHONDONTWRITEBYTECODE": "1",
             "AGENT_NAME": "desk",
@@ -256,7 +260,9 @@ class Postern(Target):
         tools = ["calc", "elsewhere"] if setting.third_party else ["calc"]
         parts.append(f'[agents.desk]\nmodels = ["fast"]\npolicies = ["all"]\nsystem_prompt = "Be brief."\ntools = {tools}\n')
         if setting.code:
-            parts.append(f'kind = "{setting.language}"\nentry = "{setting.entry}"\n')
+            parts.append(f'kind = "{setting.language}"\n')
+            is_command = setting.language == "command"
+            parts.append(f'command.argv = ["sh", "/agent/{MODULES["command"]}"]\n' if is_command else f'entry = "{setting.entry}"\n')
             parts.append('source = { object = { path = "agent.tar.gz" } }\n')
             environment = dict(setting.environment)
             if setting.third_party:
@@ -280,7 +286,7 @@ class Postern(Target):
         module = self.folder / "module.py"
         module.write_text(self.setting.code)
         with tarfile.open(self.folder / "agent.tar.gz", "w:gz") as archive:
-            archive.add(module, "agent.mjs" if self.setting.language == "node" else "agent.py")
+            archive.add(module, MODULES[self.setting.language])
 
     def pid(self):
         return self.ready["runtime_pid"]

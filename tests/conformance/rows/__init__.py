@@ -1,6 +1,6 @@
 """The rows: what the dialect promises, each checked in the same words against either target. A row raises `Differs` with what it
 saw. Names beginning with C are compatibility, where the peer is right as well; D is where it is not; S is how code is found and
-called; N is the same in Node; F is frameworks.
+called; N is other kinds of agents; F is frameworks.
 """
 
 import dataclasses

@@ -157,3 +157,21 @@ def node(target):
     returned(target)
     stream = target.stream("pieces").is_("content", "done")
     same([event["delta"] for event in stream.of("content")], ["one ", "two"], "pieces")
+
+
+COMMAND = Setting(
+    language="command",
+    code='''
+read -r message
+echo "you said $message"
+test "$message" != bad || { echo "it is bad" >&2; exit 3; }
+''',
+)
+
+
+@row("N2", "a program that reads the message and writes the answer", COMMAND, needs="shell")
+def command(target):
+    target.invoke("hi").has(200, response="you said hi", tool_calls_made=[])
+    stream = target.stream("hi").is_("content", "done")
+    same(stream.text.strip(), "you said hi", "text")
+    holds("it is bad" in target.invoke("bad").has(500, code="AGENT_FAILED").json["error"], "the error does not say why")
