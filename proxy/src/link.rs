@@ -169,6 +169,9 @@ impl Rooms {
             News::Approval { action, key } => {
                 return Ok(self.approval(&action, key.as_ref()).await);
             }
+            News::Withdrawn { action } => {
+                self.gate.approvals.expire(&action).await;
+            }
             News::Answer {
                 action,
                 answer,

@@ -270,7 +270,7 @@ impl Started {
         // Whoever calls while the last runs end is told to come again.
         let closing = Shutdown::manual();
         let public = serve::serve(api, api::router(app.clone()), limits, closing.clone());
-        let resuming = tokio::spawn(pauses::keep(app.clone(), link.clone()));
+        let resuming = tokio::spawn(pauses::keep(app.clone()));
         let office = operator::router(app.clone(), link.clone(), operator_key);
         let operator = serve::serve(operator, office, limits, closing.clone());
         tell_ready(addresses);

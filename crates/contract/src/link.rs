@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 6;
+pub const LINK_VERSION: u32 = 7;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -102,6 +102,11 @@ pub enum News {
         action: ActionId,
         /// As in [`News::Approvals`].
         key: Option<Shown>,
+    },
+    /// Nobody needs an answer to a request any more: the run that waited for it is over.
+    Withdrawn {
+        /// Which.
+        action: ActionId,
     },
     /// Somebody answers one; the reply is [`Reply::Approval`] or [`Reply::Unanswered`].
     Answer {

@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{outcome::CallMade, request::CachedCall};
 
-/// A paused run of an agent without code.
+/// A paused run of an agent without code. Runs wait while versions change: a field that is added later has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Checkpoint {
     /// The conversation; it ends with the model's wish to have the calls made.
     pub(crate) messages: Vec<Message>,

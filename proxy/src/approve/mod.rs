@@ -15,6 +15,7 @@ mod waiting;
 
 use std::{pin::pin, sync::Arc};
 
+use http::HeaderValue;
 use postern_contract::{Code, Refusal, approval::Approval};
 use postern_policy::Pending;
 use tokio::time::timeout;
@@ -25,7 +26,12 @@ pub(crate) use self::{
 };
 use self::{asked::Asked, waiting::Word};
 use crate::{
-    book::Book, call::Call, decide::Permit, gate::Gate, identify::Room, record::Record,
+    book::Book,
+    call::Call,
+    decide::Permit,
+    gate::Gate,
+    identify::{ACTION, Room},
+    record::Record,
     refuse::Refused,
 };
 
@@ -52,6 +58,10 @@ pub(crate) async fn ask(
         by_the_book_of_now(gate, (book, call), record)?;
         // Whoever may not answer any more has not answered.
         if book.approvers.has(yes.by()) {
+            if call.target.forward_identity {
+                let id = HeaderValue::from_str(action.as_str()).ok();
+                call.headers.extend(id.map(|id| (ACTION, id)));
+            }
             record.line.approval = Some(action);
             record.line.approver = Some(yes.by().clone());
             return Ok(Permit::approved(pending, &yes));

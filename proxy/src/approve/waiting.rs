@@ -172,7 +172,9 @@ impl Approvals {
             whole,
             ..
         } = asked;
-        let (of_agent, all) = self.store.paused(&approval.agent).await.map_err(unkept)?;
+        let now = self.clock.unix_ms();
+        let paused = self.store.paused(&approval.agent, now).await;
+        let (of_agent, all) = paused.map_err(unkept)?;
         if of_agent >= PAUSED_OF_AN_AGENT_MAX || all >= PAUSED_MAX {
             let message = format!(
                 "At most {PAUSED_OF_AN_AGENT_MAX} runs of an agent wait for a human at once, and {PAUSED_MAX} of all."
@@ -180,7 +182,7 @@ impl Approvals {
             let error = "too many runs wait for a human";
             return Err(Refusal::new(Code::RateLimited, error, message).into());
         }
-        approval.created_ms = self.clock.unix_ms();
+        approval.created_ms = now;
         let kept = self.store.ask_and_pause(&approval, &whole).await;
         self.tidied(kept).await?;
         tracing::info!(
@@ -214,7 +216,7 @@ impl Approvals {
     }
 
     /// Writes down that a call waits no longer. Tells whether somebody has answered it at the last moment.
-    pub(super) async fn expire(&self, action: &ActionId) -> bool {
+    pub(crate) async fn expire(&self, action: &ActionId) -> bool {
         let expired = Answered {
             action,
             by: None,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use nix::sys::socket::{setsockopt, sockopt};
 use postern_contract::{Code, Refusal};
 use tokio::net::TcpStream;
@@ -39,6 +40,12 @@ pub(crate) fn attend(stream: TcpStream, tenure: Tenure, gate: &Arc<Gate>, arriva
 /// The attempt leaves a line like any call that was refused; attempts without end are counted.
 fn write_down(gate: &Gate, arrival: &Arrival, (meant, generation): (&Meant, u64)) {
     let mut record = begin(gate, arrival);
+    let caller = Arc::new(
+        arrival
+            .room
+            .caller(&HeaderMap::new(), None, record.number()),
+    );
+    record.caller(&caller, generation);
     let port = meant.at.port();
     let place = match meant.host() {
         Some(host) => format!("{host}:{port}"),
@@ -49,6 +56,5 @@ fn write_down(gate: &Gate, arrival: &Arrival, (meant, generation): (&Meant, u64)
         arrival.room.agent
     );
     record.line.authority = Some(place);
-    record.line.policy_generation = generation;
     record.abandon(Refusal::new(Code::UnknownDestination, "unknown port", message).into());
 }

@@ -106,10 +106,7 @@ async fn resume(
     if !may_resume(app, served, (&id, &run), &headers).await? {
         return Err(no_checkpoint());
     }
-    Ok(app
-        .desk
-        .resume(&served.callee, &id, app.desk.link())
-        .await?)
+    Ok(app.desk.resume(Some(&served.callee), &id).await?)
 }
 
 /// Whether this action put this run aside, and the caller may see that.

@@ -16,6 +16,9 @@ use crate::{
     runs::{Answer, Asker},
 };
 
+/// How often a run is looked for that is neither over nor found to go on.
+const ATTEMPTS_MAX: u32 = 4;
+
 pub(super) async fn cancel(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -43,15 +46,25 @@ async fn end(
     let run = parse(id)?;
     let user = caller::end_user(app, headers)?;
     let asker = served.asked_by(user.as_deref());
-    let Some(updates) = app.desk.cancel(asker, &run) else {
+    let mut was_there = false;
+    // It may be put aside just then, or go on again.
+    for _attempt in 0..ATTEMPTS_MAX {
+        if let Some(updates) = app.desk.cancel(asker, &run) {
+            updates.folded().await.ok_or(Refused::NoAnswer)?;
+            was_there = true;
+        }
         let found = stored(app, asker, &run).await?;
-        let dropped = app.desk.drop_paused(&found).await?;
-        return dropped
-            .map(|answer| told(&answer))
-            .ok_or(Refused::RunEnded(run));
-    };
-    let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
-    Ok(told(&answer))
+        if let Some(answer) = app.desk.drop_paused(&found).await? {
+            return Ok(told(&answer));
+        }
+        if found.status.is_end() && was_there {
+            return Ok(told(&Answer::stored(&found)));
+        }
+        if found.status.is_end() {
+            break;
+        }
+    }
+    Err(Refused::RunEnded(run))
 }
 
 fn told(answer: &Answer) -> Json<Value> {

@@ -43,7 +43,12 @@ pub(super) fn afterwards(answer: &Answer) -> Response {
     let mut text = String::new();
     let mut tell = |event: Value| text.push_str(&format!("data: {event}\n\n"));
     if answer.status == 200 {
-        tell(json!({ "type": "content", "delta": body["response"] }));
+        match body.get("approval_required") {
+            Some(detail) => tell(json!({
+                "type": "approval_required", "tool": detail["tool"], "detail": detail,
+            })),
+            None => tell(json!({ "type": "content", "delta": body["response"] })),
+        }
         let mut done = json!({ "type": "done" });
         for key in [
             "model",

@@ -93,7 +93,7 @@ async fn answer(
         digest: said.payload_hash,
     };
     let (approval, _) = told(office.link.answer(action(&id)?, answer, key).await)?;
-    pauses::answered(&office.app, &office.link, &approval);
+    pauses::answered(&office.app, &approval);
     Ok(Json(shown(&approval)))
 }
 

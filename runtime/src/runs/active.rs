@@ -131,7 +131,20 @@ impl Active {
 
     /// An ear on a run that goes on.
     pub(super) fn listen(&self, run: &RunId) -> Option<Updates> {
-        self.book().runs.get(run).map(|entry| entry.log.listen(0))
+        let book = self.book();
+        book.runs.get(run).map(|entry| entry.log.listen_to_all())
+    }
+
+    /// Tells the last of a run that is over without having gone on, to whoever picks its events up.
+    pub(super) fn amend(&self, run: &RunId, last: &Event, answer: Answer) {
+        let mut book = self.book();
+        let Some((_, entry)) = book.ended.iter().find(|(ended, _)| ended == run) else {
+            return;
+        };
+        let (log, before) = (Arc::clone(&entry.log), entry.log.bytes());
+        log.tell(last);
+        log.end(Arc::new(answer));
+        book.ended_bytes = book.ended_bytes + log.bytes() - before;
     }
 
     /// The events of a run after one of them, whether it goes on or has ended, for whom it is to be seen by.
@@ -193,12 +206,20 @@ impl Active {
     }
 
     /// A run does not go on any more. What it told is kept where it came to an end.
-    fn leave(&self, run: &RunId, ended: bool) {
+    fn leave(&self, run: &RunId, own: &Entry, answer: Option<Answer>) {
         let mut book = self.book();
-        if let Some(entry) = book.runs.remove(run)
-            && ended
-        {
-            book.keep(run.clone(), entry);
+        // The same run may have been entered again since, after a pause.
+        let is_own = |entry: &&Entry| Arc::ptr_eq(&entry.cancelled, &own.cancelled);
+        if book.runs.get(run).filter(is_own).is_none() {
+            return;
+        }
+        book.runs.remove(run);
+        match answer {
+            Some(answer) => {
+                own.log.end(Arc::new(answer));
+                book.keep(run.clone(), own.clone());
+            }
+            None => own.log.lose(),
         }
         self.count.send_replace(book.runs.len());
     }
@@ -275,21 +296,19 @@ impl Ticket {
 
     /// Takes the run out of those that go on first: whoever has heard the end finds it stored.
     pub(super) fn end(self, answer: Answer) {
-        self.active.leave(&self.run, true);
-        self.entry.log.end(Arc::new(answer));
+        self.active.leave(&self.run, &self.entry, Some(answer));
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.active.leave(&self.run, false);
-        self.entry.log.lose();
+        self.active.leave(&self.run, &self.entry, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Update, *};
 
     fn facts(run: &str, user: Option<&str>) -> RunFacts {
         RunFacts {
@@ -354,5 +373,60 @@ mod tests {
         let found = |user| active.find(asker(user), &adas.run, 0);
         assert!(matches!(found(Some("ada")), Found::Updates(_)));
         assert!(matches!(found(Some("eve")), Found::Unknown));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_entered_again_counts_its_events_on_and_its_first_ticket_is_nothing_to_it()
+     {
+        let active = Active::default();
+        let desk: AgentName = "desk".parse().unwrap();
+        let facts = facts("run-1", None);
+        let asker = Asker {
+            agent: &desk,
+            user: None,
+        };
+        let says = |text: &str| Event::Content {
+            delta: Some(text.to_owned()),
+        };
+        let first = active.enter(&desk, &facts).unwrap().unwrap();
+        first.tell(&says("a"));
+        assert!(active.enter_again(&desk, &facts).unwrap().is_none());
+        let old = first.entry.clone();
+        first.end(Answer::not_stored(facts.run.clone()).0);
+        let second = active.enter_again(&desk, &facts).unwrap().unwrap();
+        assert_eq!(second.told(), 1);
+        active.leave(&facts.run, &old, None);
+        let Some(mut heard) = active.cancel(asker, &facts.run) else {
+            panic!("the run that goes on is gone")
+        };
+        second.tell(&says("b"));
+        for wanted in [1, 2] {
+            let Some(Update::Event { seq, .. }) = heard.next().await else {
+                panic!()
+            };
+            assert_eq!(seq, wanted);
+        }
+        drop(second);
+        // After a restart of the daemon nothing of it is kept but how far it had come.
+        let fresh = Active::default();
+        let third = fresh.enter_again(&desk, &facts).unwrap().unwrap();
+        third.has_told(2);
+        third.tell(&says("c"));
+        assert_eq!(third.told(), 3);
+        assert!(matches!(fresh.find(asker, &facts.run, 0), Found::Gone));
+        // What ends without having gone on tells its end to whoever comes for it.
+        third.end(Answer::not_stored(facts.run.clone()).0);
+        fresh.amend(
+            &facts.run,
+            &says("d"),
+            Answer::not_stored(facts.run.clone()).0,
+        );
+        let Found::Updates(mut late) = fresh.find(asker, &facts.run, 3) else {
+            panic!()
+        };
+        assert!(matches!(
+            late.next().await,
+            Some(Update::Event { seq: 4, .. })
+        ));
     }
 }

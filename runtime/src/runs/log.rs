@@ -144,6 +144,12 @@ impl Log {
         self.changed.closed().await;
     }
 
+    /// An ear on everything that is kept, and what comes.
+    pub(super) fn listen_to_all(self: &Arc<Self>) -> Updates {
+        let oldest = self.kept().oldest;
+        self.listen(oldest.saturating_sub(1))
+    }
+
     /// An ear on everything after an event; 0 means from the beginning.
     pub(super) fn listen(self: &Arc<Self>, after: u64) -> Updates {
         Updates {

@@ -166,12 +166,6 @@ impl RunDesk {
         }
     }
 
-    /// Where the gate is.
-    #[must_use]
-    pub fn link(&self) -> &Link {
-        &self.link
-    }
-
     /// Where runs are kept.
     #[must_use]
     pub fn store(&self) -> &Runs {
@@ -280,7 +274,11 @@ impl RunDesk {
             .await
             .map_err(store_failed)?
             .unwrap_or(found);
-        Ok(Begun::Before(Answer::stored(&run)))
+        // Or it waited then, and goes on now.
+        match self.active.listen(&run.run) {
+            Some(updates) => Ok(Begun::Running(run.run, updates)),
+            None => Ok(Begun::Before(Answer::stored(&run))),
+        }
     }
 
     /// The events of an asker's run after one of them (0: all), while it goes on and for some time after.

@@ -8,11 +8,13 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use postern_contract::{
-    ActionId, RunId,
+    ActionId, ApproverName, RunId,
     approval::{Approval, Status, Unanswered},
+    link::News,
 };
-use postern_invoke::{Failure, Machine, Outcome, Plan, RunFacts, outcome::Ending};
+use postern_invoke::{Event, Failure, Machine, Outcome, Plan, RunFacts, outcome::Ending};
 use postern_store::runs::{End, EventType, NewEvent, Paused, Run, RunStatus};
 use serde_json::json;
 
@@ -27,14 +29,17 @@ use super::{
 use crate::{
     app::App,
     config::{Terms, WhenLeft},
-    link::{Link, LinkError},
+    link::LinkError,
 };
 
 /// How often the gate is asked about all that wait: an answer is acted upon at once, so this is for what a crash came between.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// How many runs are looked at in one go.
 const LOOKED_AT_MAX: u32 = 1000;
+
+/// How many of them at the same time: one whose agent is busy holds up few others.
+const LOOKED_AT_ONCE_MAX: usize = 8;
 
 /// What became of a run that waited, when somebody asks for it.
 #[derive(Debug)]
@@ -63,9 +68,9 @@ pub enum ResumeError {
 }
 
 /// Goes on with runs whose answers nobody acted upon, for as long as runs may begin.
-pub(crate) async fn keep(app: App, link: Link) {
+pub(crate) async fn keep(app: App) {
     loop {
-        look(&app, &link).await;
+        look(&app).await;
         tokio::select! {
             () = app.desk.clock().after(LOOK_EVERY) => {}
             () = app.desk.closed() => return,
@@ -73,46 +78,46 @@ pub(crate) async fn keep(app: App, link: Link) {
     }
 }
 
-async fn look(app: &App, link: &Link) {
+async fn look(app: &App) {
     let awaited = match app.desk.store().awaited(LOOKED_AT_MAX).await {
         Ok(awaited) => awaited,
         Err(error) => return tracing::error!(%error, "runs that wait could not be looked for"),
     };
-    for (action, agent) in awaited {
-        let Some(served) = app.served(Some(agent.as_str())) else {
-            continue;
-        };
-        if let Err(error) = app.desk.resume(&served.callee, &action, link).await {
-            tracing::debug!(%action, %agent, %error, "a run that waits does not go on yet");
-        }
-    }
+    let looks = stream::iter(awaited);
+    looks
+        .for_each_concurrent(LOOKED_AT_ONCE_MAX, async |(action, agent)| {
+            let callee = app
+                .served(Some(agent.as_str()))
+                .map(|served| &served.callee);
+            if let Err(error) = app.desk.resume(callee, &action).await {
+                tracing::debug!(%action, %agent, %error, "a run that waits does not go on yet");
+            }
+        })
+        .await;
 }
 
 /// Somebody has answered: a run that waited for that goes on, or is over. Returns at once.
-pub(crate) fn answered(app: &App, link: &Link, approval: &Approval) {
-    let (app, link, approval) = (app.clone(), link.clone(), approval.clone());
+pub(crate) fn answered(app: &App, approval: &Approval) {
+    let (app, approval) = (app.clone(), approval.clone());
     tokio::spawn(async move {
-        let Some(served) = app.served(Some(approval.agent.as_str())) else {
-            return;
-        };
-        let resumed = app.desk.resume(&served.callee, &approval.action, &link);
-        if let Err(error) = resumed.await {
+        let callee = app.served(Some(approval.agent.as_str()));
+        let callee = callee.map(|served| &served.callee);
+        if let Err(error) = app.desk.resume(callee, &approval.action).await {
             tracing::warn!(action = %approval.action, %error, "a run that waited does not go on yet");
         }
     });
 }
 
 impl RunDesk {
-    /// Goes on with a run that an action put aside, if the gate says that it may; otherwise says what became of it. An action
-    /// that put no run aside is [`Resumed::Pending`] to nobody's harm.
+    /// Goes on with a run that an action put aside, if the gate says that it may; otherwise says what became of it. Without an
+    /// agent it cannot go on, and waits until its time is over.
     ///
     /// # Errors
     /// See [`ResumeError`]; the run waits as before.
     pub async fn resume(
         &self,
-        callee: &Callee,
+        callee: Option<&Callee>,
         action: &ActionId,
-        link: &Link,
     ) -> Result<Resumed, ResumeError> {
         let paused = self.store.paused(action).await.map_err(store_failed)?;
         let Some(Paused { run, is_taken }) = paused else {
@@ -121,22 +126,24 @@ impl RunDesk {
         if is_taken || run.status != RunStatus::PausedApproval {
             return Ok(self.gone_on(&run));
         }
-        let approval = match link.approval(action.clone(), None).await? {
+        let approval = match self.link.approval(action.clone(), None).await? {
             Ok((approval, _)) => approval,
-            Err(Unanswered::Unknown) => {
-                return self.fail(action, Failure::Unanswered, "gate").await;
-            }
+            Err(Unanswered::Unknown) => return self.fail(action, Failure::Unanswered, None).await,
             Err(_) => return Ok(Resumed::Pending),
         };
-        let by = approval.approver.as_ref().map_or("gate", |by| by.as_str());
-        match approval.status {
-            Status::Pending => Ok(Resumed::Pending),
-            Status::Approved => self.go_on(callee, action, run).await,
-            Status::Rejected => {
-                let failure = Failure::Rejected(approval.reason.clone());
-                self.fail(action, failure, by).await
+        match (approval.status, callee) {
+            (Status::Approved, Some(callee)) => self.go_on(callee, (run, *approval)).await,
+            (Status::Approved, None) if approval.expires_ms > self.clock.unix_ms() => {
+                Ok(Resumed::Pending)
             }
-            Status::Expired => self.fail(action, Failure::Unanswered, by).await,
+            (Status::Pending, _) => Ok(Resumed::Pending),
+            (Status::Rejected, _) => {
+                let failure = Failure::Rejected(approval.reason.clone());
+                self.fail(action, failure, approval.approver.as_ref()).await
+            }
+            (Status::Expired | Status::Approved, _) => {
+                self.fail(action, Failure::Unanswered, None).await
+            }
         }
     }
 
@@ -150,10 +157,15 @@ impl RunDesk {
         let Some(action) = action else {
             return Ok(None);
         };
-        match self.fail(&action, Failure::Cancelled, "user").await? {
-            Resumed::Failed(answer) => Ok(Some(answer)),
-            _ => Ok(None),
+        let Resumed::Failed(answer) = self.fail(&action, Failure::Cancelled, None).await? else {
+            return Ok(None);
+        };
+        // Nobody is asked any more, and the request takes no room.
+        let withdrawn = News::Withdrawn { action };
+        if let Err(error) = self.link.tell(withdrawn, Vec::new()).await {
+            tracing::warn!(run = %run.run, %error, "the gate was not told that a run waits no longer");
         }
+        Ok(Some(answer))
     }
 
     /// What a run has come to that went on before.
@@ -167,8 +179,7 @@ impl RunDesk {
     async fn go_on(
         &self,
         callee: &Callee,
-        action: &ActionId,
-        run: Run,
+        (run, approval): (Run, Approval),
     ) -> Result<Resumed, ResumeError> {
         require_ready(callee)?;
         let place = tokio::select! {
@@ -176,10 +187,10 @@ impl RunDesk {
             () = self.active.closed() => return Err(BeginError::Stopping.into()),
         };
         let place = place.ok_or_else(|| BeginError::Busy(callee.name.clone()))?;
-        let (desk, callee, action) = (self.clone(), callee.clone(), action.clone());
+        let (desk, callee) = (self.clone(), callee.clone());
+        let waits = (approval.action, run, approval.approver);
         // In a task of its own: a caller who leaves must not leave a run behind that was taken up but is never driven.
-        let resumed =
-            tokio::spawn(async move { desk.take_up(place, &callee, (action, run)).await });
+        let resumed = tokio::spawn(async move { desk.take_up(place, &callee, waits).await });
         resumed.await.unwrap_or(Err(BeginError::Stopping.into()))
     }
 
@@ -187,10 +198,10 @@ impl RunDesk {
         &self,
         place: Place,
         callee: &Callee,
-        (action, run): (ActionId, Run),
+        (action, run, by): (ActionId, Run, Option<ApproverName>),
     ) -> Result<Resumed, ResumeError> {
         let Plan::Builtin(plan) = callee.host.plan() else {
-            return self.fail(&action, Failure::PauseNotKept, "posternd").await;
+            return self.fail(&action, Failure::PauseNotKept, None).await;
         };
         let facts = facts(&run);
         let coming = callee.host.place(&facts);
@@ -198,10 +209,7 @@ impl RunDesk {
             agent: callee.name.clone(),
             why,
         })?;
-        let Some((ticket, aside)) = self
-            .claim(&action, &facts, EventType::Resumed, "posternd")
-            .await?
-        else {
+        let Some((ticket, aside)) = self.claim(&action, &facts, by).await? else {
             return Ok(Resumed::GoesOn);
         };
         let updates = ticket.listen_on();
@@ -231,11 +239,9 @@ impl RunDesk {
         &self,
         action: &ActionId,
         facts: &RunFacts,
-        kind: EventType,
-        actor: &str,
+        by: Option<ApproverName>,
     ) -> Result<Option<(Ticket, Aside)>, ResumeError> {
         let _turn = self.registering.lock().await;
-        let now = self.clock.unix_ms();
         let paused = self.store.paused(action).await.map_err(store_failed)?;
         let Some(Paused {
             run,
@@ -249,7 +255,19 @@ impl RunDesk {
         let Some(ticket) = entered.ok_or(BeginError::Stopping)? else {
             return Ok(None);
         };
-        let taken = self.store.take_up(action, (kind, actor), now).await;
+        let at_ms = self.clock.unix_ms();
+        let event = |kind, actor: &str| NewEvent {
+            kind,
+            actor: actor.to_owned(),
+            data: json!({ "action_id": action }),
+            at_ms,
+        };
+        let approver = by.as_ref().map_or("gate", ApproverName::as_str);
+        let goes_on = [
+            event(EventType::Approved, approver),
+            event(EventType::Resumed, "posternd"),
+        ];
+        let taken = self.store.take_up(action, &goes_on, at_ms).await;
         let Some((_, state)) = taken.map_err(store_failed)? else {
             return Ok(None);
         };
@@ -260,7 +278,14 @@ impl RunDesk {
             }
             Err(error) => {
                 tracing::error!(run = %run.run, %error, "what was put aside of a run cannot be read");
-                let _ended = self.end(ticket, facts, Failure::PauseNotKept).await;
+                let failed = failed(facts, &Failure::PauseNotKept);
+                let end = self.end(&failed, EventType::InvokeFailed, "posternd");
+                self.store
+                    .finish_run(&run.run, &end)
+                    .await
+                    .map_err(store_failed)?;
+                ticket.tell(&failed.1);
+                ticket.end(failed.0);
                 Ok(None)
             }
         }
@@ -271,51 +296,56 @@ impl RunDesk {
         &self,
         action: &ActionId,
         failure: Failure,
-        actor: &str,
+        by: Option<&ApproverName>,
     ) -> Result<Resumed, ResumeError> {
         let paused = self.store.paused(action).await.map_err(store_failed)?;
         let Some(Paused { run, .. }) = paused else {
             return Ok(Resumed::Pending);
         };
-        let facts = facts(&run);
-        let claimed = self
-            .claim(action, &facts, EventType::Rejected, actor)
-            .await?;
-        let Some((ticket, _)) = claimed else {
-            return Ok(Resumed::GoesOn);
+        let failed = failed(&facts(&run), &failure);
+        let end = match (&failure, by) {
+            (Failure::Rejected(_), Some(by)) => self.end(&failed, EventType::Rejected, by.as_str()),
+            _ => self.end(&failed, EventType::InvokeFailed, "posternd"),
         };
-        Ok(Resumed::Failed(self.end(ticket, &facts, failure).await))
+        if !self
+            .store
+            .end_paused(action, &end)
+            .await
+            .map_err(store_failed)?
+        {
+            return Ok(Resumed::GoesOn);
+        }
+        tracing::info!(run = %run.run, %failure, "a run that waited is over");
+        let (answer, last) = failed;
+        self.active.amend(&run.run, &last, answer.clone());
+        Ok(Resumed::Failed(answer))
     }
 
-    async fn end(&self, ticket: Ticket, facts: &RunFacts, failure: Failure) -> Answer {
-        let outcome = Outcome {
-            facts: facts.clone(),
-            duration_ms: 0,
-            ending: Ending::Failed(failure.clone()),
-        };
-        let (mut answer, mut last) = (Answer::of(&outcome), outcome.last_event());
+    fn end(&self, (answer, last): &(Answer, Event), kind: EventType, actor: &str) -> End {
         let at_ms = self.clock.unix_ms();
         let why = NewEvent {
-            kind: EventType::InvokeFailed,
-            actor: "posternd".to_owned(),
-            data: json!({ "error": failure.to_string(), "code": failure.code() }),
+            kind,
+            actor: actor.to_owned(),
+            data: serde_json::to_value(last).unwrap_or_default(),
             at_ms,
         };
-        let end = End {
+        End {
             status: RunStatus::Failed,
             outcome: answer.to_stored(),
             events: vec![why],
             at_ms,
-        };
-        if let Err(error) = self.store.finish_run(&facts.run, &end).await {
-            tracing::error!(run = %facts.run, %error, "the end of a run was not stored");
-            (answer, last) = Answer::not_stored(facts.run.clone());
         }
-        tracing::info!(run = %facts.run, %failure, "a run that waited is over");
-        ticket.tell(&last);
-        ticket.end(answer.clone());
-        answer
     }
+}
+
+/// The answer and the last event of a run that waited in vain.
+fn failed(facts: &RunFacts, failure: &Failure) -> (Answer, Event) {
+    let outcome = Outcome {
+        facts: facts.clone(),
+        duration_ms: 0,
+        ending: Ending::Failed(failure.clone()),
+    };
+    (Answer::of(&outcome), outcome.last_event())
 }
 
 fn facts(run: &Run) -> RunFacts {

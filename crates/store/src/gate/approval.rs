@@ -153,16 +153,17 @@ impl Gate {
         Ok(Some(serde_json::from_str(&whole).map_err(failed)?))
     }
 
-    /// How many requests are pending whose calls come again: of an agent, and of all together.
+    /// How many requests are pending at that time whose calls come again: of an agent, and of all together.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn paused(&self, agent: &AgentName) -> Result<(i64, i64), GateError> {
+    pub async fn paused(&self, agent: &AgentName, at_ms: i64) -> Result<(i64, i64), GateError> {
         let row = sqlx::query(
             "SELECT COUNT(*) AS every, COUNT(CASE WHEN agent = ?1 THEN 1 END) AS own \
-             FROM approvals WHERE status = 'PENDING' AND paused = 1",
+             FROM approvals WHERE status = 'PENDING' AND paused = 1 AND expires_ms > ?2",
         )
         .bind(agent.as_str())
+        .bind(at_ms)
         .fetch_one(self.database.read())
         .await
         .map_err(failed)?;
@@ -196,13 +197,13 @@ impl Gate {
         Ok(Columns(&row).maybe_parsed("approver")?)
     }
 
-    /// Requests, newest first, at most `limit` (and [`crate::ROWS_MAX`]).
+    /// Requests, those that are pending before the others, newest first, at most `limit` (and [`crate::ROWS_MAX`]).
     ///
     /// # Errors
     /// The database failed.
     pub async fn approvals(&self, limit: u32) -> Result<Vec<Approval>, GateError> {
         let rows = sqlx::query(
-            "SELECT * FROM approvals ORDER BY created_ms DESC, action_id DESC LIMIT ?1",
+            "SELECT * FROM approvals ORDER BY status = 'PENDING' DESC, created_ms DESC, action_id DESC LIMIT ?1",
         )
         .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(self.database.read())

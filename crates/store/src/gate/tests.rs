@@ -184,9 +184,9 @@ async fn a_yes_to_a_call_that_comes_again_counts_once_for_that_call_until_it_exp
     for one in [&open, &late] {
         gate.ask_and_pause(one, &whole).await.unwrap();
     }
-    assert_eq!(gate.paused(&open.agent).await.unwrap(), (2, 2));
+    assert_eq!(gate.paused(&open.agent, 10).await.unwrap(), (2, 2));
     let other = "other".parse().unwrap();
-    assert_eq!(gate.paused(&other).await.unwrap(), (0, 2));
+    assert_eq!(gate.paused(&other, 20).await.unwrap(), (0, 1));
     assert_eq!(gate.whole(&held.action).await.unwrap(), None);
     assert_eq!(gate.whole(&open.action).await.unwrap(), Some(whole));
     let redeem =

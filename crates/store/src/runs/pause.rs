@@ -3,10 +3,11 @@
 
 use postern_contract::{ActionId, AgentName, RunId};
 use serde_json::Value;
+use sqlx::{Sqlite, Transaction};
 
 use super::{
-    EventType, NewEvent, Run, RunStatus, Runs, RunsError, event,
-    run::{read_run, require_open},
+    End, NewEvent, Run, RunStatus, Runs, RunsError, event,
+    run::{finish, read_run, require_open},
 };
 use crate::{
     ROWS_MAX,
@@ -118,26 +119,13 @@ impl Runs {
     pub async fn take_up(
         &self,
         action: &ActionId,
-        (kind, actor): (EventType, &str),
+        events: &[NewEvent],
         at_ms: i64,
     ) -> Result<Option<(Run, Value)>, RunsError> {
         let mut transaction = self.database.write().await?;
-        let row = sqlx::query(
-            "SELECT runs.*, checkpoints.state FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
-             WHERE checkpoints.action_id = ?1 AND checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL'",
-        )
-        .bind(action.as_str())
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        let Some(row) = row else { return Ok(None) };
-        let (run, state) = (read_run(&row)?, Columns(&row).json("state")?);
-        sqlx::query("UPDATE checkpoints SET claimed_ms = ?2, state = 'null' WHERE action_id = ?1")
-            .bind(action.as_str())
-            .bind(at_ms)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        let Some((run, state)) = claim(&mut transaction, action, at_ms).await? else {
+            return Ok(None);
+        };
         sqlx::query(
             "UPDATE runs SET status = 'RUNNING', outcome = NULL, updated_ms = ?2 WHERE run = ?1",
         )
@@ -146,14 +134,47 @@ impl Runs {
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-        let goes_on = NewEvent {
-            kind,
-            actor: actor.to_owned(),
-            data: serde_json::json!({ "action_id": action }),
-            at_ms,
-        };
-        event::append(&mut transaction, &run.run, &[goes_on]).await?;
+        event::append(&mut transaction, &run.run, events).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(Some((run, state)))
     }
+
+    /// Ends a run that waits, in one commit. Tells whether it did: otherwise it waits no longer, and nothing changed.
+    ///
+    /// # Errors
+    /// [`RunsError::NotAnEnd`], or the database failed; then nothing was written.
+    pub async fn end_paused(&self, action: &ActionId, end: &End) -> Result<bool, RunsError> {
+        let mut transaction = self.database.write().await?;
+        let Some((run, _)) = claim(&mut transaction, action, end.at_ms).await? else {
+            return Ok(false);
+        };
+        finish(&mut transaction, &run.run, end).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(true)
+    }
+}
+
+/// Takes what a run that waits needs to go on, which can be done once.
+async fn claim(
+    transaction: &mut Transaction<'_, Sqlite>,
+    action: &ActionId,
+    at_ms: i64,
+) -> Result<Option<(Run, Value)>, RunsError> {
+    let row = sqlx::query(
+        "SELECT runs.*, checkpoints.state FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
+         WHERE checkpoints.action_id = ?1 AND checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL'",
+    )
+    .bind(action.as_str())
+    .fetch_optional(&mut **transaction)
+    .await
+    .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let (run, state) = (read_run(&row)?, Columns(&row).json("state")?);
+    sqlx::query("UPDATE checkpoints SET claimed_ms = ?2, state = 'null' WHERE action_id = ?1")
+        .bind(action.as_str())
+        .bind(at_ms)
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed)?;
+    Ok(Some((run, state)))
 }

@@ -208,29 +208,10 @@ impl Runs {
     /// [`RunsError::NotAnEnd`], [`RunsError::NoSuchRun`], [`RunsError::Ended`], or the database failed; then nothing was
     /// written.
     pub async fn finish_run(&self, run: &RunId, end: &End) -> Result<(), RunsError> {
-        let last = match end.status {
-            RunStatus::Completed => EventType::Completed,
-            RunStatus::Failed => EventType::Failed,
-            status => return Err(RunsError::NotAnEnd(status)),
-        };
+        last_event(end.status)?;
         let mut transaction = self.database.write().await?;
         require_open(&mut transaction, run).await?;
-        event::append(&mut transaction, run, &end.events).await?;
-        let last = NewEvent {
-            kind: last,
-            actor: "posternd".to_owned(),
-            data: end.outcome.clone(),
-            at_ms: end.at_ms,
-        };
-        event::append(&mut transaction, run, &[last]).await?;
-        sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
-            .bind(run.as_str())
-            .bind(word::to_column(end.status).map_err(failed)?)
-            .bind(end.outcome.to_string())
-            .bind(end.at_ms)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        finish(&mut transaction, run, end).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(())
     }
@@ -272,6 +253,40 @@ impl Runs {
         .map_err(failed)?;
         Ok(rows.iter().map(read_run).collect::<Result<_, _>>()?)
     }
+}
+
+fn last_event(status: RunStatus) -> Result<EventType, RunsError> {
+    match status {
+        RunStatus::Completed => Ok(EventType::Completed),
+        RunStatus::Failed => Ok(EventType::Failed),
+        status => Err(RunsError::NotAnEnd(status)),
+    }
+}
+
+/// Writes a run's last events and its end.
+pub(super) async fn finish(
+    transaction: &mut Transaction<'_, Sqlite>,
+    run: &RunId,
+    end: &End,
+) -> Result<(), RunsError> {
+    let last = last_event(end.status)?;
+    event::append(transaction, run, &end.events).await?;
+    let last = NewEvent {
+        kind: last,
+        actor: "posternd".to_owned(),
+        data: end.outcome.clone(),
+        at_ms: end.at_ms,
+    };
+    event::append(transaction, run, &[last]).await?;
+    sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
+        .bind(run.as_str())
+        .bind(word::to_column(end.status).map_err(failed)?)
+        .bind(end.outcome.to_string())
+        .bind(end.at_ms)
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed)?;
+    Ok(())
 }
 
 /// Writes the row, unless its id is taken.

@@ -314,8 +314,11 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
     assert_eq!(paused.run.status, RunStatus::PausedApproval);
     assert_eq!(paused.run.outcome, Some(pause.outcome));
     let take = async || {
-        let resumed = (EventType::Resumed, "posternd");
-        runs.take_up(&action, resumed, 5).await.unwrap()
+        let resumed = NewEvent {
+            kind: EventType::Resumed,
+            ..tool_called(5)
+        };
+        runs.take_up(&action, &[resumed], 5).await.unwrap()
     };
     let (one, two) = tokio::join!(take(), take());
     let (run, state) = one.xor(two).expect("one of them");
@@ -345,4 +348,34 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
         .await,
         Err(RunsError::Ended(_))
     ));
+}
+
+#[tokio::test]
+async fn a_paused_run_is_ended_once_and_not_taken_up_after_that() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(None, 1);
+    runs.begin_run(&new).await.unwrap();
+    let pause = Pause {
+        action: ActionId::fresh(),
+        state: json!(1),
+        outcome: json!(1),
+        events: vec![],
+        at_ms: 2,
+    };
+    runs.pause_run(&new.run, &pause).await.unwrap();
+    let failed = End {
+        status: RunStatus::Failed,
+        ..completed(json!({ "code": "CANCELLED" }))
+    };
+    assert!(runs.end_paused(&pause.action, &failed).await.unwrap());
+    assert!(!runs.end_paused(&pause.action, &failed).await.unwrap());
+    assert!(runs.take_up(&pause.action, &[], 4).await.unwrap().is_none());
+    let run = runs.run(&new.run).await.unwrap().unwrap();
+    assert_eq!(
+        (run.status, run.outcome),
+        (RunStatus::Failed, Some(failed.outcome))
+    );
+    let events = runs.events(&new.run, 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().kind, EventType::Failed);
 }

@@ -23,6 +23,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// How long all processes of a sandbox may take to be gone.
+const CLEAR_MAX: Duration = Duration::from_secs(10);
+
 /// Keeps what a workshop makes.
 pub(super) struct Keeper {
     workshop: Workshop,
@@ -35,6 +38,8 @@ enum Life {
     Useful(String),
     /// It never was ready.
     Useless(String),
+    /// It answered calls, and what it started cannot be ended without its sandbox.
+    Stuck(String),
     /// The agent stops.
     Over,
 }
@@ -66,6 +71,12 @@ impl Keeper {
                 Life::Over => break,
                 Life::Useful(why) => self.not_ready(&why, BACKOFF_FIRST),
                 Life::Useless(why) => self.not_ready(&why, wait),
+                Life::Stuck(why) => {
+                    if let Some(stuck) = sandbox.take() {
+                        self.workshop.ground.end(stuck).await;
+                    }
+                    self.not_ready(&why, BACKOFF_FIRST)
+                }
             };
             if self.pause(wait, &mut sandbox, &calls).await {
                 break;
@@ -134,11 +145,14 @@ impl Keeper {
         drop(sandbox.signal(number, KILL).await);
         match ended {
             Ended::Unwanted => Life::Over,
-            Ended::Failed(why) | Ended::NotLoaded(why) => Life::Useful(why),
-            Ended::Overran(why) => {
+            Ended::Failed(why) | Ended::NotLoaded(why) | Ended::Overran(why) => {
+                self.readiness
+                    .send_replace(Readiness::NotReady { why: why.clone() });
                 // What it started may have left its group, and goes on no longer either.
-                drop(sandbox.clear().await);
-                Life::Useful(why)
+                match tokio::time::timeout(CLEAR_MAX, sandbox.clear()).await {
+                    Ok(Ok(())) => Life::Useful(why),
+                    Ok(Err(_)) | Err(_) => Life::Stuck(why),
+                }
             }
         }
     }

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    pin::Pin,
     time::Duration,
 };
 
@@ -19,7 +18,7 @@ use tokio::{
     },
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::Sleep,
+    time::Instant,
 };
 
 use super::frames::{self, FrameError, FromWorker, ToWorker};
@@ -65,8 +64,10 @@ pub(super) struct WorkerCall {
 struct Asker {
     said: mpsc::Sender<Input>,
     reply: oneshot::Sender<Result<Value, String>>,
-    /// Ends with all the time that the call may have; nobody waits for it while the call is wanted.
-    time: Option<Pin<Box<Sleep>>>,
+    /// When it has had all the time that a run may take.
+    ends: Instant,
+    /// By when it must have stopped, once nobody wants it any more.
+    late: Option<Instant>,
 }
 
 /// How a worker's life ended.
@@ -95,8 +96,6 @@ pub(super) struct Worker {
     unheard: BTreeSet<u64>,
     /// Each gives a cancelled call's number when the worker has had enough time.
     overdue: FuturesUnordered<BoxFuture<'static, u64>>,
-    /// Each gives a cancelled call's number when it has had all its time.
-    late: FuturesUnordered<BoxFuture<'static, u64>>,
     /// How long a run may take.
     wall_time: Duration,
     seq: u64,
@@ -122,7 +121,6 @@ impl Worker {
             left: FuturesUnordered::new(),
             unheard: BTreeSet::new(),
             overdue: FuturesUnordered::new(),
-            late: FuturesUnordered::new(),
             wall_time,
             seq: 0,
             strays: 0,
@@ -179,6 +177,7 @@ impl Worker {
     ) -> Ended {
         tokio::pin!(exited);
         loop {
+            let late = self.calls.values().filter_map(|asker| asker.late).min();
             let going = tokio::select! {
                 call = calls.recv() => match call {
                     Some(call) => self.pass_on(call).await,
@@ -194,10 +193,7 @@ impl Worker {
                     None => Err(ended_soon(&mut exited).await),
                 },
                 Some(id) = self.left.next() => self.cancel(id).await,
-                Some(id) = self.late.next() => match self.calls.contains_key(&id) {
-                    true => return Ended::Overran(self.overran()),
-                    false => Ok(()),
-                },
+                () = until(late) => return Ended::Overran(self.overran()),
                 Some(id) = self.overdue.next() => self.require_heard(id),
                 how = &mut exited => Err(how),
             };
@@ -234,7 +230,8 @@ impl Worker {
         let asker = Asker {
             said: call.said,
             reply: call.reply,
-            time: Some(Box::pin(tokio::time::sleep(self.wall_time + STOP_MAX))),
+            ends: after(self.wall_time),
+            late: None,
         };
         self.calls.insert(id, asker);
         self.write(&bytes).await
@@ -245,9 +242,7 @@ impl Worker {
         let Some(asker) = self.calls.get_mut(&id) else {
             return Ok(());
         };
-        if let Some(time) = asker.time.take() {
-            self.late.push(time.map(move |()| id).boxed());
-        }
+        asker.late = Some(asker.ends.max(after(Duration::ZERO)) + STOP_MAX);
         let bytes = frames::encode(&ToWorker::Cancel { id }).map_err(|error| error.to_string())?;
         self.unheard.insert(id);
         self.overdue.push(Box::pin(async move {
@@ -364,6 +359,19 @@ pub(super) fn ask(
         // Nobody listens any more when the run is over.
         drop(inputs.send(input).await);
     })
+}
+
+/// The time that it will be then, by the clock of timeouts.
+fn after(time: Duration) -> Instant {
+    tokio::time::sleep(time).deadline()
+}
+
+/// Returns at that time; never where there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn said_to_nobody(said: mpsc::Sender<Input>, id: u64) -> u64 {

@@ -50,8 +50,9 @@ const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 /// Transports over IP: TCP and UDP, named or not. Others load code into the kernel that nobody else uses.
 const TRANSPORTS: [libc::c_int; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
 
-/// Kinds of sockets that see or write what is below a transport: SOCK_RAW, and SOCK_PACKET of old.
-const BELOW: [u64; 2] = [3, 10];
+/// Kinds of IP sockets that are neither TCP nor UDP: SOCK_RAW and SOCK_PACKET of old see or write what is below; SOCK_RDM,
+/// SOCK_SEQPACKET and SOCK_DCCP are other transports, also where no protocol is named.
+const BELOW: [u64; 5] = [3, 4, 5, 6, 10];
 
 /// In a socket's type, what is the kind; the rest are flags.
 const KIND_MASK: u64 = 0xf;
