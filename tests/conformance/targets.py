@@ -194,11 +194,9 @@ class Peer(Target):
         return Peer(dataclasses.replace(self.setting, environment=environment), self.fakes).start()
 
     def reports(self, run):
-        """What the run's history has of calls that are over: function, arguments and result of each."""
+        """What the run's history has of calls that are over, in the dialect's six fields."""
         sent = [asked for asked in self.fakes.governance.asked if asked.path == f"/runs/{run}/tool-result"]
-        six = {"tool_call_id", "function_name", "arguments", "result", "tool_id", "turn"}
-        holds(all(set(asked.json) == six for asked in sent), "a report lacks one of its six fields")
-        return [(asked.json["function_name"], asked.json["arguments"], asked.json["result"]) for asked in sent]
+        return [asked.json for asked in sent]
 
     # Pauses: the tool itself refuses, with an id of its own.
 
@@ -321,7 +319,10 @@ class Postern(Target):
         events = self.events(run)
         asked = [event["data"] for event in events if event["type"] == "TOOL_REQUEST"]
         told = [event["data"] for event in events if event["type"] == "TOOL_RESPONSE"]
-        return [(one["tool"], one["arguments"], two["result"]) for one, two in zip(asked, told, strict=True)]
+        return [
+            {"function_name": one["tool"], "arguments": one["arguments"], **{key: two[key] for key in two if key != "tool"}}
+            for one, two in zip(asked, told, strict=True)
+        ]
 
     # Pauses: a rule of the gate, and ids of Postern's own.
 

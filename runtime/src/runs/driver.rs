@@ -12,7 +12,8 @@ use std::time::Duration;
 use postern_contract::{RunId, link::News};
 use postern_daemon::Clock;
 use postern_invoke::{
-    Action, Checkpoint, Event, Failure, Input, Machine, Outcome, Pause, RunFacts, outcome::Ending,
+    Action, Checkpoint, Event, Failure, Input, Machine, Outcome, Pause, RunFacts, ToolRequest,
+    outcome::Ending,
 };
 use postern_store::runs::{self as store, End, EventType, NewEvent, RunStatus, Runs, RunsError};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ pub(super) struct Driver {
     pub(super) unrecorded: Vec<NewEvent>,
     /// An event that is told once it is true after a crash, too.
     pub(super) held_back: Option<Event>,
+    /// What the history tells of the tool call that is out beside its result.
+    pub(super) called: Option<Value>,
 }
 
 impl Driver {
@@ -141,7 +144,10 @@ impl Driver {
                         continue;
                     }
                     Action::CallModel(chat) => Call::Model(chat),
-                    Action::CallTool(request) => Call::Tool(request),
+                    Action::CallTool(request) => {
+                        self.called = Some(reported(&request));
+                        Call::Tool(request)
+                    }
                     Action::CallWorker(request) => Call::Worker(request),
                 };
                 calls.spawn(place.carry_out(call, &self.facts, inputs.clone()));
@@ -178,10 +184,12 @@ impl Driver {
                 EventType::ToolRequest,
                 json!({ "tool": tool, "arguments": arguments }),
             ),
-            Event::ToolResult { tool, result } => (
-                EventType::ToolResponse,
-                json!({ "tool": tool, "result": result }),
-            ),
+            Event::ToolResult { tool, result } => {
+                let mut data = self.called.take().unwrap_or_else(|| json!({}));
+                data["tool"] = json!(tool);
+                data["result"] = json!(result);
+                (EventType::ToolResponse, data)
+            }
             // The end is told once it is stored, and so is a pause.
             Event::Done { .. } | Event::Error { .. } => return,
             Event::ApprovalRequired { .. } => return self.held_back = Some(event),
@@ -287,6 +295,11 @@ fn warn_if_untold(run: &RunId, told: Result<(), LinkError>) {
     if let Err(error) = told {
         tracing::warn!(%run, %error, "the gate was not told that a run ended");
     }
+}
+
+/// Which call a result belongs to, in the words of the dialect's own reports.
+fn reported(request: &ToolRequest) -> Value {
+    json!({ "tool_call_id": request.call_id, "tool_id": request.tool, "turn": request.turn })
 }
 
 /// What the run's last event says.

@@ -217,6 +217,7 @@ impl RunDesk {
             ticket,
             unrecorded: Vec::new(),
             held_back: None,
+            called: None,
         };
         tokio::spawn(kept_in_place(driver, place));
         Ok(Begun::Running(run, updates))

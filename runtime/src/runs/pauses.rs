@@ -228,6 +228,7 @@ impl RunDesk {
             ticket,
             unrecorded: Vec::new(),
             held_back: None,
+            called: None,
         };
         tracing::info!(run = %run.run, "a run goes on after a human's yes");
         tokio::spawn(kept_in_place(driver, place));

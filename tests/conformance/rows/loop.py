@@ -29,12 +29,13 @@ def call(target):
     holds(made["url"].endswith("/add"), f"the url is {made['url']}")
 
 
-@row("C10", "the call is reported: its function, arguments and result")
+@row("C10", "the call is reported: its six fields, and turn 0")
 def report(target):
     target.fakes.model.says(ADDS, text("two"))
     target.invoke("add", {"X-Run-ID": "run-10"}).is_(200)
-    reported = [(name, arguments, json.loads(result)) for name, arguments, result in target.reports("run-10")]
-    same(reported, [("calc__add", '{"a": 1}', {"ok": True})], "reports")
+    reported = [{**report, "result": json.loads(report["result"])} for report in target.reports("run-10")]
+    wanted = {"tool_call_id": "c1", "function_name": "calc__add", "tool_id": "calc", "arguments": '{"a": 1}', "turn": 0}
+    same(reported, [{**wanted, "result": {"ok": True}}], "reports")
 
 
 @row("C11", "what the model is asked: tools, tool_choice, then the result")
