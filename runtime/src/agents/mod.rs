@@ -15,6 +15,7 @@ mod node;
 pub mod place;
 pub mod pool;
 pub mod python;
+mod values;
 
 use std::{
     path::{Path, PathBuf},

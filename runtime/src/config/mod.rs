@@ -332,8 +332,18 @@ fn check_iterations(written: &AgentWritten) -> Option<Wrong> {
 }
 
 fn check_command(written: &AgentWritten) -> Option<Wrong> {
-    let is_odd = written.command.is_some() && written.kind != KindName::Command;
-    is_odd.then(|| Wrong::at(&["command"], "`command` belongs to `kind = \"command\"`"))
+    let command = written.command.as_ref()?;
+    if written.kind != KindName::Command {
+        let told = "`command` belongs to `kind = \"command\"`";
+        return Some(Wrong::at(&["command"], told));
+    }
+    let by_file = command.input == Some(InputWritten::File);
+    (by_file && written.isolation() == Isolation::Agent).then(|| {
+        Wrong::at(
+            &["command", "input"],
+            "with `isolation = \"agent\"` other runs could read the file: leave `isolation` out",
+        )
+    })
 }
 
 fn check_limits(written: &SandboxWritten) -> Vec<Wrong> {

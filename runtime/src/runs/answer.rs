@@ -74,9 +74,32 @@ impl Answer {
         }
     }
 
+    /// What it weighs in memory, in bytes, roughly and rather too much.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        weight(&self.body)
+    }
+
     /// The form that the store keeps.
     #[must_use]
     pub fn to_stored(&self) -> Value {
         json!({ "status": self.status, "body": self.body })
     }
+}
+
+/// The room of a map's leaf, which has several places, and of a value with its key.
+const LEAF_BYTES: usize = 700;
+const VALUE_BYTES: usize = 64;
+
+fn weight(value: &Value) -> usize {
+    VALUE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(list) => list.iter().map(weight).sum(),
+            Value::Object(fields) => {
+                let inner = fields.iter().map(|(key, value)| key.len() + weight(value));
+                LEAF_BYTES + inner.sum::<usize>()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
 }

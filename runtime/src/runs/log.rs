@@ -51,6 +51,8 @@ struct Kept {
     oldest: u64,
     events: VecDeque<Arc<str>>,
     bytes: usize,
+    /// What the answer weighs, in bytes, once there is one.
+    answer_bytes: usize,
     state: State,
 }
 
@@ -68,6 +70,7 @@ impl Default for Log {
             oldest: 1,
             events: VecDeque::new(),
             bytes: 0,
+            answer_bytes: 0,
             state: State::GoesOn,
         };
         Self {
@@ -88,7 +91,10 @@ impl Log {
     }
 
     pub(super) fn end(&self, answer: Arc<Answer>) {
-        self.kept().state = State::Ended(answer);
+        let mut kept = self.kept();
+        kept.answer_bytes = answer.weight();
+        kept.state = State::Ended(answer);
+        drop(kept);
         self.changed.send_replace(());
     }
 
@@ -112,7 +118,9 @@ impl Log {
 
     /// The run goes on after a pause.
     pub(super) fn reopen(&self) {
-        self.kept().state = State::GoesOn;
+        let mut kept = self.kept();
+        kept.answer_bytes = 0;
+        kept.state = State::GoesOn;
     }
 
     /// How many events were told so far.
@@ -128,9 +136,10 @@ impl Log {
         kept.bytes = 0;
     }
 
-    /// What the kept events weigh, in bytes.
+    /// What the kept events and the answer weigh, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.kept().bytes
+        let kept = self.kept();
+        kept.bytes + kept.answer_bytes
     }
 
     /// Whether the event after this one is kept, or is the next to come.

@@ -71,11 +71,16 @@ impl Errand {
 
     fn returned(&mut self, value: Value, step: &mut Step) {
         let value = normalised(value);
-        let code = value.get("code").and_then(Value::as_str);
+        // The dialect's documents look for either.
+        let mut words = ["code", "error"].into_iter();
+        let code = words.find_map(|key| {
+            let word = value.get(key).and_then(Value::as_str)?;
+            PAUSE_CODES.contains(&word).then_some(word)
+        });
         let asks_for_pause = PAUSE_KEYS
             .iter()
             .any(|key| value.get(*key).is_some_and(|v| !is_empty(v)));
-        if asks_for_pause || code.is_some_and(|code| PAUSE_CODES.contains(&code)) {
+        if asks_for_pause || code.is_some() {
             step.fail(Failure::PauseNotKept);
             return;
         }

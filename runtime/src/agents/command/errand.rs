@@ -147,7 +147,11 @@ impl Errand {
             tokio::select! {
                 read = running.stdout.read(&mut bytes) => match read {
                     Ok(0) | Err(_) => break,
-                    Ok(length) => self.tell(output.read(&bytes[..length])?).await,
+                    Ok(length) => {
+                        self.tell(output.read(&bytes[..length])?).await;
+                        // A program that writes without end has the daemon no longer than others.
+                        tokio::task::yield_now().await;
+                    }
                 },
                 gone = running.process.exited(), if !running.is_over => {
                     running.is_over = true;

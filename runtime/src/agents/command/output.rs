@@ -7,6 +7,7 @@ use postern_invoke::Event;
 use serde_json::{Value, json};
 
 use super::{
+    super::values,
     map::{Map, Meaning},
     settings::Reading,
     text::Decoder,
@@ -154,7 +155,7 @@ impl Output {
             };
             let value = match line {
                 Ok(line) if line.trim_ascii().is_empty() => continue,
-                Ok(line) => serde_json::from_slice::<Value>(line).map_err(|_| shown(line)),
+                Ok(line) => values::read(line).map_err(|_| shown(line)),
                 Err(length) => Err(format!("a line of {length} bytes")),
             };
             match value {
@@ -163,16 +164,19 @@ impl Output {
                         heard.extend(self.mean(meaning)?);
                     }
                 }
-                Ok(other) => heard.push(self.stray(&other.to_string())),
-                Err(line) => heard.push(self.stray(&line)),
+                Ok(other) => heard.push(self.stray(&other.to_string())?),
+                Err(line) => heard.push(self.stray(&line)?),
             }
         }
         Ok(heard)
     }
 
-    fn stray(&mut self, line: &str) -> Heard {
+    /// A line that is not understood; a flood of them is as much work as one of events.
+    fn stray(&mut self, line: &str) -> Result<Heard, TooMuch> {
         self.strays += 1;
-        Heard::Stray(line.chars().take(STRAY_CHARS_MAX).collect())
+        self.count()?;
+        let shown = line.chars().take(STRAY_CHARS_MAX).collect();
+        Ok(Heard::Stray(shown))
     }
 
     fn mean(&mut self, meaning: Meaning) -> Result<Option<Heard>, TooMuch> {

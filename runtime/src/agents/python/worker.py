@@ -366,8 +366,8 @@ def settle(value, answer):
 
 
 class Coroutines:
-    """One event loop for the coroutines of all calls: a client that an agent keeps belongs to the loop it was first used in. A
-    loop that code without `await` holds up is left to the calls that are in it, and another one takes those that come."""
+    """One event loop for the coroutines of all calls: a client that an agent keeps belongs to the loop it was first used in. While
+    code without `await` holds that loop up, a call that comes has one of its own, which ends with it."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -375,26 +375,24 @@ class Coroutines:
 
     def run(self, make):
         """Runs a coroutine to its end from a thread of its call."""
-        while True:
-            with self.lock:
-                loop = self.loop = self.loop or endless()
-            claim = threading.Lock()
-            future = asyncio.run_coroutine_threadsafe(claimed(claim, make), loop)
-            try:
-                ended, _ = concurrent.futures.wait([future], LOOP_HELD_UP_S)
-                if ended or not claim.acquire(blocking=False):
-                    value, error = future.result()
-                    if error:
-                        raise error
-                    return value
-            except concurrent.futures.CancelledError:
-                raise asyncio.CancelledError() from None
-            except Cancelled:
-                future.cancel()
-                raise
-            with self.lock:
-                if self.loop is loop:
-                    self.loop = None
+        with self.lock:
+            self.loop = self.loop or endless()
+        claim = threading.Lock()
+        future = asyncio.run_coroutine_threadsafe(claimed(claim, make), self.loop)
+        try:
+            ended, _ = concurrent.futures.wait([future], LOOP_HELD_UP_S)
+            if ended or not claim.acquire(blocking=False):
+                value, error = future.result()
+            else:
+                value, error = asyncio.run(claimed(threading.Lock(), make))
+        except concurrent.futures.CancelledError:
+            raise asyncio.CancelledError() from None
+        except Cancelled:
+            future.cancel()
+            raise
+        if error:
+            raise error
+        return value
 
 
 def endless():

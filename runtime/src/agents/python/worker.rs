@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use super::frames::{self, FrameError, FromWorker, ToWorker};
-use crate::{agents::Call, output::printable};
+use crate::{
+    agents::{Call, values},
+    output::printable,
+};
 
 /// How long a module may take to be imported.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
@@ -396,8 +399,8 @@ async fn ended_soon(exited: impl Future<Output = String>) -> String {
 }
 
 /// What a call came back with. Nothing that a handler returns ends more than its own call.
-fn understood(json: &str) -> Result<Value, String> {
-    serde_json::from_str(json)
+fn understood(text: &str) -> Result<Value, String> {
+    values::read(text.as_bytes())
         .map_err(|error| format!("its result is no JSON that can be passed on: {error}"))
 }
 
