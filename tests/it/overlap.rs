@@ -9,7 +9,14 @@ use crate::fixture;
 
 /// Calls the tool once both runs are here, and returns when both have called.
 const AGENT: &str = r#"
-import asyncio, os, threading, urllib.request
+import asyncio, importlib, os, threading, urllib.request
+
+# Here, and not by two threads at once: what httpx loads late is not made for that.
+for name in ("anyio._backends._asyncio", "httpx", "requests", "aiohttp"):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        pass
 
 both = threading.Barrier(2)
 URL = os.environ["TOOL_URL_SHOP"] + "/items/1"
