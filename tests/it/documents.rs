@@ -59,6 +59,11 @@ const PLACES: &[(&str, &str, &str)] = &[
     ),
     (
         "config",
+        "### `[agents.NAME.http]`",
+        "[agents.x]\nkind = \"http\"\nhttp = { zzz = 1 }",
+    ),
+    (
+        "config",
         "### `[agents.NAME.runs]`",
         "[agents.x]\nkind = \"builtin\"\nruns = { zzz = 1 }",
     ),

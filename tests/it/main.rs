@@ -35,6 +35,7 @@ mod readme;
 mod reload;
 mod resume;
 mod sandbox;
+mod servers;
 mod streams;
 mod structure;
 mod systemd;

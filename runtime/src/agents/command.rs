@@ -28,6 +28,7 @@ use super::{
     pool::Homes,
 };
 use crate::{config::Agent, sandbox::Weakened};
+pub(super) use output::{Heard, Output};
 use room::{Room, Shop};
 pub use settings::Settings;
 

@@ -11,6 +11,7 @@ pub mod builtin;
 pub mod command;
 pub mod files;
 mod ground;
+pub mod http;
 mod node;
 pub mod place;
 pub mod pool;
@@ -52,7 +53,7 @@ pub enum KindName {
     Node,
     /// A program for each run.
     Command,
-    /// A server in the sandbox; not in this version.
+    /// A server in the sandbox.
     Http,
 }
 
@@ -67,6 +68,8 @@ pub enum Kind {
     Node(python::Settings),
     /// A program for each run.
     Command(Box<command::Settings>),
+    /// A server in the sandbox.
+    Http(Box<http::Settings>),
 }
 
 /// Whether an agent can be called.
@@ -172,26 +175,21 @@ impl StartError {
 
 impl Kind {
     pub(crate) fn mean(written: &AgentWritten, places: &Places) -> Result<Self, Wrong> {
-        let absent = match written.kind {
-            KindName::Builtin => return builtin::Settings::mean(written).map(Self::Builtin),
+        match written.kind {
+            KindName::Builtin => builtin::Settings::mean(written).map(Self::Builtin),
             KindName::Python => {
-                return python::Settings::mean(python::PYTHON, written, places).map(Self::Python);
+                python::Settings::mean(python::PYTHON, written, places).map(Self::Python)
             }
-            KindName::Node => {
-                return python::Settings::mean(node::NODE, written, places).map(Self::Node);
-            }
+            KindName::Node => python::Settings::mean(node::NODE, written, places).map(Self::Node),
             KindName::Command => {
                 let settings = command::Settings::mean(written, places);
-                return settings.map(|settings| Self::Command(Box::new(settings)));
+                settings.map(|settings| Self::Command(Box::new(settings)))
             }
-            KindName::Http => "http",
-        };
-        Err(Wrong::at(
-            &["kind"],
-            format!(
-                "`{absent}` agents are not in this version: `python`, `node`, `command` and `builtin` are"
-            ),
-        ))
+            KindName::Http => {
+                let settings = http::Settings::mean(written, places);
+                settings.map(|settings| Self::Http(Box::new(settings)))
+            }
+        }
     }
 
     /// What people call the kind.
@@ -202,6 +200,7 @@ impl Kind {
             Self::Python(_) => "python",
             Self::Node(_) => "node",
             Self::Command(_) => "command",
+            Self::Http(_) => "http",
         }
     }
 
@@ -212,6 +211,7 @@ impl Kind {
             Self::Builtin(_) => None,
             Self::Python(settings) | Self::Node(settings) => Some(&settings.files.source),
             Self::Command(settings) => settings.files.as_ref().map(|files| &files.source),
+            Self::Http(settings) => settings.files.as_ref().map(|files| &files.source),
         }
     }
 
@@ -235,6 +235,7 @@ impl Kind {
                 python::start(agent, settings, around).await
             }
             Self::Command(settings) => command::start(agent, settings, around).await,
+            Self::Http(settings) => http::start(agent, settings, around).await,
         }
     }
 }

@@ -97,6 +97,8 @@ pub enum BecomesWritten {
     ToolResult,
     /// The whole answer.
     Answer,
+    /// Nothing; what comes after it counts all the same.
+    Done,
     /// The run has failed.
     Error,
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod functions;
+mod http;
 mod isolation;
 mod limits;
 mod paths;
@@ -26,6 +27,7 @@ use postern_invoke::ToolFunction;
 pub use command::{
     BecomesWritten, CommandWritten, InputWritten, OutputWritten, PresetName, RuleWritten,
 };
+pub use http::HttpWritten;
 pub use limits::ApiLimits;
 pub(crate) use paths::{Places, plain_absolute, plain_relative};
 pub use terms::{Terms, TermsWritten, WhenLeft};
@@ -234,7 +236,7 @@ fn agent(
     let mut wrong = check_environment(written);
     wrong.extend(isolation::check(written));
     wrong.extend(check_iterations(written));
-    wrong.extend(check_command(written));
+    wrong.extend(check_tables(written));
     wrong.extend(check_on_approval(written));
     wrong.extend(check_shown(written));
     wrong.extend(check_limits(&written.sandbox));
@@ -331,7 +333,11 @@ fn check_iterations(written: &AgentWritten) -> Option<Wrong> {
     })
 }
 
-fn check_command(written: &AgentWritten) -> Option<Wrong> {
+fn check_tables(written: &AgentWritten) -> Option<Wrong> {
+    if written.http.is_some() && written.kind != KindName::Http {
+        let told = "`http` belongs to `kind = \"http\"`";
+        return Some(Wrong::at(&["http"], told));
+    }
     let command = written.command.as_ref()?;
     if written.kind != KindName::Command {
         let told = "`command` belongs to `kind = \"command\"`";

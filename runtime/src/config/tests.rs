@@ -115,12 +115,14 @@ fn each_mistake_is_told_with_its_place() {
 }
 
 #[test]
-fn kinds_and_sources_of_later_versions_are_named() {
-    let error = load("[agents.a]\nkind = \"http\"\n").unwrap_err();
-    assert!(
-        error.contains("`python`, `node`, `command` and `builtin` are"),
-        "{error}"
-    );
+fn what_a_kind_needs_and_sources_of_later_versions_are_named() {
+    for (kind, told) in [
+        ("command", "needs `command = { argv"),
+        ("http", "needs `http = { argv"),
+    ] {
+        let error = load(&format!("[agents.a]\nkind = \"{kind}\"\n")).unwrap_err();
+        assert!(error.contains(told), "{error}");
+    }
     let text = desk("").replace(
         "object = { path = \"a.tar\" }",
         "git = { repository = \"x\" }",

@@ -7,7 +7,7 @@ use postern_contract::{
 };
 use serde::Deserialize;
 
-use super::{command::CommandWritten, terms::TermsWritten};
+use super::{command::CommandWritten, http::HttpWritten, terms::TermsWritten};
 use crate::{agents::KindName, source};
 
 /// `[agents.NAME]`.
@@ -47,6 +47,8 @@ pub struct AgentWritten {
     pub max_tool_iterations: Option<u32>,
     /// `[agents.NAME.command]`.
     pub command: Option<CommandWritten>,
+    /// `[agents.NAME.http]`.
+    pub http: Option<HttpWritten>,
     /// `[agents.NAME.runs]`.
     #[serde(default)]
     pub runs: TermsWritten,

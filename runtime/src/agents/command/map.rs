@@ -39,6 +39,8 @@ pub(super) enum Meaning {
     },
     /// The whole answer.
     Answer(Value),
+    /// Nothing more comes.
+    Done,
     /// The run has failed.
     Error(String),
 }
@@ -78,6 +80,7 @@ impl Map {
                 rule("tool_call", BecomesWritten::ToolCall, Some("/arguments")),
                 rule("tool_result", BecomesWritten::ToolResult, Some("/result")),
                 rule("answer", BecomesWritten::Answer, None),
+                rule("done", BecomesWritten::Done, None),
                 rule("error", BecomesWritten::Error, Some("/message")),
             ],
         }
@@ -153,6 +156,7 @@ fn meaning(rule: &RuleWritten, part: &Value) -> Option<Meaning> {
     match rule.becomes {
         BecomesWritten::Content => text().map(Meaning::Content),
         BecomesWritten::Break => Some(Meaning::Break),
+        BecomesWritten::Done => Some(Meaning::Done),
         BecomesWritten::ToolCall => Some(Meaning::ToolCall {
             tool: tool?.to_owned(),
             arguments: found(&rule.text).map_or_else(String::new, as_arguments),

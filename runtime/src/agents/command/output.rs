@@ -33,7 +33,7 @@ const STRAY_CHARS_MAX: usize = 200;
 
 /// Too much came; the run ends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TooMuch {
+pub(in crate::agents) enum TooMuch {
     #[error("its answer is over the limit of {ANSWER_BYTES_MAX} bytes")]
     Answer,
     #[error("it wrote more than {OUTPUT_BYTES_MAX} bytes")]
@@ -44,7 +44,7 @@ pub(super) enum TooMuch {
 
 /// What a piece of output is.
 #[derive(Debug, PartialEq)]
-pub(super) enum Heard {
+pub(in crate::agents) enum Heard {
     /// Something for whoever listens.
     Said(Event),
     /// A line that is not understood, for the log.
@@ -53,7 +53,7 @@ pub(super) enum Heard {
 
 /// The output of one run.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(in crate::agents) struct Output {
     manner: Manner,
     /// The pieces so far.
     said: String,
@@ -64,6 +64,8 @@ pub(super) struct Output {
     calls: Calls,
     answer: Option<Value>,
     error: Option<String>,
+    /// It says that nothing more comes.
+    is_done: bool,
     strays: u64,
 }
 
@@ -74,6 +76,16 @@ enum Manner {
 }
 
 impl Output {
+    /// Lines that are our events already.
+    pub(in crate::agents) fn of_our_events() -> Self {
+        Self::read_as(&Reading::Lines(Map::of_our_events()))
+    }
+
+    /// Whether what has come is a whole: an answer, an error or the end.
+    pub(in crate::agents) fn is_over(&self) -> bool {
+        self.is_done || self.answer.is_some() || self.error.is_some()
+    }
+
     pub(super) fn read_as(reading: &Reading) -> Self {
         let manner = match reading {
             Reading::Text => Manner::Text(Decoder::default()),
@@ -91,12 +103,13 @@ impl Output {
             calls: Calls::default(),
             answer: None,
             error: None,
+            is_done: false,
             strays: 0,
         }
     }
 
     /// What the next bytes say.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, TooMuch> {
+    pub(in crate::agents) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, TooMuch> {
         self.bytes += bytes.len() as u64;
         if self.bytes > OUTPUT_BYTES_MAX {
             return Err(TooMuch::Output);
@@ -128,7 +141,7 @@ impl Output {
     }
 
     /// The answer of a program that ended well, or why there is none.
-    pub(super) fn answer(self) -> Result<Value, String> {
+    pub(in crate::agents) fn answer(self) -> Result<Value, String> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -202,6 +215,10 @@ impl Output {
             }
             Meaning::Answer(answer) => {
                 self.answer = Some(answer);
+                return Ok(None);
+            }
+            Meaning::Done => {
+                self.is_done = true;
                 return Ok(None);
             }
             Meaning::Error(error) => {
