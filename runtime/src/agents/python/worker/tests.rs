@@ -260,9 +260,9 @@ async fn generators_say_their_pieces_as_they_come() {
 #[tokio::test]
 async fn a_call_that_nobody_wants_any_more_is_ended_in_the_worker() {
     let begins = "def begins(message):\n  if message == 'x': happened.append(1)";
-    let loops = "def handler(message):\n  begins(message)\n  try:\n    while message == 'x': pass\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
-    let pieces = "def handler(message):\n  begins(message)\n  try:\n    while message == 'x': yield 'a'\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
-    let waits = "import asyncio\nasync def handler(message):\n  begins(message)\n  try:\n    if message == 'x': await asyncio.Event().wait()\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
+    let loops = "def handler(message):\n  try:\n    begins(message)\n    while message == 'x': pass\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
+    let pieces = "def handler(message):\n  try:\n    begins(message)\n    while message == 'x': yield 'a'\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
+    let waits = "import asyncio\nasync def handler(message):\n  try:\n    begins(message)\n    if message == 'x': await asyncio.Event().wait()\n  finally:\n    if message == 'x': happened.append(2)\n  return len(happened)";
     for module in [loops, pieces, waits] {
         let mut bench = bench(&format!("happened = []\n{begins}\n{module}"));
         bench.worker.ready().await.unwrap();
