@@ -3,39 +3,20 @@
 
 use std::{fs, process::Command, thread};
 
-use postern_testkit::{Curl, Devbox, Setup, binaries, curl::Response, wait};
+use postern_testkit::{Curl, Devbox, Setup, binaries, wait};
 use serde_json::{Value, json};
 
-use crate::fixture::{self, order};
-
-const ADA: &str = "adas-own-key-0123456789abcdef";
-
-const ASKS: &str = r#"
-[[policies.hands.rules]]
-name = "adding is for humans"
-permission = "approval_required"
-tags = ["shop"]
-operations = ["POST"]
-
-[secrets.ada]
-file = "secrets/ada.key"
-
-[approvals]
-hold_for = "1h"
-
-[approvals.approvers.ada]
-secret = "ada"
-"#;
+use crate::fixture::{
+    self,
+    approver::{ADA, ASKS, with_key},
+    order,
+};
 
 fn requests(devbox: &Devbox, path: &str) -> String {
     format!(
         "http://{}/api/v1/approvals/requests{path}",
         devbox.operator_address()
     )
-}
-
-fn with_key(curl: Curl, key: &str) -> Response {
-    curl.header(&format!("Authorization: Bearer {key}")).send()
 }
 
 fn operators_key(devbox: &Devbox) -> String {

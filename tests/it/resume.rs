@@ -5,23 +5,12 @@ use nix::sys::signal::Signal;
 use postern_testkit::{Answer, Curl, Devbox, Recorded, Setup, Upstream, curl::Response, wait};
 use serde_json::{Value, json};
 
-use crate::fixture;
+use crate::fixture::{
+    self,
+    approver::{ADA, ASKS, with_key},
+};
 
-const ADA: &str = "adas-own-key-0123456789abcdef";
-
-const ASKS: &str = r#"
-[[policies.hands.rules]]
-name = "adding is for humans"
-permission = "approval_required"
-tags = ["shop"]
-operations = ["POST"]
-
-[secrets.ada]
-file = "secrets/ada.key"
-
-[approvals.approvers.ada]
-secret = "ada"
-
+const DESK: &str = r#"
 [providers.real]
 format = "openai"
 url = "{model}/v1"
@@ -66,17 +55,14 @@ fn model() -> Upstream {
 fn setup(tool: &Upstream, model: &Upstream) -> Setup {
     let config = fixture::config(&tool.url())
         .replace("provider = \"playground\"", "provider = \"real\"")
-        + &ASKS.replace("{model}", &model.url());
+        + ASKS
+        + &DESK.replace("{model}", &model.url());
     let config = format!("default_agent = \"desk\"\n{config}");
     fixture::files(Setup::new(&config)).secret("secrets/ada.key", ADA)
 }
 
 fn operator(devbox: &Devbox, path: &str) -> String {
     format!("http://{}/api/v1{path}", devbox.operator_address())
-}
-
-fn with_key(curl: Curl, key: &str) -> Response {
-    curl.header(&format!("Authorization: Bearer {key}")).send()
 }
 
 fn run(devbox: &Devbox, id: &str) -> Value {

@@ -18,27 +18,15 @@ mod words;
 
 use std::sync::Arc;
 
-use postern_contract::config::Role;
-use postern_invoke::{Plan, RunFacts, Worker as WorkerPlan};
-use tokio::sync::watch;
-
 use super::{
-    Coming, Host, NoPlace, Readiness, StartError, Surroundings,
+    Host, StartError, Surroundings,
     ground::{Ground, shown},
-    pool::Homes,
+    pool::{Homes, Housed},
 };
-use crate::{config::Agent, sandbox::Weakened};
+use crate::config::Agent;
 pub(super) use output::{Heard, Output};
 use room::{Room, Shop};
 pub use settings::Settings;
-
-/// A started command agent; it stops when this is dropped.
-#[derive(Debug)]
-pub struct Command {
-    model: String,
-    weakened: watch::Receiver<Vec<Weakened>>,
-    homes: Homes<Room>,
-}
 
 /// Installs the files, if there are any, and builds the first sandbox.
 ///
@@ -61,32 +49,6 @@ pub(super) async fn start(
     });
     let sandbox = shop.ground.build().await?;
     let first = std::future::ready(Ok(Room::of(Arc::clone(&shop), sandbox)));
-    let model = agent
-        .model_for(Role::Chat)
-        .map(|model| model.name.to_string());
-    Ok(Arc::new(Command {
-        model: model.unwrap_or_default(),
-        weakened,
-        homes: Homes::open(shop, agent, first),
-    }))
-}
-
-impl Host for Command {
-    fn plan(&self) -> Plan {
-        Plan::Worker(WorkerPlan {
-            model: self.model.clone(),
-        })
-    }
-
-    fn readiness(&self) -> watch::Receiver<Readiness> {
-        self.homes.readiness()
-    }
-
-    fn weakened(&self) -> Vec<Weakened> {
-        self.weakened.borrow().clone()
-    }
-
-    fn place(&self, facts: &RunFacts) -> Result<Coming, NoPlace> {
-        self.homes.place(facts)
-    }
+    let homes = Homes::open(shop, agent, first);
+    Ok(Arc::new(Housed::new(agent, weakened, homes)))
 }

@@ -12,26 +12,14 @@ mod settings;
 
 use std::sync::Arc;
 
-use postern_contract::config::Role;
-use postern_invoke::{Plan, RunFacts, Worker as WorkerPlan};
-use tokio::sync::watch;
-
 use super::{
-    Coming, Host, NoPlace, Readiness, StartError, Surroundings,
+    Host, StartError, Surroundings,
     ground::{Ground, shown},
-    pool::Homes,
+    pool::{Homes, Housed},
 };
-use crate::{config::Agent, sandbox::Weakened};
+use crate::config::Agent;
 use house::{House, Yard};
 pub use settings::Settings;
-
-/// A started HTTP agent; it stops when this is dropped.
-#[derive(Debug)]
-pub struct Http {
-    model: String,
-    weakened: watch::Receiver<Vec<Weakened>>,
-    homes: Homes<House>,
-}
 
 /// Installs the files, if there are any, and builds the first sandbox; the server in it follows.
 ///
@@ -51,32 +39,6 @@ pub(super) async fn start(
     let yard = Arc::new(Yard::new(ground, settings.clone()));
     let sandbox = yard.ground.build().await?;
     let first = House::begin(Arc::clone(&yard), sandbox);
-    let model = agent
-        .model_for(Role::Chat)
-        .map(|model| model.name.to_string());
-    Ok(Arc::new(Http {
-        model: model.unwrap_or_default(),
-        weakened,
-        homes: Homes::open(yard, agent, first),
-    }))
-}
-
-impl Host for Http {
-    fn plan(&self) -> Plan {
-        Plan::Worker(WorkerPlan {
-            model: self.model.clone(),
-        })
-    }
-
-    fn readiness(&self) -> watch::Receiver<Readiness> {
-        self.homes.readiness()
-    }
-
-    fn weakened(&self) -> Vec<Weakened> {
-        self.weakened.borrow().clone()
-    }
-
-    fn place(&self, facts: &RunFacts) -> Result<Coming, NoPlace> {
-        self.homes.place(facts)
-    }
+    let homes = Homes::open(yard, agent, first);
+    Ok(Arc::new(Housed::new(agent, weakened, homes)))
 }

@@ -3,13 +3,15 @@
 
 use std::{future::Future, sync::Arc};
 
-use postern_invoke::RunFacts;
+use postern_contract::config::Role;
+use postern_invoke::{Plan, RunFacts, Worker};
 use tokio::sync::watch;
 
 use super::{Cell, Nursery, Pool, Standing, Users};
 use crate::{
-    agents::{Coming, NoPlace, Place, Readiness},
+    agents::{Coming, Host, NoPlace, Place, Readiness},
     config::{Agent, Isolation},
+    sandbox::Weakened,
 };
 
 /// The cells of one agent.
@@ -66,5 +68,46 @@ impl<C: Cell> Homes<C> {
             }
             Self::User(users) => users.place(facts),
         }
+    }
+}
+
+/// A started agent with code whose runs have such homes; it stops when this is dropped.
+#[derive(Debug)]
+pub struct Housed<C> {
+    model: String,
+    weakened: watch::Receiver<Vec<Weakened>>,
+    homes: Homes<C>,
+}
+
+impl<C: Cell> Housed<C> {
+    /// An agent with its homes.
+    #[must_use]
+    pub fn new(agent: &Agent, weakened: watch::Receiver<Vec<Weakened>>, homes: Homes<C>) -> Self {
+        let model = agent.model_for(Role::Chat);
+        Self {
+            model: model.map_or_else(String::new, |model| model.name.to_string()),
+            weakened,
+            homes,
+        }
+    }
+}
+
+impl<C: Cell> Host for Housed<C> {
+    fn plan(&self) -> Plan {
+        Plan::Worker(Worker {
+            model: self.model.clone(),
+        })
+    }
+
+    fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.homes.readiness()
+    }
+
+    fn weakened(&self) -> Vec<Weakened> {
+        self.weakened.borrow().clone()
+    }
+
+    fn place(&self, facts: &RunFacts) -> Result<Coming, NoPlace> {
+        self.homes.place(facts)
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{Place, Readiness};
-pub use homes::Homes;
+pub use homes::{Homes, Housed};
 pub use standing::Standing;
 pub use users::Users;
 
