@@ -101,11 +101,37 @@ fn what_a_server_says_is_bounded_and_never_believed() {
             .to_string()
             .contains("one two")
     );
-    let paused = devbox.invoke("pause");
+    for message in ["pause", "bare pause"] {
+        let paused = devbox.invoke(message);
+        assert_eq!(
+            (paused.status, paused.json()["code"].clone()),
+            (501, json!("PAUSE_NOT_KEPT"))
+        );
+    }
+}
+
+#[test]
+fn what_a_server_takes_its_time_for_or_says_of_a_run_is_that_runs_alone() {
+    let tool = fixture::tool();
+    let devbox = start(&tool.url(), "");
+    assert_eq!(devbox.invoke("hi").status, 200);
+    // The path is there: this is an answer, and the run is not asked a second time.
     assert_eq!(
-        (paused.status, paused.json()["code"].clone()),
-        (501, json!("PAUSE_NOT_KEPT"))
+        error(&devbox, "absent"),
+        "its server answered 404 Not Found: no such order"
     );
+    let pieces = streamed(&devbox, "hi").len();
+    assert_eq!(pieces, 3, "it streams as before");
+    assert_eq!(devbox.invoke("lingers").json()["response"], "all of it");
+    // More than a connection holds, to a server that does not read for longer than a dial may take.
+    let body = json!({ "message": "x".repeat(900_000) }).to_string();
+    let folder = devbox.folder().join("long.json");
+    std::fs::write(&folder, body).unwrap();
+    let long = Curl::get(devbox.api("/invoke"))
+        .flag("--data-binary")
+        .flag(&format!("@{}", folder.display()))
+        .send();
+    assert_eq!(long.status, 200, "{long:?}");
 }
 
 #[test]

@@ -207,7 +207,8 @@ impl<'a> Service<'a> {
             return Ok(());
         };
         let Dial { re, socket } = self.dials.swap_remove(index);
-        match getsockopt(&socket, sockopt::SocketError).map(Errno::from_raw) {
+        let outcome = getsockopt(&socket, sockopt::SocketError).map(Errno::from_raw);
+        match outcome.and_then(|errno| net_namespace::dialled(&socket).map(|()| errno)) {
             Ok(Errno::UnknownErrno) => self.answer(re, Ok(&socket)),
             Ok(errno) | Err(errno) => self.answer(re, Err(not_connected(&errno))),
         }

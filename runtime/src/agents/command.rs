@@ -24,7 +24,7 @@ use super::{
     pool::{Homes, Housed},
 };
 use crate::config::Agent;
-pub(super) use output::{Heard, Output};
+pub(super) use output::{Heard, OUTPUT_BYTES_MAX, Output};
 use room::{Room, Shop};
 pub use settings::Settings;
 

@@ -21,3 +21,14 @@ pub struct HttpWritten {
     /// Where it is called and answers piece by piece.
     pub stream: Option<String>,
 }
+
+/// Where a server listens, unless the config says otherwise.
+const PORT_DEFAULT: u16 = 8080;
+
+impl HttpWritten {
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(PORT_DEFAULT)
+    }
+}

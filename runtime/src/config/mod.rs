@@ -238,6 +238,7 @@ fn agent(
     wrong.extend(check_iterations(written));
     wrong.extend(check_tables(written));
     wrong.extend(check_on_approval(written));
+    wrong.extend(check_port(written, document));
     wrong.extend(check_shown(written));
     wrong.extend(check_limits(&written.sandbox));
     let models = granted_models(written, document);
@@ -309,6 +310,17 @@ fn check_environment(written: &AgentWritten) -> Vec<Wrong> {
         }
     }
     wrong
+}
+
+/// A server of the agent's own cannot listen where the gate does.
+fn check_port(written: &AgentWritten, document: &Document<AgentWritten>) -> Option<Wrong> {
+    let port = written.http.as_ref()?.port();
+    document.captured_ports(written).contains(&port).then(|| {
+        let told = format!(
+            "a tool or a rule of this agent is about port {port}, which the gate listens at in the sandbox: say another"
+        );
+        Wrong::at(&["http", "port"], told)
+    })
 }
 
 /// Only what runs here can be put aside whole.

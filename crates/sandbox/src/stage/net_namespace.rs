@@ -198,6 +198,11 @@ pub(crate) fn dial(port: u16) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Ends what `dial` said of its time: from here on the connection may be as slow as whoever has it lets it be.
+pub(crate) fn dialled(socket: &OwnedFd) -> Result<(), Errno> {
+    setsockopt(socket, sockopt::TcpUserTimeout, &0)
+}
+
 fn tcp_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     socket(family, SockType::Stream, flags, None)

@@ -157,7 +157,7 @@ pub(crate) mod mount_namespace {
 pub(crate) mod net_namespace {
     //! The host's network; what was to be made inside is made somewhere.
     use super::*;
-    pub(crate) use net_namespace_::{capture, dial};
+    pub(crate) use net_namespace_::{capture, dial, dialled};
 
     pub(crate) fn furnish(
         listeners: &[Listener],

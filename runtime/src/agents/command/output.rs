@@ -17,7 +17,7 @@ use super::{
 pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Everything that one run may write on its standard output, in bytes.
-pub(super) const OUTPUT_BYTES_MAX: u64 = 1 << 30;
+pub(in crate::agents) const OUTPUT_BYTES_MAX: u64 = 1 << 30;
 
 /// Events of one run.
 const EVENTS_MAX: u64 = 200_000;

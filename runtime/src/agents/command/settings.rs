@@ -4,7 +4,8 @@ use super::{map::Map, preset::Preset};
 use crate::{
     agents::files::Files,
     config::{
-        AgentWritten, CommandWritten, InputWritten, OutputWritten, Places, PresetName, Wrong,
+        AgentWritten, CommandWritten, InputWritten, Isolation, OutputWritten, Places, PresetName,
+        Wrong,
     },
 };
 
@@ -98,6 +99,10 @@ impl Program {
                 &["command", key],
                 format!("`{key}` follows from the preset: leave it out"),
             ));
+        }
+        if written.isolation() == Isolation::Agent {
+            let told = "the preset's program keeps what it was told in its home, which other runs could read: leave it out";
+            return Err(Wrong::at(&["isolation"], told));
         }
         if written.models.is_empty() {
             return Err(Wrong::at(

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::ask::NoAnswer;
 use crate::{
     agents::{
-        command::{Heard, Output},
+        command::{Heard, OUTPUT_BYTES_MAX, Output},
         values,
     },
     output::printable,
@@ -68,7 +68,7 @@ fn error_of(body: &[u8]) -> String {
     let value = values::read(body).ok();
     let error = value.as_ref().and_then(|value| value["error"].as_str());
     match error {
-        Some(error) => error.to_owned(),
+        Some(error) => printable(error),
         None => printable(&String::from_utf8_lossy(body)),
     }
 }
@@ -77,11 +77,20 @@ async fn stream(mut body: Incoming, inputs: &mpsc::Sender<Input>) -> Result<Valu
     let mut decoder = sse::Decoder::new(EVENT_BYTES_MAX);
     let mut output = Output::of_our_events();
     let odd = |told: String| NoAnswer::Odd(told);
+    let mut left = OUTPUT_BYTES_MAX;
     while let Some(frame) = body.frame().await {
-        let frame = frame?;
+        let frame = match frame {
+            // What it has ended with stands, however its connection ends.
+            Err(_) if output.is_over() => break,
+            frame => frame?,
+        };
         let Some(bytes) = frame.data_ref() else {
             continue;
         };
+        // Also of what is no event: comments and empty lines.
+        left = left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| odd(format!("is over {OUTPUT_BYTES_MAX} bytes")))?;
         for event in decoder
             .push(bytes)
             .map_err(|error| odd(error.to_string()))?
@@ -95,6 +104,9 @@ async fn stream(mut body: Incoming, inputs: &mpsc::Sender<Input>) -> Result<Valu
             let line = event.data.replace('\n', " ") + "\n";
             let heard = output.read(line.as_bytes());
             tell(heard.map_err(|error| odd(error.to_string()))?, inputs).await;
+            if output.is_over() {
+                return output.answer().map_err(NoAnswer::Said);
+            }
         }
         // A server that answers without end has the daemon no longer than others.
         tokio::task::yield_now().await;
@@ -124,7 +136,10 @@ fn pause(data: &str) -> Option<Value> {
     }
     let event = values::read(data.as_bytes()).ok()?;
     let kind = PAUSES.iter().find(|pause| event["type"] == **pause)?;
-    Some(json!({ *kind: event["detail"] }))
+    // An event without details asks for a pause all the same.
+    let detail = event.get("detail").filter(|detail| !detail.is_null());
+    let detail = detail.filter(|detail| **detail != json!({}));
+    Some(json!({ *kind: detail.unwrap_or(&event) }))
 }
 
 #[cfg(test)]
@@ -143,6 +158,13 @@ mod tests {
             None
         );
         assert_eq!(pause("approval_required"), None);
+        for bare in [
+            r#"{"type":"approval_required"}"#,
+            r#"{"type":"approval_required","detail":{}}"#,
+        ] {
+            let kept = pause(bare).unwrap();
+            assert_eq!(kept["approval_required"]["type"], "approval_required");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One request to an agent's own server, over a connection that the launcher made inside the sandbox. Never follows it anywhere
 //! else, and never waits for an answer that it would not read.
 
-use std::{net::TcpStream as StdStream, os::fd::OwnedFd, sync::atomic::Ordering, time::Duration};
+use std::{net::TcpStream as StdStream, os::fd::OwnedFd, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -51,7 +51,7 @@ pub(super) enum NoAnswer {
         said: String,
     },
     /// It says in its stream what went wrong.
-    #[error("{0}")]
+    #[error("its server says: {0}")]
     Said(String),
     /// The answer is not what one must be.
     #[error("its server's answer {0}")]
@@ -80,12 +80,11 @@ pub(super) async fn run(
 ) -> Result<Value, NoAnswer> {
     let path = yard.path();
     let answer = ask(yard, sandbox, (path, &request)).await?;
-    let has_no_such = matches!(answer.status().as_u16(), 404 | 405 | 501);
-    if !has_no_such || path == yard.settings.invoke {
+    if path == yard.settings.invoke || !yard.may_have_no_such(answer.status()) {
         return answer::read(answer, inputs).await;
     }
-    yard.is_plain.store(true, Ordering::Relaxed);
     let answer = ask(yard, sandbox, (&yard.settings.invoke, &request)).await?;
+    yard.answered_plainly(answer.status());
     answer::read(answer, inputs).await
 }
 

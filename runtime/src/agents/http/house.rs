@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use http::StatusCode;
 use postern_contract::SandboxId;
 use postern_invoke::{Input, RunFacts};
 use tokio::{
@@ -39,7 +40,9 @@ pub(super) struct Yard {
     pub(super) ground: Ground,
     pub(super) settings: Settings,
     /// The server has no path that streams.
-    pub(super) is_plain: AtomicBool,
+    is_plain: AtomicBool,
+    /// It has one: what it says there is its answer, whatever it is.
+    streams: AtomicBool,
 }
 
 impl Yard {
@@ -48,6 +51,7 @@ impl Yard {
             ground,
             settings,
             is_plain: AtomicBool::new(false),
+            streams: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +61,22 @@ impl Yard {
             return &self.settings.invoke;
         }
         &self.settings.stream
+    }
+
+    /// It was asked where it would stream, and answered so. Whether it has no such path, which is to be found out once.
+    pub(super) fn may_have_no_such(&self, status: StatusCode) -> bool {
+        let is_absent = matches!(status.as_u16(), 404 | 405 | 501);
+        if !is_absent {
+            self.streams.store(true, Ordering::Relaxed);
+        }
+        is_absent && !self.streams.load(Ordering::Relaxed)
+    }
+
+    /// It was asked at its plain path after all, and answered so.
+    pub(super) fn answered_plainly(&self, status: StatusCode) {
+        if status.is_success() {
+            self.is_plain.store(true, Ordering::Relaxed);
+        }
     }
 
     fn environment(&self) -> Environment {

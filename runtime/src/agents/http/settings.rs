@@ -9,9 +9,6 @@ use crate::{
     config::{AgentWritten, HttpWritten, Places, Wrong},
 };
 
-/// Where it listens, unless the config says otherwise.
-const PORT_DEFAULT: u16 = 8080;
-
 /// How long it may take until it is ready, unless the config says otherwise, and the most that it may say.
 const START_DEFAULT: Duration = Duration::from_secs(60);
 const START_MAX: Duration = Duration::from_secs(600);
@@ -56,7 +53,7 @@ impl Settings {
             files: Files::mean(written, places)?,
             entry: written.entry.clone(),
             argv: http.argv.clone(),
-            port: http.port.unwrap_or(PORT_DEFAULT),
+            port: http.port(),
             ready: path(&http.ready, "/healthz"),
             start: http.start.map_or(START_DEFAULT, |period| period.0),
             invoke: path(&http.invoke, "/invoke"),
@@ -72,7 +69,7 @@ fn check(http: &HttpWritten) -> Result<(), Wrong> {
         let told = format!("`argv` names the server, in 1 to {WORDS_MAX} words without a NUL");
         return Err(Wrong::at(&["http", "argv"], told));
     }
-    let port = http.port.unwrap_or(PORT_DEFAULT);
+    let port = http.port();
     if port == 0 || KEPT_PORTS.contains(&port) || CAPTURED_ALWAYS.contains(&port) {
         let told = format!("in the sandbox somebody else answers at {port}: say another port");
         return Err(Wrong::at(&["http", "port"], told));

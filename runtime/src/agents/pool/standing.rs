@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use postern_contract::SandboxId;
 use postern_invoke::{Input, RunFacts};
 use tokio::sync::{mpsc, watch};
@@ -66,10 +66,14 @@ impl<N: Nursery> Keeper<N> {
         loop {
             let why = match started {
                 Ok(cell) => {
-                    wait = BACKOFF_FIRST;
+                    let mut long = Box::pin(tokio::time::sleep(BACKOFF_MAX));
                     let Some(why) = self.live(cell).await else {
                         return;
                     };
+                    // One that comes up and dies is no better than one that does not come up.
+                    if long.as_mut().now_or_never().is_some() {
+                        wait = BACKOFF_FIRST;
+                    }
                     why
                 }
                 Err(why) => why,
