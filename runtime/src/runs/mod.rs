@@ -321,7 +321,7 @@ impl RunDesk {
         &self.clock
     }
 
-    /// Asks every run to end and lets no new one begin; returns when the last has, or when they had [`STOP_MAX`] for it.
+    /// Asks every run to end and lets no new one begin; returns when the last has, or when they had `STOP_MAX` for it.
     pub async fn stop(&self) {
         tokio::select! {
             () = self.active.stop() => {}

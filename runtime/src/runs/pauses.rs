@@ -113,7 +113,7 @@ impl RunDesk {
     /// agent it cannot go on, and waits until its time is over.
     ///
     /// # Errors
-    /// See [`ResumeError`]; the run waits as before.
+    /// See `ResumeError`; the run waits as before.
     pub async fn resume(
         &self,
         callee: Option<&Callee>,
