@@ -189,13 +189,20 @@ fn a_run_waits_for_a_human_and_goes_on_by_itself_once() {
     assert_eq!(tool.requests().len(), 1);
 }
 
+/// All of it, to be started again once the last of it is gone.
+fn killed(devbox: Devbox) -> Setup {
+    devbox.signal(Signal::SIGKILL);
+    let ended = devbox.ended();
+    ended.assert_nothing_left();
+    Setup::again(ended)
+}
+
 #[test]
 fn a_run_that_waits_survives_kill_9_of_everything_and_goes_on_after_the_yes() {
     let (tool, model) = (fixture::tool(), model());
     let devbox = setup(&tool, &model).start();
     let action = pause(&devbox, "run-1", "lamp");
-    devbox.signal(Signal::SIGKILL);
-    let devbox = Setup::again(devbox.ended()).start();
+    let devbox = killed(devbox).start();
     assert_eq!(run(&devbox, "run-1")["status"], "PAUSED_APPROVAL");
     // The approver is shown all of it, though the call itself is long gone.
     let shown = with_key(
@@ -207,8 +214,7 @@ fn a_run_that_waits_survives_kill_9_of_everything_and_goes_on_after_the_yes() {
     assert_eq!(answer(&devbox, &action, "approve").status, 200);
     comes_to(&devbox, "run-1", "COMPLETED");
     assert_eq!(tool.requests().len(), 1);
-    devbox.signal(Signal::SIGKILL);
-    let devbox = Setup::again(devbox.ended()).start();
+    let devbox = killed(devbox).start();
     let again = resume(&devbox, &action, "run-1");
     assert!(again.json()["response"].is_string(), "{again:?}");
     assert_eq!(tool.requests().len(), 1);
@@ -305,10 +311,9 @@ fn a_yes_that_nobody_acted_upon_counts_at_the_next_start() {
     let (tool, model) = (fixture::tool(), model());
     let devbox = setup(&tool, &model).start();
     pause(&devbox, "run-1", "lamp");
-    devbox.signal(Signal::SIGKILL);
-    let ended = devbox.ended();
-    approve_behind_everybodys_back(&ended.folder.path().join("state"));
-    let devbox = Setup::again(ended).start();
+    let setup = killed(devbox);
+    approve_behind_everybodys_back(&setup.folder().join("state"));
+    let devbox = setup.start();
     comes_to(&devbox, "run-1", "COMPLETED");
     assert_eq!(tool.requests().len(), 1);
 }
