@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use postern_testkit::{Archive, Curl, Devbox, Setup, curl::Response, wait};
+use postern_testkit::{Archive, Curl, Devbox, Setup, wait};
 use serde_json::{Value, json};
 
 use crate::fixture;
@@ -91,16 +91,6 @@ fn none_left(mark: &str) {
     wait::until("no process is left", || {
         (processes(mark) == 0).then_some(())
     });
-}
-
-fn events(stream: &Response) -> Vec<Value> {
-    let lines = stream
-        .body
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "));
-    lines
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
 }
 
 #[test]
@@ -207,7 +197,7 @@ fn lines_of_json_become_events() {
     let script = format!("['sh', '-c', '''cat >/dev/null; printf %s '{said}' ''']");
     let devbox = one_line(&script, "output = \"events\"");
     let stream = Curl::post(devbox.api("/invoke/stream"), r#"{"message":"hi"}"#).send();
-    let told = events(&stream);
+    let told = fixture::events(&stream);
     let kinds: Vec<_> = told
         .iter()
         .map(|event| event["type"].as_str().unwrap())
@@ -255,7 +245,7 @@ text = "/why"
 "#;
     let devbox = one_line(&script, map);
     let stream = Curl::post(devbox.api("/invoke/stream"), r#"{"message":"hi"}"#).send();
-    let told = events(&stream);
+    let told = fixture::events(&stream);
     assert_eq!(told[0]["delta"], "one ");
     assert_eq!(
         (&told[1]["tool"], &told[1]["arguments"]),

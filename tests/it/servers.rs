@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio};
 
-use postern_testkit::{Archive, Curl, Devbox, Setup, curl::Response, wait};
+use postern_testkit::{Archive, Curl, Devbox, Setup, wait};
 use serde_json::{Value, json};
 
 use crate::fixture;
@@ -25,19 +25,9 @@ fn start(tool: &str, more: &str) -> Devbox {
     setup(tool, &http, files).start()
 }
 
-fn events(stream: &Response) -> Vec<Value> {
-    let lines = stream
-        .body
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "));
-    lines
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
-}
-
 fn streamed(devbox: &Devbox, message: &str) -> Vec<Value> {
     let body = json!({ "message": message }).to_string();
-    events(&Curl::post(devbox.api("/invoke/stream"), body).send())
+    fixture::events(&Curl::post(devbox.api("/invoke/stream"), body).send())
 }
 
 fn error(devbox: &Devbox, message: &str) -> String {

@@ -10,7 +10,7 @@ use postern_contract::{
 };
 use tokio::sync::watch;
 
-use super::{StartError, Surroundings};
+use super::{StartError, Surroundings, files::Files};
 use crate::{
     config::{Agent, Isolation},
     link::{Link, LinkError},
@@ -41,6 +41,23 @@ pub(super) fn shown(source: &Path, target: &Path) -> Mount {
 }
 
 impl Ground {
+    /// For an agent that is shown its own files, if it has any: they are installed first.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub(super) async fn with_files(
+        agent: &Arc<Agent>,
+        files: Option<&Files>,
+        around: &Surroundings,
+    ) -> Result<(Self, watch::Receiver<Vec<Weakened>>), StartError> {
+        let mut mounts = Vec::new();
+        if let Some(files) = files {
+            let installed = around.install(agent, &files.source).await?;
+            mounts.push(shown(&installed.tree, &files.mount));
+        }
+        Ok(Self::of(agent, mounts, around))
+    }
+
     /// For an agent that is shown these, and what its config adds; and where it is told which layers are absent.
     pub(super) fn of(
         agent: &Arc<Agent>,

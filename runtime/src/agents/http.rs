@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{
     Host, StartError, Surroundings,
-    ground::{Ground, shown},
+    ground::Ground,
     pool::{Homes, Housed},
 };
 use crate::config::Agent;
@@ -30,12 +30,8 @@ pub(super) async fn start(
     settings: &Settings,
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
-    let mut mounts = Vec::new();
-    if let Some(files) = &settings.files {
-        let installed = around.install(agent, &files.source).await?;
-        mounts.push(shown(&installed.tree, &files.mount));
-    }
-    let (ground, weakened) = Ground::of(agent, mounts, around);
+    let files = settings.files.as_ref();
+    let (ground, weakened) = Ground::with_files(agent, files, around).await?;
     let yard = Arc::new(Yard::new(ground, settings.clone()));
     let sandbox = yard.ground.build().await?;
     let first = House::begin(Arc::clone(&yard), sandbox);
