@@ -34,6 +34,7 @@ use crate::{
     identify::Room,
     intercept::{Inside, captured, elsewhere},
     live::{Cut, Entry},
+    report,
     scope::Scope,
 };
 
@@ -290,6 +291,9 @@ fn connection_builder(scope: &Scope, head_max: Duration) -> auto::Builder<Scope>
 async fn answer(gate: &Arc<Gate>, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let form = match arrival.sort(&parts) {
+        Ok(Err(Local::Report(told))) => {
+            return report::answer(gate, &arrival.room, told, body).await;
+        }
         Ok(Err(local)) => {
             return door::local::answer(local, &gate.book(), &arrival.room.agent);
         }

@@ -79,6 +79,7 @@ pub(crate) fn numbers(gate: &Gate) -> Result<String, std::fmt::Error> {
         generation: now.policy_generation,
         config_failures: now.config_failures,
         config_trouble: !now.config_troubles.is_empty(),
+        secrets: gate.fetched.health(),
         audit_line: gate.audit.head().0,
         audit_trouble: gate.audit.trouble().is_some(),
     })
@@ -107,6 +108,11 @@ async fn status(State(gate): State<Weak<Gate>>) -> Response {
         "config_troubles": now.config_troubles,
         "weakened": now.weakened,
         "audit_mode": now.audit_mode,
+        "secrets": gate.fetched.health().iter().map(|secret| json!({
+            "name": secret.name,
+            "age_seconds": secret.age.map(|age| age.as_secs()),
+            "failures": secret.failures,
+        })).collect::<Vec<_>>(),
         "audit": { "line": line, "hash": hash },
     }))
     .into_response()

@@ -17,6 +17,7 @@ use crate::{
     count::{Count, Over},
     dial::Stay,
     headers,
+    inject::Fields,
 };
 
 /// What can go wrong with a body.
@@ -110,7 +111,8 @@ pub(crate) struct Paced<B> {
     inner: B,
     /// Whose end is the body's too; an answer is counted and ended by who seals it.
     count: Option<Count>,
-    own: Option<String>,
+    /// The fields that no trailer may be in.
+    own: Option<Fields>,
     silence: Option<Pin<Box<Sleep>>>,
     silence_max: Duration,
     _stay: Option<Stay>,
@@ -126,10 +128,10 @@ where
         Self::body_without(inner, None, count, silence_max)
     }
 
-    /// The same, with no trailer for a credential that stands in this field.
+    /// The same, with no trailer for credentials that stand in these fields.
     pub(crate) fn body_without(
         inner: B,
-        own: Option<String>,
+        own: Option<Fields>,
         count: Count,
         silence_max: Duration,
     ) -> Body {
@@ -197,7 +199,7 @@ where
                 }
                 this.pass(0)?;
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                headers::clean_trailers(&mut trailers, this.own.as_deref());
+                headers::clean_trailers(&mut trailers, this.own.as_deref().unwrap_or_default());
                 Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
             }
             Poll::Pending => {

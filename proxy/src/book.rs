@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use postern_contract::config::Answers;
 use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
 use postern_llm::{Act, Api, Format};
 use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
@@ -16,8 +17,11 @@ use crate::{
     call::Call,
     dial::{Manner, Proxy, Speaks},
     door,
-    inject::{Addition, Credential, Misdirected},
+    identify::Caller,
+    inject::{Addition, Credentials, Misdirected, Values},
+    mask::{Mask, Masks},
     secret::Secrets,
+    token::{Purse, Wanted},
 };
 
 /// Everything that a call is judged and sent by.
@@ -36,8 +40,12 @@ pub(crate) struct Book {
     pub(crate) agents: BTreeMap<AgentName, Grants>,
     /// The values behind the credentials' names.
     pub(crate) secrets: Secrets,
+    /// What answers are looked through for.
+    pub(crate) masks: Masks,
     /// How long agents are waited for.
     pub(crate) patience: Patience,
+    /// A digest of the tools, policies and agents as they are written: what a human's wider yes was given under.
+    pub(crate) terms: String,
     /// Who answers for people.
     pub(crate) approvers: Approvers,
     /// The proxy of the operator's network, if there is one.
@@ -103,24 +111,57 @@ impl Book {
         }
     }
 
-    /// The generation that the value of a credential was first read for.
-    pub(crate) fn credential_generation(&self, credential: Option<&Credential>) -> Option<u64> {
-        self.secrets.since(credential?.secret())
+    /// Every token that a call may want.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        let endpoints = self
+            .models
+            .values()
+            .filter_map(|model| model.endpoint.as_ref());
+        let providers = endpoints.map(|endpoint| &endpoint.target);
+        let credentials = self.tools.values().chain(providers);
+        let credentials = credentials.filter_map(|target| target.credential.as_ref());
+        credentials.flat_map(Credentials::wanted).flatten()
     }
 
-    /// A credential with its value.
+    /// The generation that the newest of these credentials' values was first read for; `None` where a value is missing.
+    pub(crate) fn credential_generation(&self, credentials: Option<&Credentials>) -> Option<u64> {
+        let since = credentials?.secrets().map(|name| self.secrets.since(name));
+        since.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// What the answer to a call that carries these credentials is looked through for; `None` where it carries none, where
+    /// its tool wants none of it, or where no value is long enough.
+    pub(crate) fn mask(
+        &self,
+        credentials: Option<&Credentials>,
+        (target, caller): (&Target, &Caller),
+        purse: &Purse,
+    ) -> Option<Mask> {
+        let named = self.masks.scanner(credentials?).cloned();
+        let scanners = named.into_iter().chain(purse.scanners());
+        Mask::new(scanners.collect(), target.answers, caller)
+    }
+
+    /// Credentials with their values.
     pub(crate) fn addition<'a>(
         &'a self,
-        credential: Option<&'a Credential>,
+        credentials: Option<&'a Credentials>,
     ) -> Result<Option<Addition<'a>>, Misdirected> {
-        let Some(credential) = credential else {
+        let Some(credentials) = credentials else {
             return Ok(None);
         };
-        let secret = self
-            .secrets
-            .get(credential.secret())
-            .ok_or(Misdirected::NoValue)?;
-        Ok(Some(Addition { credential, secret }))
+        if credentials
+            .secrets()
+            .any(|name| self.secrets.get(name).is_none())
+        {
+            return Err(Misdirected::NoValue);
+        }
+        let values = Values::of(&self.secrets);
+        Ok(Some(Addition {
+            credentials,
+            values,
+            purse: None,
+        }))
     }
 }
 
@@ -143,7 +184,7 @@ pub(crate) struct Grants {
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     /// What is added to a call.
-    pub(crate) credential: Option<Credential>,
+    pub(crate) credential: Option<Credentials>,
     /// Whether it may live at a private address.
     pub(crate) private: bool,
     /// Which versions of HTTP it can be called in.
@@ -152,6 +193,8 @@ pub(crate) struct Target {
     pub(crate) forward_identity: bool,
     /// How it wants to be reached.
     pub(crate) manner: Manner,
+    /// What becomes of its answers.
+    pub(crate) answers: Answers,
 }
 
 /// A model.

@@ -1,11 +1,16 @@
 //! `postern.toml` as the gate means it: every name resolved, every rule compiled, nothing optional that has a meaning.
 //! Never reads a secret's value, and never looks into an agent's own part beyond what it was given.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+};
 
 use postern_contract::{
     AgentName, ModelName, SecretName, ToolName,
-    config::{Approvals, Document, Egress, Granted, Problem, Protocol},
+    config::{Approvals, Document, Egress, Granted, Problem, Protocol, Tool},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
 use postern_policy::Rulebook;
@@ -14,10 +19,11 @@ use crate::{
     approve::Approvers,
     audit,
     book::{Book, Grants, Homes, Model, Patience, Target},
-    dial::{Proxy, Speaks, World},
-    inject::Credential,
+    dial::{Manner, Proxy, Speaks, World},
+    inject::Credentials,
+    mask::Masks,
     reload::{Files, Seen},
-    secret::{self, Secrets},
+    secret::{self, Fetched, Held, Secrets},
 };
 
 mod approvers;
@@ -27,13 +33,14 @@ mod manner;
 mod models;
 mod patience;
 mod reach;
+mod terms;
 
 use self::authorities::Authorities;
 pub(crate) use self::authorities::Known;
 pub use self::reach::{Doorway, doorway};
 
 /// The file as the gate reads it.
-type Written = Document<Granted, Credential, secret::Source>;
+type Written = Document<Granted, Credentials, secret::Source>;
 
 /// A config that means something.
 pub struct Config {
@@ -43,6 +50,8 @@ pub struct Config {
     pub(crate) audit: audit::Settings,
     /// What is weaker than it could be, in words.
     weakened: Vec<String>,
+    /// As [`Book::terms`].
+    terms: String,
     egress: Egress,
     proxy: Option<Proxy>,
     rulebook: Rulebook,
@@ -53,6 +62,8 @@ pub struct Config {
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
     approvals: Approvals,
+    /// The values of secrets whose sources are asked.
+    held: Held,
     source: Source,
     /// The authorities that tools and providers name.
     authorities: Known,
@@ -141,15 +152,17 @@ impl Config {
     }
 
     fn of(
-        (document, source): (Written, Source),
+        (mut document, source): (Written, Source),
         seen_authorities: Files,
         before: &Known,
     ) -> Result<Self, ConfigError> {
+        let terms = terms::digest(&document);
         let mut problems = credentials_without_secret(&document);
         problems.extend(reach::tunnels_to_providers(&document));
         problems.extend(logins::problems(&document));
         problems.extend(approvers::problems(&document));
         let mut authorities = Authorities::new(source.directory(), before);
+        problems.extend(authorities.settle(&mut document));
         let models = models::of(&document, &mut authorities, &mut problems);
         let mut manners = manner::tools(&document, &mut authorities, &mut problems);
         let proxy = manner::proxy(&document, &mut problems);
@@ -167,19 +180,8 @@ impl Config {
         let agents = agents.map(|(name, agent)| (name.clone(), grants(&document, agent)));
         let agents = agents.collect();
         let tools = document.tools.into_iter().map(|(name, tool)| {
-            let forward_identity = tool.forward_identity;
-            let target = Target {
-                credential: tool.credential,
-                private: tool.private,
-                speaks: match tool.protocol {
-                    // What is no HTTP is never spoken to in any version of it.
-                    Protocol::Http | Protocol::Tcp | Protocol::Postgres => Speaks::Either,
-                    Protocol::Grpc => Speaks::Http2,
-                },
-                forward_identity,
-                manner: manners.remove(&name).unwrap_or_default(),
-            };
-            (name, Arc::new(target))
+            let manner = manners.remove(&name).unwrap_or_default();
+            (name, Arc::new(target(tool, manner)))
         });
         let tools = tools.collect();
         let own = vec![document.listen.api, document.listen.operator];
@@ -187,6 +189,7 @@ impl Config {
         Ok(Self {
             own,
             audit,
+            terms,
             weakened: manner::weakened(proxy.as_ref()),
             egress: document.egress,
             proxy,
@@ -196,6 +199,7 @@ impl Config {
             homes,
             agents,
             secrets: document.secrets,
+            held: Held::default(),
             patience,
             approvals: document.approvals,
             authorities: authorities.known,
@@ -232,6 +236,18 @@ impl Config {
         Files::look(secret::files(&self.secrets, self.source.directory()))
     }
 
+    /// The sources of secrets, of which some are asked in the background.
+    pub(crate) fn sources(&self) -> &BTreeMap<SecretName, secret::Source> {
+        &self.secrets
+    }
+
+    /// The same with the values that were asked for.
+    #[must_use]
+    pub(crate) fn holding(mut self, fetched: &Fetched) -> Self {
+        self.held = fetched.held();
+        self
+    }
+
     /// The authorities that tools and providers name.
     pub(crate) fn authorities(&self) -> &Known {
         &self.authorities
@@ -248,7 +264,30 @@ impl Config {
             config: self.seen.clone(),
             authorities: self.seen_authorities.clone(),
             secrets: self.look_at_secrets(),
+            fetched: 0,
         }
+    }
+
+    /// What is known of every tool and provider.
+    fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        let endpoints = self
+            .models
+            .values()
+            .filter_map(|model| model.endpoint.as_ref());
+        endpoints
+            .map(|endpoint| &endpoint.target)
+            .chain(self.tools.values())
+    }
+
+    /// The secrets whose values may have several lines.
+    fn with_lines(&self) -> BTreeSet<SecretName> {
+        let credentials = self
+            .targets()
+            .filter_map(|target| target.credential.as_ref());
+        credentials
+            .flat_map(Credentials::with_lines)
+            .cloned()
+            .collect()
     }
 
     /// The book of this config, with its secrets loaded.
@@ -269,15 +308,20 @@ impl Config {
         generation: u64,
         before: Option<&Secrets>,
     ) -> (Book, Option<ConfigError>) {
-        let (secrets, problems) = Secrets::load(&self.secrets, self.source.directory());
+        let directory = self.source.directory();
+        let with_lines = self.with_lines();
+        let (secrets, problems) = Secrets::load(&self.secrets, directory, &with_lines, &self.held);
         let secrets = secrets.for_generation(generation, before);
         let missing = (!problems.is_empty()).then(|| self.source.errors(&problems));
+        let masks = Masks::of(self.targets(), &secrets);
         let proxy = manner::with_password(self.proxy, &self.egress, &secrets);
         let book = Book {
             generation,
+            masks,
             approvers: Approvers::new(&self.approvals, &secrets),
             proxy,
             weakened: self.weakened,
+            terms: self.terms,
             rulebook: self.rulebook,
             tools: self.tools,
             models: self.models,
@@ -297,6 +341,21 @@ fn audit_settings(written: postern_contract::config::Audit, source: &Source) -> 
         keep: written.keep.map(|keep| keep.0),
         delete_unexported: written.delete_unexported,
         per_sandbox: written.per_sandbox.0,
+    }
+}
+
+fn target(tool: Tool<Credentials>, manner: Manner) -> Target {
+    Target {
+        credential: tool.credential,
+        private: tool.private,
+        speaks: match tool.protocol {
+            // What is no HTTP is never spoken to in any version of it.
+            Protocol::Http | Protocol::Tcp | Protocol::Postgres => Speaks::Either,
+            Protocol::Grpc => Speaks::Http2,
+        },
+        forward_identity: tool.forward_identity,
+        answers: tool.answers,
+        manner,
     }
 }
 
@@ -322,10 +381,8 @@ fn credentials_without_secret(document: &Written) -> Vec<Problem> {
     let faults = tools
         .chain(providers)
         .filter_map(|(table, name, credential)| {
-            let secret = credential.as_ref()?.secret();
-            if document.secrets.contains_key(secret) {
-                return None;
-            }
+            let mut secrets = credential.as_ref()?.secrets();
+            let secret = secrets.find(|secret| !document.secrets.contains_key(*secret))?;
             let words = format!("there is no secret `{secret}`: define it as `[secrets.{secret}]`");
             Some(Problem::at([table, name, "credential", "secret"], words))
         });

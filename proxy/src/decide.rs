@@ -13,7 +13,7 @@ use crate::{
     book::{Book, Target},
     call::{Call, Freight},
     identify::Caller,
-    inject::Credential,
+    inject::Credentials,
     live::Standing,
     record::Record,
     refuse::Refused,
@@ -94,8 +94,8 @@ impl Permit {
         }
     }
 
-    /// The credential that a call to this target carries: never one where enforcement would have denied the call.
-    pub(crate) fn credential<'t>(&self, target: &'t Target) -> Option<&'t Credential> {
+    /// What a call to this target carries: never one where enforcement would have denied the call.
+    pub(crate) fn credential<'t>(&self, target: &'t Target) -> Option<&'t Credentials> {
         match &self.proof {
             Proof::Rule(_) | Proof::Model(_) | Proof::Approved(_) => target.credential.as_ref(),
             Proof::Watched(_) => None,
@@ -241,9 +241,15 @@ pub(crate) fn again(book: &Book, standing: &Standing) -> Result<(), Refused> {
     if call.target.private && !target.private {
         return Err(changed("may not lead to a private address any more"));
     }
-    let secret = |target: &Target| target.credential.as_ref().map(|one| one.secret().clone());
-    if secret(&call.target) != secret(&target) {
+    let is_same = match (&call.target.credential, &target.credential) {
+        (Some(before), Some(now)) => before.are(now),
+        (before, now) => before.is_none() && now.is_none(),
+    };
+    if !is_same {
         return Err(changed("has another credential now"));
+    }
+    if call.target.manner.roots != target.manner.roots {
+        return Err(changed("is for a server whom others vouch for now"));
     }
     match (
         &target.credential,

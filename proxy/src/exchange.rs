@@ -18,7 +18,7 @@ use crate::{
     door::{self, Form, Unclear},
     gate::Gate,
     identify::CALLS_PER_SANDBOX_MAX,
-    inject::{self, Credential, Outbound},
+    inject::{self, Credentials, Outbound},
     intercept::Interception,
     record::Record,
     refuse::Refused,
@@ -68,7 +68,7 @@ async fn story(
     record.caller(&caller, book.generation);
     record.line.sni = arrival.sni().map(crate::audit::cut);
     record.share(room.share().ok_or_else(too_many)?);
-    gate.may_record(room)?;
+    gate.may_call(room, &caller)?;
 
     let mut call = door::call(&book, &caller, (form?, request), record).await?;
     let way = way(&book, &caller, &mut call, record).await?;
@@ -89,16 +89,8 @@ async fn story(
     record.begun(&call.freight)?;
 
     let credential = permit.credential(&call.target);
-    let journey = Journey {
-        permit: &permit,
-        private: call.target.private,
-        sandbox: &caller.sandbox,
-        credential: credential.map(Credential::secret),
-        generation: book.generation,
-        speaks: call.speaks(),
-        manner: &call.target.manner,
-        proxy: book.proxy.as_ref(),
-    };
+    let from = (&caller.sandbox, call.speaks());
+    let journey = Journey::of(&permit, (&book, &call.target), from);
     let (body, handshake) = match call.freight {
         Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),
         Freight::Tunnel(agent) => {
@@ -111,19 +103,24 @@ async fn story(
         Freight::Request(body) => (body, None),
         Freight::Socket(handshake) => (body::empty(), Some(handshake)),
     };
+    let outbound = Outbound::new(call.headers, body);
+    let outbound = inject::look(outbound, credential, (&book, &caller), record).await?;
+    let wanted = credential.into_iter().flat_map(Credentials::wanted);
+    let minting = gate.tokens.mint(&book, wanted);
+    let purse = record.unless_cut(pin!(minting)).await??;
     let leg = record
         .unless_cut(pin!(gate.dialer.reach(&journey)))
         .await??;
     record.reached(leg.address(), leg.timings());
     let addition = book.addition(credential)?;
+    let addition = addition.map(|addition| addition.with(&purse));
     record.credential(journey.credential, book.credential_generation(credential));
-    let ready = inject::apply(&permit, &leg, addition, Outbound::new(call.headers, body))?;
-    let sending = Sending {
-        dialer: &gate.dialer,
-        journey: &journey,
-        handshake,
-    };
-    Ok(sending.relay(leg, ready, record).await?.into())
+    let ready = inject::apply(&permit, &leg, addition, gate.timely(&permit, outbound))?;
+    let mask = book.mask(credential, (&call.target, &caller), &purse);
+    let sending = Sending::new((&gate.dialer, &journey), handshake, mask);
+    let relayed = sending.relay(leg, ready, record).await?;
+    gate.heard((&journey, &purse), &relayed);
+    Ok(relayed.into())
 }
 
 impl From<Relayed> for Outcome {

@@ -4,14 +4,32 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::Response;
-use postern_contract::{Code, PolicyName, Refusal, SandboxId, link::GateStatus};
+use postern_contract::{
+    Code, PolicyName, Refusal, SandboxId,
+    link::{GateStatus, Sighting},
+};
 use postern_daemon::Clock;
 use postern_llm::Chat;
 
 use crate::{
-    approve::Approvals, audit::Audit, body::Body, book::Book, dial::Dialer, gateway::playground,
-    identify::Room, intercept::Leaves, ledger::Ledger, limit::Turnstiles, live::Live,
-    refuse::Refused, reload::Standing,
+    approve::Approvals,
+    audit::Audit,
+    body::Body,
+    book::Book,
+    decide::Permit,
+    dial::{Dialer, Journey},
+    gateway::playground,
+    identify::{Caller, Room},
+    inject::{Outbound, Skews},
+    intercept::Leaves,
+    ledger::Ledger,
+    limit::Turnstiles,
+    live::Live,
+    refuse::Refused,
+    relay::Relayed,
+    reload::Standing,
+    secret::{Fetched, Health},
+    token::{Purse, Tokens},
 };
 
 /// Everything that a call needs.
@@ -21,11 +39,17 @@ pub(crate) struct Gate {
     pub(crate) live: Live,
     /// How the files stand that the book is made from.
     pub(crate) config: Standing,
-    pub(crate) dialer: Dialer,
+    /// Values of secrets that are asked for.
+    pub(crate) fetched: Arc<Fetched>,
+    pub(crate) dialer: Arc<Dialer>,
+    /// Credentials that somebody is asked for.
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) leaves: Leaves,
     pub(crate) audit: Audit,
     pub(crate) ledger: Ledger,
     pub(crate) turnstiles: Turnstiles,
+    /// What time it is for those who check signatures.
+    pub(crate) skews: Skews,
     /// Calls that wait for a human.
     pub(crate) approvals: Approvals,
     pub(crate) clock: Clock,
@@ -43,6 +67,7 @@ pub(crate) struct Condition {
     pub(crate) weakened: Vec<String>,
     /// Policies that only watch.
     pub(crate) audit_mode: Vec<PolicyName>,
+    pub(crate) models: Vec<Sighting>,
 }
 
 impl Condition {
@@ -56,14 +81,15 @@ impl Condition {
             weakened: self.weakened,
             audit_mode: self.audit_mode,
             sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
+            models: self.models,
         }
     }
 }
 
 impl Gate {
     pub(crate) fn new(
-        book: Book,
-        (dialer, leaves): (Dialer, Leaves),
+        (book, fetched): (Book, Arc<Fetched>),
+        (dialer, tokens, leaves): (Arc<Dialer>, Arc<Tokens>, Leaves),
         (audit, ledger): (Audit, Ledger),
         approvals: Approvals,
         clock: Clock,
@@ -73,11 +99,14 @@ impl Gate {
             live: Live::new(Arc::clone(&book)),
             book: ArcSwap::new(book),
             config: Standing::default(),
+            fetched,
             dialer,
+            tokens,
             leaves,
             audit,
             ledger,
             turnstiles: Turnstiles::new(clock.clone()),
+            skews: Skews::new(clock.clone()),
             approvals,
             clock,
         }
@@ -94,12 +123,14 @@ impl Gate {
         let (generation, book) = (book.generation, Arc::new(book));
         // In this order: whoever was judged by the old book and enters now hears of the new one.
         self.book.store(Arc::clone(&book));
+        self.tokens.cut_over(&book);
         self.live.cut_over(book);
         self.dialer.cut_over(generation);
     }
 
-    /// Whether one more call of a sandbox may be made, as far as its line in the audit goes.
-    pub(crate) fn may_record(&self, room: &Room) -> Result<(), Refused> {
+    /// Whether one more call of a sandbox may be made, as far as its line in the audit goes, and what came back to it before.
+    pub(crate) fn may_call(&self, room: &Room, caller: &Caller) -> Result<(), Refused> {
+        caller.echoes.check(&caller.whose_echoes())?;
         if !room.may_be_written(self.clock.unix_ms()) {
             let message = "This sandbox has filled its share of the audit log (`per_sandbox` in `[audit]`), which comes \
                            back over a day.";
@@ -113,6 +144,17 @@ impl Gate {
         playground::answer(chat, self.clock.unix_ms())
     }
 
+    /// A request at the time that it is now where it goes.
+    pub(crate) fn timely(&self, permit: &Permit, outbound: Outbound) -> Outbound {
+        outbound.at(self.skews.now_ms(permit.url().authority()))
+    }
+
+    /// Learns from an answer: about the tokens that the call carried, and about the time at its other end.
+    pub(crate) fn heard(&self, (journey, purse): (&Journey<'_>, &Purse), relayed: &Relayed) {
+        self.tokens.heard(purse, relayed);
+        self.skews.heard(journey, relayed);
+    }
+
     /// Forgets what was kept for a sandbox that is gone.
     pub(crate) fn forget(&self, sandbox: &SandboxId) {
         self.dialer.forget(sandbox);
@@ -124,13 +166,17 @@ impl Gate {
     pub(crate) fn condition(&self) -> Condition {
         let book = self.book.load();
         let troubles = self.audit.trouble().into_iter();
+        let secrets = self.fetched.health();
+        let mut config_troubles = self.config.troubles();
+        config_troubles.extend(secrets.iter().filter_map(Health::in_words));
         Condition {
             policy_generation: book.generation,
             troubles: troubles.chain(self.ledger.trouble()).collect(),
-            config_troubles: self.config.troubles(),
+            config_troubles,
             config_failures: self.config.failures(),
             weakened: book.weakened.clone(),
             audit_mode: book.rulebook.in_audit_mode(),
+            models: self.audit.metrics().models(),
         }
     }
 }

@@ -89,8 +89,9 @@ pub(crate) const CONNECTION_NAMES_MAX: usize = 32;
 /// Whose credentials an agent's request may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Managed<'a> {
-    /// The gate adds credentials here, so the agent's own stay behind; the tool's credential field has this name.
-    Yes(Option<&'a str>),
+    /// The gate adds credentials here, so the agent's own stay behind; the tool's credentials stand in these fields, in lower
+    /// case with `-` for `_`.
+    Yes(&'a [String]),
     /// No tool and no model: what the agent shows is its own affair.
     No,
 }
@@ -124,7 +125,7 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, managed: Managed<'_>) -> u3
     for name in headers.keys() {
         let plain = plainly(name);
         let shown = match managed {
-            Managed::Yes(own) => CREDENTIALS.contains(&&*plain) || is_own(&plain, own),
+            Managed::Yes(own) => CREDENTIALS.contains(&&*plain) || is_owned(&plain, own),
             Managed::No => plain == "proxy-authorization",
         };
         if shown {
@@ -151,8 +152,8 @@ pub(crate) fn clean_response(headers: &mut HeaderMap) {
     headers.remove(header::PROXY_AUTHENTICATE);
 }
 
-/// Takes out of trailers what they must not carry, in either direction; `own` is the credential's field.
-pub(crate) fn clean_trailers(trailers: &mut HeaderMap, own: Option<&str>) {
+/// Takes out of trailers what they must not carry, in either direction; `own` are the credentials' fields.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, own: &[String]) {
     let forbidden: Vec<HeaderName> = trailers
         .keys()
         .filter(|name| !may_be_last(name, own))
@@ -163,13 +164,13 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap, own: Option<&str>) {
     }
 }
 
-fn may_be_last(name: &HeaderName, own: Option<&str>) -> bool {
+fn may_be_last(name: &HeaderName, own: &[String]) -> bool {
     let plain = &*plainly(name);
     let is_known = is_hop_by_hop(plain)
         || CREDENTIALS.contains(&plain)
         || NEVER_LAST.contains(&plain)
         || plain.starts_with("sec-");
-    !(is_own(plain, own) || is_known || is_ours(plain) || is_misleading(plain))
+    !(is_owned(plain, own) || is_known || is_ours(plain) || is_misleading(plain))
 }
 
 /// Keeps only fields of a list; for providers, who get what a model call needs and nothing else.
@@ -193,9 +194,13 @@ fn plainly(name: &HeaderName) -> Cow<'_, str> {
     }
 }
 
-/// Whether it is the field of the tool's credential.
-fn is_own(plain: &str, own: Option<&str>) -> bool {
-    own.is_some_and(|own| plain.eq_ignore_ascii_case(&own.replace('_', "-")))
+/// Whether a field is one of the tool's credentials, as a careless server reads its name.
+pub(crate) fn is_own(name: &HeaderName, own: &[String]) -> bool {
+    is_owned(&plainly(name), own)
+}
+
+fn is_owned(plain: &str, own: &[String]) -> bool {
+    own.iter().any(|own| plain.eq_ignore_ascii_case(own))
 }
 
 fn is_hop_by_hop(plain: &str) -> bool {
@@ -231,7 +236,7 @@ fn remove_hops(headers: &mut HeaderMap) {
     let wants_trailers = names_in(headers, &header::TE).any(|name| name == "trailers");
     let announced: Vec<String> = names_in(headers, &header::TRAILER)
         .filter_map(|name| name.parse::<HeaderName>().ok())
-        .filter(|name| may_be_last(name, None))
+        .filter(|name| may_be_last(name, &[]))
         .map(|name| name.to_string())
         .collect();
     for name in named {
@@ -288,7 +293,7 @@ mod tests {
             ("x-postern-decision", "allow"),
             ("accept", "*/*"),
         ]);
-        assert_eq!(clean_request(&mut headers, Managed::Yes(None)), 4);
+        assert_eq!(clean_request(&mut headers, Managed::Yes(&[])), 4);
         assert_eq!(names(&headers), ["accept"]);
     }
 
@@ -296,7 +301,7 @@ mod tests {
     fn a_tools_own_credential_field_is_one() {
         let mut headers = map(&[("x-token", "mine"), ("x_token", "mine"), ("x-other", "1")]);
         assert_eq!(
-            clean_request(&mut headers, Managed::Yes(Some("X-Token"))),
+            clean_request(&mut headers, Managed::Yes(&["x-token".to_owned()])),
             2
         );
         assert_eq!(names(&headers), ["x-other"]);
@@ -323,7 +328,7 @@ mod tests {
             ("te", "gzip"),
             ("content-length", "3"),
         ]);
-        clean_request(&mut headers, Managed::Yes(None));
+        clean_request(&mut headers, Managed::Yes(&[]));
         assert_eq!(names(&headers), ["content-length"]);
     }
 
@@ -334,7 +339,7 @@ mod tests {
             ("trailer", "x-sum, Authorization"),
             ("trailer", "content-length"),
         ]);
-        clean_request(&mut headers, Managed::Yes(None));
+        clean_request(&mut headers, Managed::Yes(&[]));
         assert_eq!(headers["te"], "trailers");
         assert_eq!(headers["trailer"], "x-sum");
         let mut headers = map(&[("te", "gzip"), ("trailer", "host, x_api_key")]);
@@ -360,14 +365,14 @@ mod tests {
             ("x-postern-decision", "allow"),
             ("connection", "close"),
         ]);
-        clean_trailers(&mut trailers, Some("X_Token"));
+        clean_trailers(&mut trailers, &["x-token".to_owned()]);
         assert_eq!(names(&trailers), ["grpc-status", "x-sum"]);
     }
 
     #[test]
     fn a_connection_field_cannot_take_the_length_away() {
         let mut headers = map(&[("connection", "content-length"), ("content-length", "3")]);
-        clean_request(&mut headers, Managed::Yes(None));
+        clean_request(&mut headers, Managed::Yes(&[]));
         assert_eq!(names(&headers), ["content-length"]);
     }
 
@@ -393,7 +398,7 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
             ("forwarded", "host=evil.example"),
         ]);
-        clean_request(&mut headers, Managed::Yes(None));
+        clean_request(&mut headers, Managed::Yes(&[]));
         assert!(headers.is_empty());
     }
 

@@ -18,6 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     allowance::Allowance,
     dns::{Pace, Synthetic},
+    dummy::Dummies,
+    mask::{Echoes, Whose},
+    report::Wire,
 };
 
 /// The most runs at once in one sandbox.
@@ -50,10 +53,15 @@ pub(crate) struct Room {
     held: Arc<Semaphore>,
     interceptions: Arc<Semaphore>,
     written: Arc<Allowance>,
+    echoes: Arc<Echoes>,
+    /// Where what its agent reports goes to.
+    pub(crate) reports: Option<Wire>,
     /// Addresses that stand for names here.
     pub(crate) names: Synthetic,
     /// How often names were asked for.
     pub(crate) questions: Pace,
+    /// What stands for credentials here.
+    pub(crate) dummies: Arc<Dummies>,
 }
 
 /// The runs that are active in a sandbox, each with its user.
@@ -89,6 +97,10 @@ pub(crate) struct Caller {
     pub(crate) held: Arc<Semaphore>,
     /// The sandbox's share of the audit log.
     pub(crate) written: Arc<Allowance>,
+    /// What was counted for the sandbox's runs.
+    pub(crate) echoes: Arc<Echoes>,
+    /// What stands for credentials in the sandbox.
+    pub(crate) dummies: Arc<Dummies>,
 }
 
 impl Caller {
@@ -97,6 +109,14 @@ impl Caller {
         let number = HeaderValue::from_str(self.number.as_str()).ok();
         let number = number.map(|value| (REQUEST, value));
         self.told.iter().cloned().chain(number)
+    }
+
+    /// Whose echoes are counted together: a run's own only where nobody else can say that it is theirs.
+    pub(crate) fn whose_echoes(&self) -> Whose {
+        match self.origin {
+            Origin::Runtime => self.run.clone().ok(),
+            Origin::Sandbox | Origin::User | Origin::Run => None,
+        }
     }
 
     /// The end user as far as rules may rely on it: in a sandbox that runs share the run is a hint, and so is whom it is for.
@@ -144,9 +164,22 @@ impl Room {
             held: Arc::new(Semaphore::new(HELD_KIB_PER_SANDBOX_MAX)),
             interceptions: Arc::new(Semaphore::new(INTERCEPTED_PER_SANDBOX_MAX)),
             written: Arc::default(),
+            echoes: Arc::default(),
+            reports: None,
             names: Synthetic::default(),
             questions: Pace::default(),
+            dummies: Arc::default(),
         }
+    }
+
+    /// The same, with a way for what its agent reports.
+    pub(crate) fn with_reports(self, reports: Option<Wire>) -> Self {
+        Self { reports, ..self }
+    }
+
+    /// The same, with names that outlive this gate.
+    pub(crate) fn with_names(self, names: Synthetic) -> Self {
+        Self { names, ..self }
     }
 
     /// A place for one more connection that is looked into; `None` when they are used up.
@@ -184,7 +217,12 @@ impl Room {
 
     /// A run is over.
     pub(crate) fn run_ended(&self, run: &RunId) {
-        self.runs().active.remove(run);
+        let mut runs = self.runs();
+        runs.active.remove(run);
+        if runs.active.is_empty() {
+            // Whatever was counted for them together is over with the last.
+            self.echoes.forget();
+        }
     }
 
     /// Who makes a request with these header fields; `around` is what a CONNECT around it said about its run.
@@ -236,6 +274,8 @@ impl Room {
             told,
             held: Arc::clone(&self.held),
             written: Arc::clone(&self.written),
+            echoes: Arc::clone(&self.echoes),
+            dummies: Arc::clone(&self.dummies),
         }
     }
 

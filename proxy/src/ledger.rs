@@ -1,9 +1,12 @@
 //! Refusals on their way into the gate's database, where people look them up: one task writes, everybody else queues. Never
 //! the evidence: that is the audit, and this can be made again from it. An allowed call costs nothing here.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use postern_store::gate::{Decision, Gate as Store};
@@ -17,6 +20,9 @@ const BATCH_MAX: usize = 256;
 
 /// The most refusals that the database keeps; the oldest go first.
 const KEPT_MAX: u32 = 100_000;
+
+/// How often the database is written to only to see whether it can be.
+const TRIED_EVERY: Duration = Duration::from_secs(10);
 
 /// The way in.
 #[derive(Clone)]
@@ -71,12 +77,23 @@ impl Writer {
     /// Writes until every [`Ledger`] is gone.
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let mut turns = tokio::time::interval(TRIED_EVERY);
+        loop {
+            tokio::select! {
+                // A flood waits for no look, and a look for no flood.
+                _ = turns.tick() => {
+                    self.look().await;
+                    continue;
+                }
+                taken = self.queue.recv_many(&mut batch, BATCH_MAX) => if taken == 0 {
+                    return;
+                },
+            }
             let trouble = self.write(&batch).await.err().map(|error| {
                 tracing::error!(%error, lost = batch.len(), "refusals could not be kept");
                 format!("refusals cannot be kept in the database: {error}")
             });
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+            self.tell(trouble);
             let left_out = self.left_out.swap(0, Ordering::Relaxed);
             if left_out > 0 {
                 tracing::warn!(
@@ -86,6 +103,19 @@ impl Writer {
             }
             batch.clear();
         }
+    }
+
+    /// Approvals and grants are kept there too: whether anything can be is known before somebody needs it.
+    async fn look(&self) {
+        let trouble = self.store.touch().await.err();
+        self.tell(trouble.map(|error| {
+            tracing::error!(%error, "the database cannot be written");
+            format!("the database cannot be written: {error}")
+        }));
+    }
+
+    fn tell(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     async fn write(&self, batch: &[Decision]) -> Result<(), postern_store::gate::GateError> {

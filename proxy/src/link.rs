@@ -7,11 +7,17 @@
 //!    └──────────────────────────────── one runtime at a time ◀───────────────────────────────────────┘
 //! ```
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use postern_contract::{
     ActionId, AgentName, SandboxId, Secret,
-    approval::{Answer, Unanswered},
+    approval::{Answer, Question, Unanswered, Waits, Wanted},
     link::{
         FromGate, LINK_VERSION, LISTENING_MAX, ListenerKind, News, Origin, Reply, ToGate, Welcome,
     },
@@ -22,9 +28,10 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     accept::{Comes, Listener},
-    dns::Desk,
+    dns::{Desk, Kept, Synthetic},
     gate::Gate,
     identify::Room,
+    report::Wire,
     scope::{Life, Scope},
 };
 
@@ -81,6 +88,8 @@ pub(crate) async fn serve(
         let mut rooms = Rooms {
             gate: Arc::clone(&gate),
             open: BTreeMap::new(),
+            quiet: BTreeMap::new(),
+            given: None,
         };
         match rooms.converse(&channel, &credentials, &connected).await {
             Ok(()) => tracing::info!("the runtime is gone"),
@@ -101,6 +110,10 @@ pub(crate) async fn serve(
 struct Rooms {
     gate: Arc<Gate>,
     open: BTreeMap<SandboxId, (Arc<Room>, Life)>,
+    /// What is not accepted on before all of its sandbox is told.
+    quiet: BTreeMap<SandboxId, (Vec<Ear>, Scope)>,
+    /// What the runtime is to keep, and goes with the next answer.
+    given: Option<OwnedFd>,
 }
 
 impl Rooms {
@@ -135,7 +148,13 @@ impl Rooms {
             }
             last = message.seq;
             let answer = self.take(message.news, fds).await.unwrap_or_else(refused);
-            reply(channel, last, answer).await?;
+            let given = self.given.take();
+            let given: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+            let answer = FromGate {
+                re: last,
+                reply: answer,
+            };
+            channel.send(&answer, &given).await?;
         }
         Ok(())
     }
@@ -152,6 +171,8 @@ impl Rooms {
             } => {
                 self.open(sandbox, (agent, origin), &listeners, fds)?;
             }
+            News::Dummies { sandbox, dummies } => self.room(&sandbox)?.dummies.learn(dummies)?,
+            News::SandboxGoesOn { sandbox } => self.go_on(&sandbox)?,
             News::SandboxEnded { sandbox } => self.close(&sandbox).await?,
             News::RunStarted { sandbox, run, user } => {
                 let started = self.room(&sandbox)?.run_started(run, user);
@@ -165,13 +186,17 @@ impl Rooms {
                 self.gate.dialer.own(addresses);
             }
             News::Status => return Ok(Reply::Status(self.gate.condition().told(self.open.len()))),
-            News::Approvals { key } => return Ok(self.approvals(key.as_ref()).await),
+            News::Approvals { wanted, key } => {
+                return Ok(self.approvals(&wanted, key.as_ref()).await);
+            }
             News::Approval { action, key } => {
                 return Ok(self.approval(&action, key.as_ref()).await);
             }
+            News::Asked(question) => return self.asked(*question).await,
             News::Withdrawn { action } => {
                 self.gate.approvals.expire(&action).await;
             }
+            News::Revoke { action, key } => return Ok(self.revoke(&action, &key).await),
             News::Answer {
                 action,
                 answer,
@@ -189,11 +214,11 @@ impl Rooms {
         whose.map(drop).ok_or(Unanswered::NoApprover)
     }
 
-    async fn approvals(&self, key: Option<&Shown>) -> Reply {
+    async fn approvals(&self, wanted: &Wanted, key: Option<&Shown>) -> Reply {
         if let Err(why) = self.may_see(key) {
             return Reply::Unanswered(why);
         }
-        let listed = self.gate.approvals.list().await;
+        let listed = self.gate.approvals.list(wanted).await;
         listed.map_or_else(Reply::Unanswered, Reply::Approvals)
     }
 
@@ -207,6 +232,19 @@ impl Rooms {
         }
     }
 
+    /// An agent asks by itself: whose run it is posternd knows.
+    async fn asked(&self, question: Question) -> Result<Reply, String> {
+        let book = self.gate.book();
+        if !book.agents.contains_key(&question.agent) {
+            return Err(no_agent(&question.agent));
+        }
+        let pauses = question.waits == Waits::Paused;
+        let wait = book.approvers.wait(pauses);
+        let wait = wait.ok_or("the gate's config names nobody who could answer")?;
+        let approval = self.gate.approvals.question(question, wait).await?;
+        Ok(Reply::Approval(Box::new(approval), None))
+    }
+
     /// posternd hands the answer on; only the approver's own key makes it one.
     async fn answer(&self, action: &ActionId, answer: Answer, key: &Shown) -> Reply {
         let book = self.gate.book();
@@ -215,6 +253,18 @@ impl Rooms {
             return Reply::Unanswered(Unanswered::NoApprover);
         };
         match self.gate.approvals.answer(action, answer, by).await {
+            Ok(approval) => Reply::Approval(Box::new(approval), None),
+            Err(why) => Reply::Unanswered(why),
+        }
+    }
+
+    /// Only an approver takes a yes back, whoever's it was.
+    async fn revoke(&self, action: &ActionId, key: &Shown) -> Reply {
+        let book = self.gate.book();
+        let Some(by) = book.approvers.whose(key) else {
+            return Reply::Unanswered(Unanswered::NoApprover);
+        };
+        match self.gate.approvals.revoke(action, by).await {
             Ok(approval) => Reply::Approval(Box::new(approval), None),
             Err(why) => Reply::Unanswered(why),
         }
@@ -234,7 +284,7 @@ impl Rooms {
             return Err(format!("there are {SANDBOXES_MAX} sandboxes already"));
         }
         if !self.gate.book().agents.contains_key(&agent) {
-            return Err(format!("the gate's config has no agent `{agent}`"));
+            return Err(no_agent(&agent));
         }
         if kinds.len() != fds.len() {
             return Err(format!(
@@ -243,22 +293,45 @@ impl Rooms {
                 fds.len()
             ));
         }
-        let listeners = fds.into_iter().zip(kinds);
-        let listeners = listeners
-            .map(|(fd, kind)| Ear::of(fd, *kind))
-            .collect::<Result<Vec<_>, _>>();
-        let listeners = listeners.map_err(|error| format!("a listener is of no use: {error}"))?;
-        let room = Arc::new(Room::new(sandbox.clone(), agent, origin));
+        let useless = |error| format!("a listener is of no use: {error}");
+        let heard = Heard::of(kinds, fds).map_err(useless)?;
         let (life, scope): (Life, Scope) = Life::begin();
-        for listener in listeners {
-            listener.serve(&self.gate, (&room, &scope));
+        let reports = heard.reports.map(|fd| Wire::over(fd, &scope));
+        let reports = reports.transpose().map_err(useless)?;
+        let room = Room::new(sandbox.clone(), agent, origin).with_reports(reports);
+        let room = Arc::new(match heard.names {
+            Some((names, given)) => {
+                self.given = given;
+                room.with_names(names)
+            }
+            None => room,
+        });
+        if kinds.contains(&ListenerKind::Kept) {
+            self.quiet.insert(sandbox.clone(), (heard.ears, scope));
+        } else {
+            for listener in heard.ears {
+                listener.serve(&self.gate, (&room, &scope));
+            }
         }
         tracing::info!(%sandbox, agent = %room.agent, ?origin, "a sandbox opens");
         self.open.insert(sandbox, (room, life));
         Ok(())
     }
 
+    /// The runs of a sandbox that stood before are told: a call that waited there is known for whose it is.
+    fn go_on(&mut self, sandbox: &SandboxId) -> Result<(), String> {
+        let (room, _) = self.open.get(sandbox).ok_or_else(|| unknown(sandbox))?;
+        if let Some((ears, scope)) = self.quiet.remove(sandbox) {
+            for ear in ears {
+                ear.serve(&self.gate, (room, &scope));
+            }
+        }
+        Ok(())
+    }
+
     async fn close(&mut self, sandbox: &SandboxId) -> Result<(), String> {
+        // What lives in its scope keeps the end waiting.
+        self.quiet.remove(sandbox);
         let (_, life) = self.open.remove(sandbox).ok_or_else(|| unknown(sandbox))?;
         life.end().await;
         self.gate.forget(sandbox);
@@ -267,6 +340,7 @@ impl Rooms {
     }
 
     async fn close_all(&mut self) {
+        self.quiet.clear();
         while let Some((sandbox, (_, life))) = self.open.pop_first() {
             life.end().await;
             self.gate.forget(&sandbox);
@@ -278,6 +352,40 @@ impl Rooms {
             .get(sandbox)
             .map(|(room, _)| &**room)
             .ok_or_else(|| unknown(sandbox))
+    }
+}
+
+/// What came along with a sandbox.
+struct Heard {
+    ears: Vec<Ear>,
+    reports: Option<OwnedFd>,
+    /// The names that it has asked for, and what to give for them to be kept, unless that was done before.
+    names: Option<(Synthetic, Option<OwnedFd>)>,
+}
+
+impl Heard {
+    fn of(kinds: &[ListenerKind], fds: Vec<OwnedFd>) -> io::Result<Self> {
+        let (mut ears, mut reports, mut names) = (Vec::new(), None, None);
+        for (fd, kind) in fds.into_iter().zip(kinds) {
+            match kind {
+                ListenerKind::Kept => {
+                    let (kept, before) = Kept::read(fd)?;
+                    names = Some((Synthetic::kept(kept, before), None));
+                }
+                ListenerKind::Reports => reports = Some(fd),
+                kind => ears.push(Ear::of(fd, *kind)?),
+            }
+        }
+        if names.is_none() && kinds.contains(&ListenerKind::Names) {
+            let kept = Kept::fresh()?;
+            let given = kept.duplicate()?;
+            names = Some((Synthetic::kept(kept, Vec::new()), Some(given)));
+        }
+        Ok(Self {
+            ears,
+            reports,
+            names,
+        })
     }
 }
 
@@ -294,6 +402,7 @@ impl Ear {
             ListenerKind::Captured => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ByAddress)),
             ListenerKind::Others => Ok(Self::Calls(Listener::from_fd(fd)?, Comes::ByAnyPort)),
             ListenerKind::Names => Desk::from_fd(fd).map(Self::Names),
+            ListenerKind::Reports | ListenerKind::Kept => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -317,6 +426,10 @@ fn check_hello(news: &News, credentials: &Credentials) -> Result<(), &'static st
         (Some(wanted), Some(shown)) if shown.is(wanted) => Ok(()),
         (Some(_), _) => Err("the token of this boot is missing or wrong"),
     }
+}
+
+fn no_agent(agent: &AgentName) -> String {
+    format!("the gate's config has no agent `{agent}`")
 }
 
 fn unknown(sandbox: &SandboxId) -> String {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use postern_contract::{Code, RequestId, SecretName};
+use postern_contract::{Code, RequestId};
 use postern_daemon::Clock;
 use postern_llm::{Family, Meter};
 use postern_policy::CanonicalUrl;
@@ -24,11 +24,14 @@ use crate::{
     count::Count,
     decide::Permit,
     door::Form,
+    dummy::{Alarm, Misplaced},
     gateway,
     identify::Caller,
+    inject::Label,
     ledger::Ledger,
     limit::Turn,
     live::{Cut, Entry, Live, Standing},
+    mask::Hits,
     metrics::UnderWay,
     refuse::Refused,
     telemetry,
@@ -43,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) up: Count,
     /// Body bytes to the agent.
     pub(crate) down: Count,
+    /// Rings where a body on its way out carries a dummy.
+    pub(crate) alarm: Alarm,
     request: RequestId,
     at_ms: i64,
     started: Instant,
@@ -59,6 +64,7 @@ pub(crate) struct Record {
     context: Option<Context>,
     _under_way: UnderWay,
     begun: bool,
+    masked: Option<Hits>,
     family: Option<Family>,
     meter: Option<Meter>,
     closed: bool,
@@ -77,6 +83,7 @@ impl Record {
             line,
             up: Count::default(),
             down: Count::default(),
+            alarm: Alarm::default(),
             request,
             at_ms,
             started: clock.now(),
@@ -92,6 +99,7 @@ impl Record {
             context: None,
             _under_way: audit.metrics().call(),
             begun: false,
+            masked: None,
             family: None,
             meter: None,
             closed: false,
@@ -158,6 +166,24 @@ impl Record {
         self.line.tool = subject.tool().cloned();
         self.line.model = subject.model().cloned();
         self.line.dropped_credentials = dropped;
+    }
+
+    /// What came of looking for dummies: how many stand where the credential goes, or the one that does not.
+    pub(crate) fn dummies(&mut self, judged: Result<u32, Misplaced>) -> Result<(), Refused> {
+        match judged {
+            Ok(0) => Ok(()),
+            Ok(exchanged) => {
+                self.line.dummies_exchanged = Some(exchanged);
+                // They are nothing that the agent tried to show of its own.
+                let dropped = &mut self.line.dropped_credentials;
+                *dropped = dropped.saturating_sub(exchanged);
+                Ok(())
+            }
+            Err(misplaced) => {
+                self.line.dummy_misplaced = Some(misplaced.told());
+                Err(Refused::from(&misplaced))
+            }
+        }
     }
 
     /// A rule, the agent's own list of models, or audit mode let it pass.
@@ -251,10 +277,15 @@ impl Record {
         self.line.timings = timings;
     }
 
-    /// This credential goes along, with the value that was first read for this generation.
-    pub(crate) fn credential(&mut self, name: Option<&SecretName>, generation: Option<u64>) {
+    /// These credentials go along, with values of which the newest was first read for this generation.
+    pub(crate) fn credential(&mut self, name: Option<&Label>, generation: Option<u64>) {
         self.line.credential = name.cloned();
         self.line.credential_generation = generation;
+    }
+
+    /// The answer is looked through, and this is the count.
+    pub(crate) fn masks(&mut self, hits: Hits) {
+        self.masked = Some(hits);
     }
 
     /// The first byte of the upstream's answer is here.
@@ -308,6 +339,8 @@ impl Record {
     }
 
     fn refused(&mut self, refused: Refused) -> Refused {
+        // What looked like a broken body was one that must not end.
+        let refused = self.carried().unwrap_or(refused);
         let named = self.line.tool.as_ref().map(ToString::to_string);
         let named = named.or_else(|| self.line.model.as_ref().map(ToString::to_string));
         let refused = refused.about(named.as_deref()).told_to(self.family);
@@ -318,15 +351,28 @@ impl Record {
         refused
     }
 
+    /// Why a body that carried a dummy was broken off, if it was.
+    fn carried(&mut self) -> Option<Refused> {
+        let misplaced = self.alarm.rang()?;
+        self.line.dummy_misplaced = Some(misplaced.told());
+        Some(Refused::from(misplaced))
+    }
+
     /// Writes the line; the second time does nothing.
     pub(crate) fn close(&mut self, cut: Option<&str>) -> Result<(), Unrecorded> {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
+        if let Some(refused) = self.carried() {
+            self.line.decision = Decision::Refused;
+            self.line.reason = Some(refused.refusal().code);
+        }
         self.up.end();
         self.line.bytes_up = self.up.get();
         self.line.bytes_down = self.down.get();
         self.line.timings.total_us = Some(self.elapsed_us());
+        let masked = self.masked.as_ref().map(Hits::get);
+        self.line.masked = masked.filter(|hits| *hits > 0);
         self.line.cut = cut.map(str::to_owned);
         self.line.usage = self.meter.as_ref().and_then(Meter::tokens);
         self.share = None;
@@ -340,7 +386,8 @@ impl Record {
         if written == Kept::Written {
             self.spend();
         }
-        self.audit.metrics().ended(&self.line, written);
+        let now_ms = self.clock.unix_ms();
+        self.audit.metrics().ended(&self.line, written, now_ms);
         let spans = self.audit.spans();
         spans.ended(&self.line, self.context.as_ref(), self.at_ms);
         // What is only counted fills no database either.

@@ -13,12 +13,14 @@ use crate::{
     door::Unclear,
     gateway,
     headers::DECISION,
-    inject::Misdirected,
+    inject::{Misdirected, Unsignable},
     intercept::Uninvited,
     limit::Throttled,
     live::Cut,
+    mask::Stopped,
     postgres::{BadStartup, NoLogin},
     relay::Broken,
+    token::Penniless,
 };
 
 /// How long a client should wait when the gate has too much to do.
@@ -129,6 +131,12 @@ impl From<Unreached> for Refused {
                 let refusal = Refusal::new(Code::CircuitOpen, "circuit open", sentence(&unreached));
                 return Self::from(refusal).after(*wait);
             }
+            Unreached::NoIdentity => {
+                tracing::error!(
+                    "a client certificate and its key make no pair that could be shown"
+                );
+                return unavailable(sentence(&unreached));
+            }
             Unreached::Timeout { .. } => (Code::UpstreamTimeout, "upstream timeout"),
             Unreached::NoAddress { .. }
             | Unreached::NoAnswer { .. }
@@ -179,16 +187,36 @@ impl From<Cut> for Refused {
     }
 }
 
+impl From<Stopped> for Refused {
+    fn from(stopped: Stopped) -> Self {
+        Refusal::new(Code::PolicyDenied, "run stopped", sentence(&stopped)).into()
+    }
+}
+
 impl From<Broken> for Refused {
     fn from(broken: Broken) -> Self {
         let (code, error) = match &broken {
             Broken::Cut(cut) => return cut.refused(),
+            Broken::Stopped(stopped) => return (*stopped).into(),
             Broken::Late(_) => (Code::UpstreamTimeout, "upstream timeout"),
-            Broken::Http(_) | Broken::Coding | Broken::Switched | Broken::Socket(_) => {
-                (Code::UpstreamUnreachable, "upstream unreachable")
-            }
+            Broken::Http(_)
+            | Broken::Coding
+            | Broken::Encoded(_)
+            | Broken::Switched
+            | Broken::Socket(_) => (Code::UpstreamUnreachable, "upstream unreachable"),
         };
         Refusal::new(code, error, sentence(&broken)).into()
+    }
+}
+
+impl From<Unsignable> for Refused {
+    fn from(unsignable: Unsignable) -> Self {
+        let (code, error) = match unsignable {
+            Unsignable::Stream => (Code::BadRequest, "bad request"),
+            Unsignable::TooLong(_) => (Code::TooLarge, "body too large"),
+            Unsignable::Beyond(_) => (Code::PolicyDenied, "beyond what was decided"),
+        };
+        Refusal::new(code, error, sentence(&unsignable)).into()
     }
 }
 
@@ -196,6 +224,14 @@ impl From<Misdirected> for Refused {
     fn from(misdirected: Misdirected) -> Self {
         tracing::error!(error = %misdirected, "a call could not be made ready");
         unavailable(sentence(&misdirected))
+    }
+}
+
+impl From<Penniless> for Refused {
+    fn from(penniless: Penniless) -> Self {
+        let code = Code::GateUnavailable;
+        let refusal = Refusal::new(code, "credential unavailable", sentence(&penniless));
+        Self::from(refusal).after(penniless.wait.unwrap_or(RETRY_AFTER))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     headers,
     inject::Ready,
     live::Cut,
+    mask::{Encoded, Mask, Stopped, Unmasked},
     record::Record,
     refuse::Refused,
     websocket::{Handshake, NotAccepted, Socket},
@@ -32,6 +33,10 @@ pub(crate) enum Broken {
     Coding,
     #[error(transparent)]
     Cut(#[from] Cut),
+    #[error(transparent)]
+    Encoded(#[from] Encoded),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     #[error("the upstream wanted to speak another protocol")]
     Switched,
     #[error("the upstream did not take up the WebSocket: {0}")]
@@ -48,12 +53,36 @@ pub(crate) enum Relayed {
 
 /// Who asks, on which way and for what besides an answer.
 pub(crate) struct Sending<'a> {
-    pub(crate) dialer: &'a Dialer,
-    pub(crate) journey: &'a Journey<'a>,
-    pub(crate) handshake: Option<Handshake>,
+    dialer: &'a Dialer,
+    journey: &'a Journey<'a>,
+    handshake: Option<Handshake>,
+    mask: Option<Mask>,
 }
 
-impl Sending<'_> {
+impl From<Unmasked> for Broken {
+    fn from(unmasked: Unmasked) -> Self {
+        match unmasked {
+            Unmasked::Encoded(encoded) => encoded.into(),
+            Unmasked::Stopped(stopped) => stopped.into(),
+        }
+    }
+}
+
+impl<'a> Sending<'a> {
+    /// For an answer, or for the WebSocket of a handshake, which goes through a mask if there is one.
+    pub(crate) fn new(
+        (dialer, journey): (&'a Dialer, &'a Journey<'a>),
+        handshake: Option<Handshake>,
+        mask: Option<Mask>,
+    ) -> Self {
+        Self {
+            dialer,
+            journey,
+            handshake,
+            mask,
+        }
+    }
+
     /// The upstream's answer, or its end of the WebSocket.
     pub(crate) async fn relay(
         self,
@@ -67,11 +96,19 @@ impl Sending<'_> {
         if !headers::is_framed_plainly(response.headers()) {
             return Err(Broken::Coding.into());
         }
+        if let Some(mask) = &self.mask {
+            record.masks(mask.hits());
+        }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Relayed::Answer(answer(response, stay, (idle, overdue))));
+            let answer = answer(response, stay, (idle, overdue));
+            let answer = match self.mask {
+                Some(mask) => mask.answer(answer).map_err(Broken::from)?,
+                None => answer,
+            };
+            return Ok(Relayed::Answer(answer));
         }
         let handshake = self.handshake.ok_or(Broken::Switched)?;
-        let socket = handshake.agree(response).map_err(Broken::from)?;
+        let socket = handshake.agree(response, self.mask)?;
         Ok(Relayed::Socket(socket))
     }
 
@@ -111,7 +148,8 @@ impl Sending<'_> {
         late: (Instant, Duration),
         record: &mut Record,
     ) -> Result<Answered, Refused> {
-        let leg = self.dialer.reach_afresh(self.journey).await?;
+        let reaching = self.dialer.reach_afresh(self.journey);
+        let leg = record.unless_cut(pin!(reaching)).await??;
         record.reached(leg.address(), leg.timings());
         let sent = record.unless_cut(pin!(once(leg, request, late))).await;
         let answered = sent.map_err(Broken::from)??;

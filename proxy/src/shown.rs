@@ -2,7 +2,7 @@
 //! most [`BODY_BYTES_MAX`] of it, and what was shown is what is sent. Never reads the body of a call that is refused
 //! anyway, so that a client which asked to be told (`Expect: 100-continue`) keeps it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -82,29 +82,29 @@ pub(crate) async fn look(
         // What a WebSocket will say is seen by nobody: a rule that must see it cannot tell.
         Freight::Socket(_) | Freight::Tunnel(_) | Freight::Question(_) => return Ok(Shown::Hidden),
     };
-    open(body, book, caller, record).await
+    open(body, (book.patience.body, BODY_BYTES_MAX), caller, record).await
 }
 
-/// Reads a body as far as anybody looks, and puts it back whole.
-async fn open(
+/// Reads a body in time and as far as anybody looks, in bytes, and puts it back whole.
+pub(crate) async fn open(
     body: &mut Body,
-    book: &Book,
+    (patience, bytes_max): (Duration, usize),
     caller: &Caller,
     record: &mut Record,
 ) -> Result<Shown, Refused> {
     if body.is_end_stream() {
         return Ok(Shown::Absent);
     }
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > bytes_max as u64 {
         return Ok(Shown::TooLong);
     }
     let sent = std::mem::replace(body, body::empty());
-    let (shown, whole) = timeout(book.patience.body, Box::pin(read(sent, caller, record)))
+    let (shown, whole) = timeout(patience, Box::pin(read((sent, bytes_max), caller, record)))
         .await
         .map_err(|_| {
             bad(
                 "the body came too slowly",
-                "A rule looks into it, so all of it must come first.",
+                "A rule looks into it or the gate signs it, so all of it must come first.",
             )
         })??;
     *body = whole;
@@ -121,7 +121,9 @@ pub(crate) async fn all(
 ) -> Result<Shown, Refused> {
     drop_trailers(call);
     match (shown, &mut call.freight) {
-        (Shown::Hidden, Freight::Request(body)) => open(body, book, caller, record).await,
+        (Shown::Hidden, Freight::Request(body)) => {
+            open(body, (book.patience.body, BODY_BYTES_MAX), caller, record).await
+        }
         (shown, _) => Ok(shown),
     }
 }
@@ -147,7 +149,7 @@ fn hangs_on_body(book: &Book, caller: &Caller, call: &Call) -> bool {
 
 /// A body up to the limit, and the same body to be sent. Every KiB is taken out of the sandbox's share before it is kept.
 async fn read(
-    mut body: Body,
+    (mut body, bytes_max): (Body, usize),
     caller: &Caller,
     record: &mut Record,
 ) -> Result<(Shown, Body), Refused> {
@@ -162,7 +164,7 @@ async fn read(
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
-        if bytes.len() > BODY_BYTES_MAX {
+        if bytes.len() > bytes_max {
             let again = body::resumed(bytes.freeze(), body, None);
             return Ok((Shown::TooLong, again));
         }
@@ -193,7 +195,7 @@ pub(crate) fn hold(
 fn too_much() -> Refused {
     let message = format!(
         "The bodies of a sandbox that the gate reads whole have at most {HELD_KIB_PER_SANDBOX_MAX} KiB at once: those that \
-         rules look into, and questions to models. Wait for an answer first."
+         rules look into or that the gate signs, and questions to models. Wait for an answer first."
     );
     Refusal::new(Code::RateLimited, "too many large bodies", message).into()
 }

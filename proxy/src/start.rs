@@ -2,7 +2,7 @@
 //! is ready; never serves with a part missing.
 //!
 //! ```text
-//! book ─▶ audit ─▶ authority ─▶ store ─▶ link bound ─▶ ready ─▶ serving ── shutdown asked, or the supervisor gone
+//! book ─▶ audit (once the last gate has let go of it) ─▶ authority ─▶ store ─▶ link bound ─▶ ready ─▶ serving ── shutdown asked, or the supervisor gone
 //!                                                     └─▶ the runtime is waited for (DRAIN_MAX) ─▶ audit synced ─▶ end
 //! ```
 
@@ -12,8 +12,11 @@ use std::{
 
 use postern_contract::Secret;
 use postern_daemon::{
-    Clock, Hangup, Shutdown, channel::Listener as LinkListener, config::ConfigError, notify,
-    process, shutdown::SUPERVISOR_GONE,
+    Clock, Hangup, Shutdown,
+    channel::Listener as LinkListener,
+    config::ConfigError,
+    notify, process,
+    shutdown::{INTERRUPTED, SUPERVISOR_GONE},
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -21,14 +24,17 @@ use crate::{
     admin,
     approve::Approvals,
     audit::{Audit, Unrecorded},
+    book::Book,
     config::Config,
     dial::Dialer,
     gate::Gate,
     intercept::{Ca, Leaves, NoCa},
     ledger::Ledger,
     link::{self, Credentials},
-    reload::{Good, Reloader},
+    reload::{Good, Reloader, Seen},
+    secret::Fetched,
     telemetry::{Exporter, NoCollector, Spans},
+    token::{NoSeal, Tokens},
 };
 
 /// The database in the state directory.
@@ -74,6 +80,9 @@ pub enum RunError {
     /// The collector that the environment names.
     #[error("{0}")]
     Collector(String),
+    /// The key that sealed tokens are kept with.
+    #[error("{0}")]
+    Seal(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] postern_store::OpenError),
@@ -102,6 +111,12 @@ impl From<NoCollector> for RunError {
     }
 }
 
+impl From<NoSeal> for RunError {
+    fn from(no_seal: NoSeal) -> Self {
+        Self::Seal(no_seal.to_string())
+    }
+}
+
 impl From<NoCa> for RunError {
     fn from(no_ca: NoCa) -> Self {
         Self::Authority(no_ca.to_string())
@@ -119,10 +134,11 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let clock = Clock::system();
     let hangup = Hangup::watch().map_err(RunError::Signals)?;
     let (world, recorded) = (config.world(), config.audit.clone());
-    let (good, seen) = (Good::of(&config), config.seen());
-    let book = config.into_book(1)?;
+    let (good, mut seen) = (Good::of(&config), config.seen());
+    let known = first_book(config, &mut seen, &clock).await?;
+    Audit::wait_for_turn(place.state, &clock).await;
     let (audit, keeper) = Audit::open(place.state, recorded, clock.clone())?;
-    let dropped = audit.metrics().spans_dropped();
+    let (dropped, counted) = (audit.metrics().spans_dropped(), audit.metrics().tokens());
     let (spans, exporter) = Spans::from_environment(dropped, clock.clone())?;
     let ca = Ca::open(place.state, clock.unix_ms() / 1000)?;
     let leaves = Leaves::new(ca, clock.clone())?.counted_by(audit.metrics().minted());
@@ -134,22 +150,20 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     })?;
 
     let approvals = Approvals::open(store.clone(), clock.clone()).await?;
+    let dialer = Arc::new(Dialer::new(world, clock.clone()));
+    let tokens = Tokens::open(&dialer, (&store, place.state), (counted, &clock))?;
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
     let mut tasks = vec![tokio::spawn(keeper.clone().keep())];
-    let dialer = Dialer::new(world, clock.clone());
     let gate = Arc::new(Gate::new(
-        book,
-        (dialer, leaves),
+        known,
+        (dialer, tokens, leaves),
         (audit.with_spans(spans), ledger),
         approvals,
         clock,
     ));
     tasks.extend(shown(&gate, place.state, exporter)?);
-    let sweeping = Arc::clone(&gate);
-    tasks.push(tokio::spawn(async move {
-        sweeping.dialer.keep_swept().await;
-    }));
+    tasks.push(tokio::spawn(Arc::clone(&gate.dialer).keep_swept()));
     let reloader = Reloader::new(Arc::clone(&gate), good, seen, hangup);
     tasks.push(tokio::spawn(reloader.keep_fresh()));
     let (connected, mut here) = watch::channel(false);
@@ -175,12 +189,29 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     Ok(())
 }
 
+/// The first book, once every source of secrets that is asked was asked. One that is down keeps nobody from what needs it not.
+async fn first_book(
+    config: Config,
+    seen: &mut Seen,
+    clock: &Clock,
+) -> Result<(Book, Arc<Fetched>), ConfigError> {
+    let fetched = Fetched::new(clock.clone());
+    fetched.tend(config.sources(), config.source().directory());
+    fetched.asked_once().await;
+    seen.fetched = fetched.version();
+    let book = config.holding(&fetched).into_book(1)?;
+    Ok((book, fetched))
+}
+
 /// Returns when the gate may go.
 async fn until_told(shutdown: &Shutdown, here: &mut watch::Receiver<bool>) {
     let reason = shutdown.requested().await;
-    notify::stopping();
-    // posternd is asked to stop too; its runs still need the gate until it is gone. Without a supervisor nobody waits.
-    let patience = if reason == SUPERVISOR_GONE {
+    // With SIGTERM posternd is asked to stop too; its runs still need the gate until it is gone. SIGINT is for this gate
+    // alone: the next one takes over, and nobody has to hear of it. Without a supervisor nobody waits.
+    if reason != INTERRUPTED {
+        notify::stopping();
+    }
+    let patience = if matches!(reason, SUPERVISOR_GONE | INTERRUPTED) {
         Duration::ZERO
     } else {
         DRAIN_MAX

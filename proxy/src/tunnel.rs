@@ -23,6 +23,7 @@ use crate::{
     greeting::Greeting,
     intercept::Uninvited,
     live::Cut,
+    mask::Sieve,
     record::Record,
     scope::Scope,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Terms {
     pub(crate) silence_max: Duration,
     /// How the agent's side must begin; `None` where that is known already, or anything will do.
     pub(crate) greeting: Option<Greeting>,
+    /// What the host's side goes through; `None` where no credential went there.
+    pub(crate) sieve: Option<Box<Sieve>>,
     /// Whether nobody has judged, or will, what goes through it.
     pub(crate) is_opaque: bool,
 }
@@ -78,6 +81,7 @@ impl Tunnel {
         let terms = Terms {
             silence_max,
             greeting: (authority.scheme() != Scheme::Tcp).then_some(greeting),
+            sieve: None,
             is_opaque: true,
         };
         Self { agent, pipe, terms }
@@ -106,18 +110,24 @@ where
     A: AsyncRead + AsyncWrite + Send,
     H: AsyncRead + AsyncWrite + Send,
 {
+    let Terms {
+        silence_max,
+        greeting,
+        sieve,
+        is_opaque,
+    } = terms;
     // A WebSocket began with a request that was judged.
-    record.line.tunnel = terms.is_opaque.then_some(OPAQUE);
+    record.line.tunnel = is_opaque.then_some(OPAQUE);
     let (mut from_agent, mut to_agent) = tokio::io::split(agent);
     let (from_host, mut to_host) = tokio::io::split(host);
     let (up, down) = (record.up.clone(), record.down.clone());
     let upward = async {
-        if let Some(greeting) = &terms.greeting {
+        if let Some(greeting) = &greeting {
             let first = greeting.read(&mut from_agent).await?;
             to_host.write_all(&first).await?;
             up.add(first.len());
         }
-        pass(from_agent, &mut to_host, &up).await?;
+        pass(from_agent, &mut to_host, (&up, None)).await?;
         to_host.shutdown().await?;
         // The agent is done; the host may not be.
         std::future::pending::<Result<(), Ended>>().await
@@ -125,9 +135,9 @@ where
     let ended: Result<(), Ended> = tokio::select! {
         biased;
         cut = record.cut() => Err(cut.into()),
-        ended = pass(from_host, &mut to_agent, &down) => ended.map_err(Ended::from),
+        ended = pass(from_host, &mut to_agent, (&down, sieve)) => ended.map_err(Ended::from),
         ended = upward => ended,
-        () = silence(&up, &down, terms.silence_max) => {
+        () = silence(&up, &down, silence_max) => {
             Err(io::Error::from(io::ErrorKind::TimedOut).into())
         }
     };
@@ -143,16 +153,25 @@ where
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     to: &mut (impl AsyncWrite + Unpin),
-    count: &Count,
+    (count, mut sieve): (&Count, Option<Box<Sieve>>),
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES_MIN];
+    let mut sifted = Vec::new();
     loop {
         let length = from.read(&mut buffer).await?;
         if length == 0 {
             return Ok(());
         }
-        to.write_all(&buffer[..length]).await?;
-        count.add(length);
+        let out = match &mut sieve {
+            Some(sieve) => {
+                sifted.clear();
+                sieve.push(&buffer[..length], &mut sifted)?;
+                &sifted
+            }
+            None => &buffer[..length],
+        };
+        to.write_all(out).await?;
+        count.add(out.len());
         if length == buffer.len() && length < CHUNK_BYTES_MAX {
             buffer.resize(length * 4, 0);
         }

@@ -20,7 +20,9 @@ use hyper_util::rt::TokioIo;
 use crate::{
     body::{self, Body},
     headers,
+    mask::{Mask, Sieve},
     record::Record,
+    relay::Broken,
     scope::Scope,
     tunnel::{self, Terms},
 };
@@ -78,6 +80,7 @@ pub(crate) struct Socket {
     agent: OnUpgrade,
     upstream: OnUpgrade,
     head: HeaderMap,
+    sieve: Option<Box<Sieve>>,
     silence_max: Duration,
 }
 
@@ -145,7 +148,11 @@ impl Handshake {
     }
 
     /// What the upstream switched to, if it is what was asked for.
-    pub(crate) fn agree(self, response: Response<Incoming>) -> Result<Socket, NotAccepted> {
+    pub(crate) fn agree(
+        self,
+        response: Response<Incoming>,
+        mask: Option<Mask>,
+    ) -> Result<Socket, Broken> {
         let accept = accept(&self.key);
         self.check(response.headers(), &accept)?;
         let mut head = response.headers().clone();
@@ -153,7 +160,9 @@ impl Handshake {
         head.remove(header::CONTENT_LENGTH);
         head.insert(header::CONNECTION, UPGRADE);
         head.insert(header::UPGRADE, WEBSOCKET);
+        let sieve = mask.map(|mask| mask.socket(&mut head)).transpose()?;
         Ok(Socket {
+            sieve,
             agent: self.agent,
             upstream: hyper::upgrade::on(response),
             head,
@@ -187,6 +196,7 @@ impl Socket {
             agent,
             upstream,
             head,
+            sieve,
             silence_max,
         } = self;
         let mut response = Response::new(body::empty());
@@ -199,6 +209,7 @@ impl Socket {
                     let terms = Terms {
                         silence_max,
                         greeting: None,
+                        sieve,
                         is_opaque: false,
                     };
                     tunnel::carry((io(agent), io(upstream)), terms, record).await;

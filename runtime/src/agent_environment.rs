@@ -27,7 +27,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const NO_PROXY: &str = "localhost,127.0.0.1,::1,127.127.0.1";
 
 /// By which name programs are told whose certificates to trust: OpenSSL, Go and Rust's rustls (the first), Python's
-/// requests, Node, curl, git, pip, cargo, the AWS SDKs and Deno.
+/// requests, Node, curl, git, pip, cargo, the AWS SDKs, Deno and gRPC's core.
 const TRUST: &[&str] = &[
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
@@ -38,6 +38,7 @@ const TRUST: &[&str] = &[
     "CARGO_HTTP_CAINFO",
     "AWS_CA_BUNDLE",
     "DENO_CERT",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
 ];
 
 /// What every Java reads, also one that brings a list of its own; it says so on its standard error. What the config sets
@@ -92,6 +93,12 @@ pub fn is_reserved(name: &str) -> bool {
         || RESERVED_BEGINNINGS
             .iter()
             .any(|beginning| upper.starts_with(beginning))
+}
+
+/// Whether it is a key that an SDK insists on, for which Postern sets something only where nobody has anything better.
+#[must_use]
+pub fn is_a_key(name: &str) -> bool {
+    matches!(name, "OPENAI_API_KEY" | "ANTHROPIC_API_KEY")
 }
 
 /// The environment of an agent, but for what its kind adds.

@@ -15,9 +15,11 @@ use tokio::sync::watch;
 
 use crate::{
     agents::Readiness,
+    checks::Found,
     config::{Agent, ApiLimits},
     link::{Link, LinkError},
     runs::{Asker, Callee, RunDesk},
+    token::Tokens,
 };
 
 /// How often the gate is asked how it is.
@@ -78,7 +80,10 @@ pub struct App {
     /// Runs.
     pub desk: RunDesk,
     gate: watch::Receiver<GateView>,
+    checks: watch::Receiver<Found>,
     callers_key: Option<Arc<Secret>>,
+    tokens: Option<Tokens>,
+    callers_required: bool,
     end_user_ignored: Arc<AtomicBool>,
     limits: ApiLimits,
 }
@@ -97,7 +102,10 @@ impl App {
             default_agent,
             desk,
             gate,
+            checks: watch::channel(Found::default()).1,
             callers_key: None,
+            tokens: None,
+            callers_required: false,
             end_user_ignored: Arc::default(),
             limits: ApiLimits::default(),
         }
@@ -116,6 +124,40 @@ impl App {
     #[must_use]
     pub fn believes(&self, shown: &[u8]) -> bool {
         self.callers_key.as_ref().is_some_and(|key| key.is(shown))
+    }
+
+    /// The same, for callers with tokens, if there are any; where `required`, for nobody who shows neither token nor key.
+    #[must_use]
+    pub(crate) fn identifying(self, tokens: Option<Tokens>, required: bool) -> Self {
+        Self {
+            tokens,
+            callers_required: required,
+            ..self
+        }
+    }
+
+    /// Checks callers' tokens, if they have any.
+    #[must_use]
+    pub(crate) fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+
+    /// Whether nobody is served who shows neither a token nor the callers' key.
+    #[must_use]
+    pub(crate) fn requires_callers(&self) -> bool {
+        self.callers_required
+    }
+
+    /// The same, saying what these looks find.
+    #[must_use]
+    pub(crate) fn checked(self, checks: watch::Receiver<Found>) -> Self {
+        Self { checks, ..self }
+    }
+
+    /// What the last look at our own files found.
+    #[must_use]
+    pub(crate) fn checks(&self) -> Found {
+        self.checks.borrow().clone()
     }
 
     /// The same with other limits than the defaults.
@@ -165,14 +207,13 @@ impl App {
 /// Asks the gate how it is, now and again and again, so that no probe has to.
 pub async fn watch_gate(link: Link) -> watch::Receiver<GateView> {
     let (seen, view) = watch::channel(look(link.status().await));
+    let mut condition = link.condition();
     tokio::spawn(async move {
         while !seen.is_closed() {
+            // A link that is lost ends the daemon, and a probe before that finds no gate.
             tokio::select! {
                 () = tokio::time::sleep(GATE_ASKED_EVERY) => {}
-                () = link.broken() => {
-                    seen.send_replace(look(Err(LinkError::Broken)));
-                    return;
-                }
+                Ok(()) = condition.changed() => {}
             }
             seen.send_replace(look(link.status().await));
         }

@@ -5,6 +5,7 @@
 //! start.rs     config → store → link → launcher → install → hosts → listeners → ready
 //! api/         a request becomes a run            runs/      one task owns a run and carries out its actions
 //! agents/      a kind a file: how a call is done   sandbox/   the launcher's connection, one task each
+//! questions.rs what agents ask by themselves          checks.rs  what is looked at so that no probe has to
 //! link.rs      what the gate is told               egress.rs  a code-less agent's way through the gate
 //! ```
 
@@ -15,17 +16,21 @@ pub mod agents;
 mod api;
 pub mod app;
 mod arguments;
+mod checks;
 pub mod config;
 mod egress;
 pub mod install;
 pub mod link;
 mod operator;
 mod output;
+mod printed;
+pub mod questions;
 pub mod runs;
 pub mod sandbox;
 pub mod source;
 mod start;
 mod state;
+mod token;
 mod trust;
 mod unpack;
 

@@ -3,9 +3,18 @@
 
 use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use postern_contract::{AgentName, Secret, exit, launch::Layer, link::News};
+use futures_util::future::join_all;
+use postern_contract::{
+    AgentName, Secret,
+    config::{Listen, ListenTls},
+    exit,
+    launch::Layer,
+    link::News,
+};
 use postern_daemon::{
-    Clock, Hangup, Shutdown, lifeline, logs, notify, process, serve, shutdown::SUPERVISOR_GONE,
+    Clock, Hangup, Shutdown, lifeline, logs, notify, process, serve,
+    shutdown::SUPERVISOR_GONE,
+    tls::{Tls, TlsFiles},
 };
 use postern_store::runs::Runs;
 
@@ -14,13 +23,17 @@ use crate::{
     api,
     app::{self, App, Served},
     arguments::Arguments,
+    checks,
     config::{self, Config, Terms},
     install::Installer,
-    link::Link,
+    link::{Link, Way},
     operator,
+    printed::Printed,
+    questions::Questions,
     runs::{Callee, RunDesk, pauses},
     sandbox::Launcher,
     state::State,
+    token::Tokens,
     trust,
 };
 
@@ -114,7 +127,8 @@ async fn live(arguments: &Arguments, config: Config, token: Option<Secret>) -> R
 struct Started {
     app: App,
     link: Link,
-    api: serve::Listener,
+    /// At its address first.
+    api: Vec<serve::Listener>,
     operator: serve::Listener,
     operator_key: Secret,
 }
@@ -128,47 +142,53 @@ async fn start(
     let state =
         State::prepare(&arguments.state).map_err(|(path, error)| Failure::at(&path, error))?;
     let store = open_store(&state, &clock).await?;
-    let (link, welcome) = Link::connect(&arguments.link, arguments.gate_uid, token.as_ref())
-        .await
-        .map_err(Failure::run)?;
+    let way = Way {
+        path: arguments.link.clone(),
+        gate_uid: arguments.gate_uid,
+        token,
+        trusting: Box::new(trust::following(state.shims.clone())),
+    };
+    let link = Link::connect(way).await.map_err(Failure::run)?;
     tracing::info!("linked to the gate");
-    let trusted = trust::place(&state.shims, &welcome.ca_certificate).map_err(Failure::run)?;
     let launcher = Arc::new(Launcher::at(&arguments.launcher));
     // The very file that runs, also when its name has been given to another meanwhile.
     let program = fs::read_link("/proc/self/exe").map_err(Failure::run)?;
+    let printed = Printed::new(clock.clone());
     let around = Surroundings {
         installer: Installer::new(&state.agents, &program, Arc::clone(&launcher)),
         launcher,
         link: link.clone(),
         shims: state.shims.clone(),
-        trusted,
+        trusted: trust::lists(&state.shims),
         sockets: state.sockets.clone(),
         store: store.clone(),
+        printed: printed.clone(),
         clock: clock.clone(),
+        questions: Questions::new(link.clone(), clock.clone()),
     };
     let agents = start_agents(&config, &around).await?;
     // Whoever started the daemon from a terminal wants the reason, not a devbox that is never ready.
     settle(&agents, arguments.lifeline).await?;
-    let operator_key = operator::read_or_make(&state.operator_key)
-        .map_err(|error| Failure::at(&state.operator_key, error))?;
-    let callers_key = operator::read_or_make(&state.callers_key)
-        .map_err(|error| Failure::at(&state.callers_key, error))?;
-    let api = serve::Listener::tcp(config.listen.api)
-        .await
-        .map_err(Failure::run)?;
+    let key = |path: &Path| operator::read_or_make(path).map_err(|error| Failure::at(path, error));
+    let (operator_key, callers_key) = (key(&state.operator_key)?, key(&state.callers_key)?);
+    let tokens = tokens(&config).await?;
+    let api = listen(&config.listen).await?;
     let operator = serve::Listener::tcp(config.listen.operator)
         .await
         .map_err(Failure::run)?;
-    let addresses = [api.address(), operator.address()];
-    let addresses = addresses.into_iter().flatten().collect();
+    let listeners = api.iter().chain([&operator]);
+    let addresses = listeners.filter_map(serve::Listener::address).collect();
     link.tell(News::Listening { addresses }, Vec::new())
         .await
         .map_err(Failure::run)?;
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
-    let desk = RunDesk::new(store, link.clone(), clock);
+    let checks = checks::keep(store.clone(), &agents, &state.agents).await;
+    let desk = RunDesk::new(store, (link.clone(), around.questions), printed);
     let gate = app::watch_gate(link.clone()).await;
     let app = App::new(agents, config.default_agent, desk, gate)
         .believing(callers_key)
+        .checked(checks)
+        .identifying(tokens, config.callers.required)
         .limited(config.api);
     Ok(Started {
         app,
@@ -177,6 +197,37 @@ async fn start(
         operator,
         operator_key,
     })
+}
+
+/// Where the public API is served.
+async fn listen(written: &Listen) -> Result<Vec<serve::Listener>, Failure> {
+    let tcp = match &written.tls {
+        Some(ListenTls { certificate, key }) => {
+            let files = TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            };
+            let tls = Tls::watch(files).await.map_err(Failure::config)?;
+            serve::Listener::tls(written.api, tls).await
+        }
+        None => serve::Listener::tcp(written.api).await,
+    };
+    let mut listeners = vec![tcp.map_err(Failure::run)?];
+    if let Some(path) = &written.api_socket {
+        listeners.push(serve::Listener::unix(path).map_err(Failure::run)?);
+    }
+    Ok(listeners)
+}
+
+/// What checks callers' tokens, if they have any.
+async fn tokens(config: &Config) -> Result<Option<Tokens>, Failure> {
+    match &config.callers.tokens {
+        Some(terms) => Tokens::watch(terms.clone())
+            .await
+            .map(Some)
+            .map_err(Failure::config),
+        None => Ok(None),
+    }
 }
 
 async fn open_store(state: &State, clock: &Clock) -> Result<Runs, Failure> {
@@ -259,7 +310,8 @@ impl Started {
             operator,
             operator_key,
         } = self;
-        let addresses = (api.address(), operator.address());
+        let at = api.first().and_then(serve::Listener::address);
+        let addresses = (at, operator.address());
         let bounds = app.limits();
         let limits = serve::Limits {
             unread: bounds.unread,
@@ -269,7 +321,11 @@ impl Started {
         let runs_drain = bounds.drain - limits.drain;
         // Whoever calls while the last runs end is told to come again.
         let closing = Shutdown::manual();
-        let public = serve::serve(api, api::router(app.clone()), limits, closing.clone());
+        let router = api::router(app.clone());
+        let public = api
+            .into_iter()
+            .map(|listener| serve::serve(listener, router.clone(), limits, closing.clone()));
+        let public = join_all(public);
         let resuming = tokio::spawn(pauses::keep(app.clone()));
         let office = operator::router(app.clone(), link.clone(), operator_key);
         let operator = serve::serve(operator, office, limits, closing.clone());
@@ -291,9 +347,7 @@ impl Started {
         let ended = tokio::select! {
             () = served => Ok(()),
             () = abandoned => Ok(()),
-            () = link.broken() => {
-                Err(Failure::run("the link to the gate is broken: without it nobody runs"))
-            }
+            why = link.lost() => Err(Failure::run(why)),
         };
         resuming.abort();
         if tokio::time::timeout(RUNS_END_MAX, app.desk.stop())

@@ -78,10 +78,12 @@ class Target:
             headers = {**(headers or {}), **self.naming(user)}
         return self.post("/invoke", {"message": message, **fields}, headers)
 
-    def resume(self, action, run):
-        """What came of a run that waited; who goes on by itself may be on the way."""
+    def resume(self, action, run, user=None):
+        """What came of a run that waited; who goes on by itself may be on the way. A run for a user is gone on with by that user."""
+        headers = self.naming(user) if user else None
+
         def asked():
-            answer = self.post(f"/resume/{action}", {"run_id": run})
+            answer = self.post(f"/resume/{action}", {"run_id": run}, headers)
             return None if b"RESUME_IN_PROGRESS" in answer.body else answer
 
         return self.wait("an end of the run that went on", asked)
@@ -133,6 +135,8 @@ class Target:
                 self.process.kill()
                 self.process.wait()
             self.log.close()
+        if place := os.environ.get("POSTERN_LEFTOVERS"):
+            shutil.move(self.folder, place)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -206,6 +210,10 @@ class Peer(Target):
 
     def approve(self, action):
         self.fakes.tool.answers.clear()
+
+    def went_on(self, action, run):
+        """Has the run go on once; what comes of it is nobody's to judge."""
+        self.resume(action, run)
 
     def checkpoint(self, run, action):
         kept = self.fakes.governance.checkpoints.get(action)
@@ -331,6 +339,14 @@ class Postern(Target):
 
     def approve(self, action):
         self.asked("POST", f"/approvals/requests/{action}/approve", "", APPROVERS_KEY).is_(200)
+
+    def went_on(self, action, run):
+        """It goes on by itself, until it fails on its way."""
+        def failed():
+            outcome = self.asked("GET", f"/runs/{run}").is_(200).json["outcome"]
+            return outcome and outcome["status"] >= 500
+
+        self.wait("a failure of the run on its way", failed)
 
     def checkpoint(self, run, action):
         kept = self.asked("GET", f"/runs/{run}").is_(200).json

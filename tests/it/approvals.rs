@@ -90,7 +90,9 @@ fn an_approver_says_yes_or_no_in_the_middle_of_a_run() {
                 assert_eq!(answer.status, 401, "{answer:?}");
             }
             assert_eq!(tool.requests().len(), before);
-            let wider = with_key(Curl::post(&url, r#"{"scope": "run"}"#), ADA);
+            // Its run is a hint, in a sandbox that runs share.
+            let yes = requests(&devbox, &format!("/{id}/approve"));
+            let wider = with_key(Curl::post(yes, r#"{"scope": "run"}"#), ADA);
             assert_eq!(wider.status, 400, "{wider:?}");
             answer_by_command(&devbox, &asked, verb);
             let again = with_key(Curl::post(&url, ""), ADA);

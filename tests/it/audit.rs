@@ -1,7 +1,7 @@
 //! One line for each call, chained, written before the answer is through.
 
 use nix::sys::signal::{Signal, kill};
-use postern_testkit::Setup;
+use postern_testkit::{Setup, wait};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -56,6 +56,15 @@ fn the_chain_holds_across_a_restart() {
             assert_eq!(call_tool(&devbox, "GET", "/items/1").0, 200);
         }
         kill(devbox.gate_pid(), signal).unwrap();
+        if signal == Signal::SIGKILL {
+            // The next gate writes on in the same chain.
+            wait::until("the next gate writes", || {
+                let lines = devbox.audit();
+                let starts = lines.iter().filter(|line| line["kind"] == "started");
+                (starts.count() == 3).then_some(())
+            });
+            devbox.signal(Signal::SIGTERM);
+        }
         let ended = devbox.ended();
         ended.assert_nothing_left();
         let text = std::fs::read_to_string(ended.folder.path().join("state/gate/audit.jsonl"));

@@ -52,7 +52,10 @@ fn written() -> (PathBuf, postern_testkit::Ended) {
     });
     let (code, report) = verified(&log);
     assert_eq!((code, &report["ok"]), (Some(0), &true.into()), "{report}");
+    // At once, and with nobody left to start it again.
+    devbox.signal(Signal::SIGSTOP);
     kill(devbox.gate_pid(), Signal::SIGKILL).unwrap();
+    devbox.signal(Signal::SIGKILL);
     (log, devbox.ended())
 }
 

@@ -25,6 +25,7 @@ case "$order" in
   leave) sh -c 'sleep 1000; : left-'"$mark" & echo gone ;;
   closed) exec >&- 2>&-; sleep 1000 ;;
   endless) while :; do printf 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; done ;;
+  warn) echo "last words of $POSTERN_RUN_ID" >&2; echo done ;;
   complain) yes complaint | head -c 60000000 >&2; echo done ;;
   bytes) printf 'a\377\355\240\200b' ;;
   unread) : ;;
@@ -129,6 +130,20 @@ fn a_program_is_given_the_message_and_its_output_is_the_answer() {
         devbox.stderr().contains("no such thing"),
         "stderr is in the log"
     );
+}
+
+#[test]
+fn what_a_program_complains_of_last_is_in_the_log_when_its_run_is_over() {
+    let devbox = start("");
+    for number in 0..10 {
+        let run = format!("run-warn-{number}");
+        let answer = Curl::post(devbox.api("/invoke"), r#"{"message":"warn"}"#)
+            .header(&format!("X-Run-ID: {run}"))
+            .send();
+        assert_eq!(answer.json()["response"], "done");
+        let last = format!("last words of {run}");
+        assert!(devbox.stderr().contains(&last), "{}", devbox.stderr());
+    }
 }
 
 #[test]

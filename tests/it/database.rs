@@ -1,7 +1,7 @@
 //! A PostgreSQL tool, with the real server and the real client inside a sandbox: the gate logs in, so the agent needs no
 //! password and sees none.
 
-use postern_testkit::{Devbox, Setup};
+use postern_testkit::{Devbox, Setup, wait};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, Database, KEY, NameServer, order};
@@ -64,8 +64,14 @@ impl Scene {
         order(&self.devbox, &json!({"do": "run", "argv": argv}))
     }
 
+    /// What was written down of the last connection, once it is over.
     fn line(&self) -> Value {
-        self.devbox.audit().pop().unwrap()
+        wait::until("the connection's line", || {
+            self.devbox
+                .audit()
+                .pop()
+                .filter(|line| line.get("door").is_some())
+        })
     }
 }
 

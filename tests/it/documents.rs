@@ -12,6 +12,9 @@ const NOBODYS: &str = "zzz";
 const PLACES: &[(&str, &str, &str)] = &[
     ("config", "## The whole file", "zzz = 1"),
     ("config", "## `[listen]`", "[listen]\nzzz = 1"),
+    ("config", "### `[listen.tls]`", "[listen.tls]\nzzz = 1"),
+    ("config", "## `[callers]`", "[callers]\nzzz = 1"),
+    ("config", "### `[callers.jwt]`", "[callers.jwt]\nzzz = 1"),
     ("config", "## `[patience]`", "[patience]\nzzz = 1"),
     ("config", "## `[audit]`", "[audit]\nzzz = 1"),
     ("config", "## `[approvals]`", "[approvals]\nzzz = 1"),
@@ -39,9 +42,19 @@ const PLACES: &[(&str, &str, &str)] = &[
         "[tools.x]\nurl = \"https://a.b\"\nlimits = { zzz = 1 }",
     ),
     (
+        "credentials",
+        "### What it costs",
+        "[tools.x]\nurl = \"https://a.b\"\nanswers = { zzz = 1 }",
+    ),
+    (
         "config",
         "### `credential`",
         "[tools.x]\nurl = \"https://a.b\"\ncredential = { kind = \"zzz\" }",
+    ),
+    (
+        "config",
+        "### `dummy`",
+        "[tools.x]\nurl = \"https://a.b\"\ndummy = { zzz = 1 }",
     ),
     ("config", "## `[providers.NAME]`", "[providers.x]\nzzz = 1"),
     ("config", "## `[models.NAME]`", "[models.x]\nzzz = 1"),

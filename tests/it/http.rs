@@ -1,7 +1,14 @@
 //! The public API as a caller sees it: versions, routes, JSON errors, ids, drain.
 
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
 use nix::sys::signal::Signal;
-use postern_testkit::{Answer, Curl, Latch, Upstream, curl::Response, wait};
+use postern_testkit::{Answer, Curl, Devbox, Latch, Upstream, curl::Response, wait};
 use serde_json::json;
 
 use crate::fixture;
@@ -41,6 +48,63 @@ fn health_and_readiness_have_the_contracts_shape() {
     assert_eq!(ready.status, 200, "{ready:?}");
     assert_eq!(ready.json()["status"], "ready");
     assert_eq!(ready.json()["llm_gateway"], "reachable");
+    let parts = &ready.json()["parts"];
+    assert_eq!(parts["stores"]["runs"], json!({"status": "writable"}));
+    assert_eq!(parts["gate"]["status"], "ready");
+    let agent = &parts["agents"]["hands"];
+    assert_eq!(agent["installed"], json!({"status": "ready"}));
+    assert_eq!(agent["worker"], json!({"status": "up"}));
+    assert_eq!(agent["models"]["fast"], json!({"status": "not asked yet"}));
+}
+
+/// What `/readyz` says of posternd's store, once it says this.
+fn until_runs_are(devbox: &Devbox, status: &str) -> Response {
+    wait::until(&format!("the store is {status}"), || {
+        let ready = Curl::get(devbox.api("/readyz")).send();
+        let runs = &ready.json()["parts"]["stores"]["runs"]["status"];
+        (runs == status).then_some(ready)
+    })
+}
+
+#[test]
+fn a_full_disk_shows_in_readyz_and_so_does_room_on_it() {
+    let setup = fixture::setup(&fixture::tool());
+    let state = setup.folder().join("state");
+    fs::create_dir(&state).unwrap();
+    let Some(_small) = Small::mount(&state) else {
+        eprintln!("skipped: nobody here may mount a small filesystem");
+        return;
+    };
+    let devbox = setup.start();
+    let filler = state.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let ready = until_runs_are(&devbox, "not writable");
+    assert_eq!(ready.status, 503, "{ready:?}");
+    fs::remove_file(&filler).unwrap();
+    drop(file);
+    until_runs_are(&devbox, "writable");
+    let _ended = devbox.stop();
+}
+
+/// A filesystem with little room, as long as this lives.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=24m,mode=755", "small"])
+            .arg(at);
+        let mounted = mount.status().is_ok_and(|status| status.success());
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
 }
 
 #[test]
@@ -81,7 +145,7 @@ fn an_oversized_body_is_refused_and_the_daemon_lives() {
     let devbox = fixture::setup(&tool).start();
     let path = devbox.folder().join("large.json");
     let text = format!("{{\"message\":\"{}\"}}", "x".repeat(64 << 20));
-    std::fs::write(&path, text).unwrap();
+    fs::write(&path, text).unwrap();
     let answer = Curl::post(devbox.api("/invoke"), format!("@{}", path.display())).send();
     assert_eq!(answer.status, 413, "{:?}", answer.error);
     assert!(answer.json()["error"].is_string());

@@ -84,6 +84,7 @@ fn sandboxes_trust_the_gates_authority_and_never_see_its_key() {
         "CARGO_HTTP_CAINFO",
         "AWS_CA_BUNDLE",
         "DENO_CERT",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     ] {
         assert_eq!(environment[name], path, "{name}");
     }

@@ -1,7 +1,6 @@
 //! Whatever is killed, whenever: no process, mount or socket stays behind.
 
 use std::{
-    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Stdio},
@@ -14,50 +13,10 @@ use nix::{
 use postern_testkit::{Curl, Devbox, Setup, wait};
 use serde_json::json;
 
-use crate::fixture;
-
-/// Who is killed.
-const VICTIMS: &[Victim] = &[
-    Victim::Supervisor,
-    Victim::Runtime,
-    Victim::Gate,
-    Victim::Launcher,
-    Victim::Sweeper,
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    Supervisor,
-    Runtime,
-    Gate,
-    Launcher,
-    Sweeper,
-}
-
-impl Victim {
-    /// The second word of its command line.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Supervisor => "up",
-            Self::Runtime => "runtime",
-            Self::Gate => "proxy",
-            Self::Launcher => "launcher",
-            Self::Sweeper => "sweep",
-        }
-    }
-
-    /// Its pid, if it runs: the devbox's processes name its folder on their command lines.
-    fn find(self, folder: &Path) -> Option<Pid> {
-        let mark = folder.display().to_string();
-        fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(entry.path().join("cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let is_it = line.contains(&mark) && line.split('\0').nth(1) == Some(self.word());
-            is_it.then(|| Pid::from_raw(pid))
-        })
-    }
-}
+use crate::fixture::{
+    self,
+    victim::{VICTIMS, Victim},
+};
 
 fn setups(tool: &postern_testkit::Upstream) -> [Setup; 2] {
     [fixture::setup(tool), fixture::ordinary_setup(tool)]
@@ -109,7 +68,15 @@ fn strike(victim: Victim, signal: Signal, devbox: Devbox) {
     let pid = victim.find(devbox.folder());
     let pid = pid.unwrap_or_else(|| panic!("no {victim:?} among {:?}", devbox.traces()));
     kill(pid, signal).unwrap();
-    if matches!(victim, Victim::Launcher | Victim::Sweeper) {
+    // The others go on without these; a gate that is told to stop waits for who needs it, and one that was killed is replaced.
+    let goes_on = matches!(victim, Victim::Launcher | Victim::Sweeper)
+        || (victim == Victim::Gate && signal == Signal::SIGKILL);
+    if victim == Victim::Gate && goes_on {
+        wait::until("another gate is there", || {
+            victim.find(devbox.folder()).filter(|next| *next != pid)
+        });
+    }
+    if goes_on {
         let gone = || {
             (!devbox
                 .traces()
@@ -121,8 +88,7 @@ fn strike(victim: Victim, signal: Signal, devbox: Devbox) {
         devbox.signal(Signal::SIGTERM);
     }
     let ended = devbox.ended();
-    let orderly = matches!(victim, Victim::Launcher | Victim::Sweeper)
-        || (victim == Victim::Supervisor && signal == Signal::SIGTERM);
+    let orderly = goes_on || (victim == Victim::Supervisor && signal == Signal::SIGTERM);
     assert_eq!(
         ended.code == Some(0),
         orderly,
@@ -132,20 +98,34 @@ fn strike(victim: Victim, signal: Signal, devbox: Devbox) {
 }
 
 #[test]
-fn a_daemon_that_dies_takes_the_rest_along_and_is_named() {
+fn a_posternd_that_dies_takes_the_rest_along_and_is_named() {
     let tool = fixture::tool();
-    for (victim, name) in [(Victim::Runtime, "posternd"), (Victim::Gate, "the gate")] {
-        let devbox = fixture::setup(&tool).start();
-        kill(victim.find(devbox.folder()).unwrap(), Signal::SIGKILL).unwrap();
-        let ended = devbox.ended();
-        assert_eq!(ended.code, Some(1));
-        assert!(
-            ended
-                .stderr
-                .contains(&format!("postern: {name} ended: signal: 9")),
-            "{ended:?}"
-        );
-    }
+    let devbox = fixture::setup(&tool).start();
+    kill(
+        Victim::Runtime.find(devbox.folder()).unwrap(),
+        Signal::SIGKILL,
+    )
+    .unwrap();
+    let ended = devbox.ended();
+    assert_eq!(ended.code, Some(1));
+    let named = ended.stderr.contains("postern: posternd ended: signal: 9");
+    assert!(named, "{ended:?}");
+}
+
+#[test]
+fn a_gate_that_never_comes_back_is_given_up() {
+    let tool = fixture::tool();
+    let devbox = fixture::setup(&tool).start();
+    std::fs::write(devbox.config(), "nothing = [\n").unwrap();
+    kill(devbox.gate_pid(), Signal::SIGKILL).unwrap();
+    let ended = devbox.ended();
+    assert_ne!(ended.code, Some(0));
+    let said = &ended.stderr;
+    assert!(
+        said.contains("the gate ended") && said.contains("postern.toml:1"),
+        "{said}"
+    );
+    ended.assert_nothing_left();
 }
 
 #[test]
@@ -223,7 +203,7 @@ fn a_state_directory_has_one_user_at_a_time() {
 fn what_was_killed_starts_again_from_what_it_left() {
     let tool = fixture::tool();
     let mut devbox = fixture::setup(&tool).start();
-    for victim in [Victim::Supervisor, Victim::Runtime, Victim::Gate] {
+    for victim in [Victim::Supervisor, Victim::Runtime] {
         assert_eq!(
             fixture::call_tool(&devbox, "GET", "/items/1").0,
             200,

@@ -7,16 +7,19 @@
     reason = "a test that cannot go on panics, and says where"
 )]
 
+mod acp;
 mod approvals;
 mod audit;
 mod audit_command;
 mod bad_input;
 mod bombs;
 mod capture;
+mod chaos;
 mod command;
 mod commands;
 mod database;
 mod documents;
+mod dummies;
 mod examples;
 mod fixture;
 mod gateway;
@@ -25,18 +28,23 @@ mod http;
 mod interception;
 mod isolation;
 mod lifecycle;
+mod listen;
+mod logs;
 mod node;
 mod overlap;
 mod policy;
 mod policy_command;
 mod presets;
+mod questions;
 mod raw;
 mod readme;
 mod reload;
+mod restart;
 mod resume;
 mod sandbox;
 mod servers;
 mod streams;
 mod structure;
 mod systemd;
+mod tokens;
 mod tour;

@@ -1,6 +1,6 @@
 //! Coding agents that people use, as they come from npm, through the whole devbox: each does a task in two turns with its own
 //! tools in its workspace, streams, and is gone whole when its run is ended. Skipped with a printed reason where they are not
-//! installed: `scripts/test --only clients` installs the first two, and `npm install --prefix target/clients/node opencode-ai` the third.
+//! installed: `scripts/test --only clients` installs them.
 
 use std::{
     path::{Path, PathBuf},
@@ -38,6 +38,28 @@ const CLAUDE: Program = Program {
     model: "claude",
 };
 
+const CODEX: Program = Program {
+    preset: "codex",
+    path: "node_modules/.bin/codex",
+    mark: "node_modules/@openai/",
+    write: |_| {
+        let input = json!({"cmd": "echo hello > notes.txt; cat notes.txt"});
+        using("exec_command", input)
+    },
+    model: "gpt",
+};
+
+const OPENCODE: Program = Program {
+    preset: "opencode",
+    path: "node_modules/.bin/opencode",
+    mark: "node_modules/opencode-ai/",
+    write: |_| {
+        let input = json!({"filePath": "/workspace/notes.txt", "content": "written by a model"});
+        using("write", input)
+    },
+    model: "gpt",
+};
+
 fn using(tool: &str, input: Value) -> Turn {
     let tool = tool.to_owned();
     Turn::Use { tool, input }
@@ -58,7 +80,7 @@ fn installed(program: &Program) -> Option<PathBuf> {
     is_there.then_some(folder)
 }
 
-fn start(program: &Program, npm: &Path, models: &Upstream) -> Devbox {
+fn start(program: &Program, npm: &Path, models: &Upstream, more: &str) -> Devbox {
     let (url, preset, model) = (models.url(), program.preset, program.model);
     let (npm, path) = (
         npm.display(),
@@ -102,6 +124,7 @@ resource = "{url}/*"
 kind = "command"
 models = ["{model}"]
 policies = ["coder"]
+{more}
 
 [agents.coder.command]
 preset = "{preset}"
@@ -148,7 +171,7 @@ fn works(program: &Program) {
             _ => Turn::Say("The file is written.".to_owned()),
         }
     });
-    let devbox = start(program, &npm, &models);
+    let devbox = start(program, &npm, &models, "");
     writes_a_file(program, &devbox, &models);
     is_ended(program, &devbox, &models);
     latch.open();
@@ -230,6 +253,51 @@ fn is_ended(program: &Program, devbox: &Devbox, models: &Upstream) {
     caller.wait().unwrap();
 }
 
+/// A later run of a conversation knows what was said before, of the same user and conversation alone.
+fn goes_on(program: &Program) {
+    let Some(npm) = installed(program) else {
+        return;
+    };
+    let models = play::start(|_| Turn::Say("Noted.".to_owned()));
+    let devbox = start(program, &npm, &models, "isolation = \"user\"");
+    let key = std::fs::read_to_string(devbox.state().join("runtime/callers.key")).unwrap();
+    let ask = |user: &str, conversation: &str, message: &str| {
+        let body = json!({ "message": message, "conversation_id": conversation });
+        let asked = Curl::post(devbox.api("/invoke"), body.to_string())
+            .header(&format!("Authorization: Bearer {}", key.trim()))
+            .header(&format!("X-End-User-Id: {user}"));
+        let answer = asked.send();
+        assert_eq!(answer.status, 200, "{answer:?} {}", devbox.stderr());
+        let requests = models.requests();
+        let bodies = requests
+            .iter()
+            .map(|request| String::from_utf8_lossy(&request.body));
+        let of_it: Vec<_> = bodies.filter(|body| body.contains(message)).collect();
+        assert!(!of_it.is_empty());
+        of_it.iter().any(|body| body.contains("the word is tulip"))
+    };
+    assert!(ask("ada", "c1", "the word is tulip"));
+    assert!(ask("ada", "c1", "which one is it"));
+    assert!(ask("ada", "c1", "and once more"));
+    assert!(!ask("ada", "c2", "of another conversation"));
+    assert!(!ask("eve", "c1", "of another user"));
+}
+
+#[test]
+fn claude_code_goes_on_with_a_conversation() {
+    goes_on(&CLAUDE);
+}
+
+#[test]
+fn codex_goes_on_with_a_conversation() {
+    goes_on(&CODEX);
+}
+
+#[test]
+fn opencode_goes_on_with_a_conversation() {
+    goes_on(&OPENCODE);
+}
+
 #[test]
 fn claude_code_edits_a_file_streams_and_is_ended() {
     works(&CLAUDE);
@@ -237,31 +305,10 @@ fn claude_code_edits_a_file_streams_and_is_ended() {
 
 #[test]
 fn codex_edits_a_file_streams_and_is_ended() {
-    works(&Program {
-        preset: "codex",
-        path: "node_modules/.bin/codex",
-        mark: "node_modules/@openai/",
-        write: |_| {
-            using(
-                "exec_command",
-                json!({"cmd": "echo hello > notes.txt; cat notes.txt"}),
-            )
-        },
-        model: "gpt",
-    });
+    works(&CODEX);
 }
 
 #[test]
 fn opencode_edits_a_file_streams_and_is_ended() {
-    works(&Program {
-        preset: "opencode",
-        path: "node_modules/.bin/opencode",
-        mark: "node_modules/opencode-ai/",
-        write: |_| {
-            let input =
-                json!({"filePath": "/workspace/notes.txt", "content": "written by a model"});
-            using("write", input)
-        },
-        model: "gpt",
-    });
+    works(&OPENCODE);
 }

@@ -1,13 +1,15 @@
 //! A run of an agent without code that waits for a human: it is put aside, survives whatever happens to the devbox, and goes on
 //! by itself after a yes, with the one call that was shown, once.
 
-use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use postern_testkit::{Answer, Curl, Devbox, Recorded, Setup, Upstream, curl::Response, wait};
 use serde_json::{Value, json};
 
 use crate::fixture::{
     self,
     approver::{ADA, ASKS, with_key},
+    waiting::{answer, comes_to, killed, operator, resume, run},
 };
 
 const DESK: &str = r#"
@@ -29,10 +31,25 @@ when_left = "cancel"
 
 /// A model that wants one thing added, and then says what came of it.
 fn model() -> Upstream {
-    Upstream::start(|request: &Recorded| {
+    failing_model(0)
+}
+
+/// The same, out of order as often as this when it is told what came of a call.
+fn failing_model(times: usize) -> Upstream {
+    let left = AtomicUsize::new(times);
+    let fails = move || {
+        let less = |left: usize| left.checked_sub(1);
+        left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+    };
+    Upstream::start(move |request: &Recorded| {
         let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let last = asked["messages"].as_array().and_then(|all| all.last());
         let last = last.cloned().unwrap_or_default();
+        if last["role"] == "tool" && fails() {
+            return Answer::json(&json!({ "error": { "message": "out of order" } }))
+                .with_status(500);
+        }
         let message = if last["role"] == "tool" {
             json!({ "role": "assistant", "content": format!("added: {}", last["content"].as_str().unwrap_or("")) })
         } else {
@@ -61,27 +78,6 @@ fn setup(tool: &Upstream, model: &Upstream) -> Setup {
     fixture::files(Setup::new(&config)).secret("secrets/ada.key", ADA)
 }
 
-fn operator(devbox: &Devbox, path: &str) -> String {
-    format!("http://{}/api/v1{path}", devbox.operator_address())
-}
-
-fn run(devbox: &Devbox, id: &str) -> Value {
-    let key = std::fs::read_to_string(devbox.state().join("runtime/operator.key")).unwrap();
-    with_key(
-        Curl::get(operator(devbox, &format!("/runs/{id}"))),
-        key.trim(),
-    )
-    .json()
-}
-
-/// Waits until a run stands so.
-fn comes_to(devbox: &Devbox, id: &str, status: &str) -> Value {
-    wait::until("the run comes to its end", || {
-        let run = run(devbox, id);
-        (run["status"] == status).then_some(run)
-    })
-}
-
 fn ask(devbox: &Devbox, id: &str, name: &str) -> Response {
     let body = json!({ "message": name }).to_string();
     Curl::post(devbox.api("/invoke"), &body)
@@ -99,19 +95,6 @@ fn pause(devbox: &Devbox, id: &str, name: &str) -> String {
         (&json!("APPROVAL_REQUIRED"), &json!(id))
     );
     asked["action_id"].as_str().unwrap().to_owned()
-}
-
-fn answer(devbox: &Devbox, action: &str, verb: &str) -> Response {
-    let url = operator(devbox, &format!("/approvals/requests/{action}/{verb}"));
-    with_key(Curl::post(url, r#"{"reason": "by the book"}"#), ADA)
-}
-
-fn resume(devbox: &Devbox, action: &str, id: &str) -> Response {
-    Curl::post(
-        devbox.api(&format!("/resume/{action}")),
-        json!({ "run_id": id }).to_string(),
-    )
-    .send()
 }
 
 /// What `/resume` says to who comes too early, or with nothing that waits.
@@ -189,14 +172,6 @@ fn a_run_waits_for_a_human_and_goes_on_by_itself_once() {
     assert_eq!(tool.requests().len(), 1);
 }
 
-/// All of it, to be started again once the last of it is gone.
-fn killed(devbox: Devbox) -> Setup {
-    devbox.signal(Signal::SIGKILL);
-    let ended = devbox.ended();
-    ended.assert_nothing_left();
-    Setup::again(ended)
-}
-
 #[test]
 fn a_run_that_waits_survives_kill_9_of_everything_and_goes_on_after_the_yes() {
     let (tool, model) = (fixture::tool(), model());
@@ -252,17 +227,6 @@ fn a_no_ends_the_run_and_so_does_whoever_began_it() {
 fn a_stream_tells_that_the_run_waits_and_is_picked_up_when_it_goes_on() {
     let (tool, model) = (fixture::tool(), model());
     let devbox = setup(&tool, &model).start();
-    let kinds = |stream: &Response| -> Vec<String> {
-        let data = stream
-            .body
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "));
-        data.map(|data| match serde_json::from_str::<Value>(data) {
-            Ok(event) => event["type"].as_str().unwrap().to_owned(),
-            Err(_) => data.to_owned(),
-        })
-        .collect()
-    };
     let stream = Curl::post(devbox.api("/invoke/stream"), r#"{"message": "lamp"}"#)
         .header("X-Run-ID: run-1")
         .send();
@@ -293,6 +257,54 @@ fn a_stream_tells_that_the_run_waits_and_is_picked_up_when_it_goes_on() {
     )
     .send();
     assert_eq!(kinds(&again), ["content", "done", "[DONE]"]);
+}
+
+/// The types of the events of a stream, in order.
+fn kinds(stream: &Response) -> Vec<String> {
+    let data = stream
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| match serde_json::from_str::<Value>(data) {
+        Ok(event) => event["type"].as_str().unwrap().to_owned(),
+        Err(_) => data.to_owned(),
+    })
+    .collect()
+}
+
+#[test]
+fn a_run_whose_model_fails_after_the_yes_goes_on_again_and_its_call_is_made_once() {
+    // Once when it goes on by itself, and twice for who asks for it.
+    let (tool, model) = (fixture::tool(), failing_model(3));
+    let devbox = setup(&tool, &model).start();
+    let action = pause(&devbox, "run-1", "lamp");
+    assert_eq!(answer(&devbox, &action, "approve").status, 200);
+    let waits = wait::until("the run fails on its way", || {
+        let run = run(&devbox, "run-1");
+        (run["outcome"]["status"] == 502).then_some(run)
+    });
+    assert_eq!(
+        (&waits["status"], &waits["blocked_action_id"]),
+        (&json!("PAUSED_APPROVAL"), &json!(action))
+    );
+    let failed = resume(&devbox, &action, "run-1");
+    assert_eq!(
+        (failed.status, &failed.json()["code"]),
+        (502, &json!("MODEL_FAILED")),
+        "{failed:?}"
+    );
+    let path = format!("/resume/{action}/stream");
+    let stream = Curl::post(devbox.api(&path), r#"{"run_id": "run-1"}"#).send();
+    assert_eq!(kinds(&stream), ["error", "[DONE]"]);
+    // What it did before it failed is kept through the end of everything.
+    let devbox = killed(devbox).start();
+    let over = wait::until("the run goes on", || {
+        let resumed = resume(&devbox, &action, "run-1");
+        (resumed.status == 200).then(|| resumed.json())
+    });
+    assert_eq!(over["tool_calls_made"].as_array().unwrap().len(), 1);
+    assert_eq!(run(&devbox, "run-1")["status"], "COMPLETED");
+    assert_eq!(tool.requests().len(), 1);
 }
 
 /// What the gate keeps of a yes, as if it had been killed with posternd right after it was written down.
@@ -339,4 +351,106 @@ fn a_tool_that_says_it_needs_a_human_is_only_a_tool() {
             .contains("HTTP 403")
     );
     assert_eq!(run(&devbox, "run-1")["status"], "COMPLETED");
+}
+
+/// A model that wants the same added until it was added twice.
+fn insisting_model() -> Upstream {
+    Upstream::start(|request: &Recorded| {
+        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let messages = asked["messages"].as_array().unwrap();
+        let made = messages.iter().filter(|one| one["role"] == "tool").count();
+        let call =
+            json!({ "name": "shop__add", "arguments": json!({ "number": made }).to_string() });
+        let message = if made < 2 {
+            json!({ "role": "assistant", "content": null, "tool_calls": [
+                { "id": format!("call_{made}"), "type": "function", "function": call },
+            ] })
+        } else {
+            json!({ "role": "assistant", "content": "twice" })
+        };
+        Answer::json(&json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 },
+        }))
+    })
+}
+
+/// Asks for an end user.
+fn ask_for(devbox: &Devbox, id: &str, user: &str) -> Response {
+    let key = std::fs::read_to_string(devbox.state().join("runtime/callers.key")).unwrap();
+    Curl::post(devbox.api("/invoke"), r#"{"message": "lamps"}"#)
+        .header(&format!("X-Run-ID: {id}"))
+        .header(&format!("X-End-User-Id: {user}"))
+        .header(&format!("Authorization: Bearer {}", key.trim()))
+        .send()
+}
+
+/// What an approver says in these words.
+fn say(devbox: &Devbox, (action, verb): (&str, &str), words: &str) -> Response {
+    let url = operator(devbox, &format!("/approvals/requests/{action}/{verb}"));
+    with_key(Curl::post(url, words), ADA)
+}
+
+#[test]
+fn a_wider_yes_covers_what_a_run_or_a_user_asks_again_and_can_be_taken_back() {
+    let (tool, model) = (fixture::tool(), insisting_model());
+    let devbox = setup(&tool, &model).start();
+    let action = pause(&devbox, "run-1", "lamps");
+    for wrong in [
+        r#"{"scope": "forever"}"#,
+        r#"{"scope": "run", "duration": "1h"}"#,
+        // Nobody is named for whom it would hold.
+        r#"{"duration": "1h"}"#,
+    ] {
+        assert_eq!(
+            say(&devbox, (&action, "approve"), wrong).status,
+            400,
+            "{wrong}"
+        );
+    }
+    let yes = say(&devbox, (&action, "approve"), r#"{"scope": "run"}"#);
+    assert_eq!(yes.json()["scope"], "run", "{yes:?}");
+    comes_to(&devbox, "run-1", "COMPLETED");
+    assert_eq!(tool.requests().len(), 2);
+    let lines = devbox.audit();
+    let calls = lines.iter().filter(|line| line["kind"] == "call");
+    let told = calls.filter(|line| line["approval"] == action.as_str());
+    assert_eq!(
+        told.filter(|line| line["approver"] == "ada").count(),
+        2,
+        "{lines:#?}"
+    );
+    assert_ne!(pause(&devbox, "run-2", "lamps"), action, "another run asks");
+    let first = ask_for(&devbox, "run-3", "eve").json();
+    let action = first["approval_required"]["action_id"].as_str().unwrap();
+    let yes = say(&devbox, (action, "approve"), r#"{"duration": "1h"}"#);
+    assert_eq!(yes.json()["scope"], "agent_user_ttl", "{yes:?}");
+    comes_to(&devbox, "run-3", "COMPLETED");
+    let devbox = killed(devbox).start();
+    let again = ask_for(&devbox, "run-4", "eve").json();
+    assert_eq!(again["response"], "twice", "{again}");
+    let other = ask_for(&devbox, "run-5", "bob").json();
+    assert!(other["approval_required"].is_object(), "{other}");
+    assert_eq!(tool.requests().len(), 6);
+    assert_eq!(say(&devbox, (action, "revoke"), "").status, 200);
+    assert_eq!(say(&devbox, (action, "revoke"), "").status, 409);
+    let after = ask_for(&devbox, "run-6", "eve").json();
+    assert!(after["approval_required"].is_object(), "{after}");
+    assert_eq!(tool.requests().len(), 6);
+    // Those that wait come first, a page at a time.
+    let list = |query: &str| {
+        let url = operator(&devbox, &format!("/approvals/requests?{query}"));
+        with_key(Curl::get(url), ADA)
+            .json()
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(list("status=APPROVED&user_id=eve").len(), 1);
+    let first = list("limit=3");
+    let last = first[2]["id"].as_str().unwrap();
+    assert!(first.iter().all(|one| one["status"] == "PENDING"));
+    let rest = list(&format!("after={last}"));
+    assert!(rest.len() == 2 && rest.iter().all(|one| one["status"] == "APPROVED"));
 }

@@ -5,7 +5,11 @@ use std::{path::Path, process::Stdio};
 use postern_testkit::{Archive, Curl, Devbox, Setup, wait};
 use serde_json::{Value, json};
 
-use crate::fixture;
+use crate::fixture::{
+    self,
+    approver::{ADA, ASKS},
+    waiting::{answer, comes_to, run},
+};
 
 const SERVER: &str = include_str!("fixture/server.py");
 
@@ -69,6 +73,31 @@ fn a_server_is_waited_for_asked_and_streams() {
     assert_eq!(
         error(&devbox, "fail"),
         "its server answered 500 Internal Server Error: out of money"
+    );
+}
+
+#[test]
+fn a_server_asks_a_human_and_is_called_at_its_own_place_after_the_yes() {
+    let tool = fixture::tool();
+    let http = format!(
+        "isolation = \"run\"\n[agents.hands.http]\nargv = [\"python3\", \"/agent/server.py\"]\n{ASKS}"
+    );
+    let files = Archive::new().file("server.py", SERVER);
+    let setup = setup(&tool.url(), &http, files);
+    let devbox = setup.secret("secrets/ada.key", ADA).start();
+    let body = json!({ "message": "ask a human", "run_id": "run-1" }).to_string();
+    let paused = Curl::post(devbox.api("/invoke"), body).send();
+    let asked = paused.json()["approval_required"].clone();
+    assert_eq!(asked["message"], "Refund order 7?", "{paused:?}");
+    assert_eq!(run(&devbox, "run-1")["status"], "PAUSED_APPROVAL");
+    let action = asked["action_id"].as_str().unwrap();
+    assert_eq!(answer(&devbox, action, "approve").status, 200);
+    let over = comes_to(&devbox, "run-1", "COMPLETED");
+    let body = &over["outcome"]["body"];
+    assert_eq!(
+        (&body["response"], &body["approved"], &body["message"]),
+        (&json!("refunded 7"), &json!(true), &json!("ask a human")),
+        "{over}"
     );
 }
 
@@ -186,6 +215,52 @@ fn a_server_that_never_answers_is_named() {
     }
 }
 
+fn history(devbox: &Devbox, run: &str) -> Vec<Value> {
+    let key = std::fs::read_to_string(devbox.state().join("runtime/operator.key")).unwrap();
+    let at = devbox.operator_address();
+    let events = Curl::get(format!("http://{at}/api/v1/runs/{run}/events"));
+    let events = events
+        .header(&format!("Authorization: Bearer {}", key.trim()))
+        .send();
+    events.json().as_array().cloned().unwrap_or_default()
+}
+
+#[test]
+fn what_an_agent_reports_is_kept_with_its_own_run_and_with_no_other() {
+    let tool = fixture::tool();
+    let devbox = start(&tool.url(), "");
+    let call = Curl::post(devbox.api("/invoke"), r#"{"message":"report"}"#);
+    let told = call.header("X-Run-ID: run-r").send().json();
+    assert_eq!(told["response"], "reported", "{told} {}", devbox.stderr());
+    for (what, expected) in [
+        ("result", json!(200)),
+        ("kept", json!([201, "act-1"])),
+        ("found", json!(true)),
+        ("absent", json!(404)),
+        ("of another", json!([404, 404, 404, 404])),
+        ("fetched of another", json!(404)),
+        ("odd", json!([400, 400, 400, 413])),
+        ("odd checkpoint", json!([400, 400])),
+        ("too many", json!(true)),
+    ] {
+        assert_eq!(told[what], expected, "{what}: {told}");
+    }
+    let history = history(&devbox, "run-r");
+    let mut responses = history
+        .iter()
+        .filter(|event| event["type"] == "TOOL_RESPONSE");
+    let response = &responses.next().unwrap()["data"];
+    assert_eq!(
+        (&response["tool"], &response["source"], &response["turn"]),
+        (&json!("shop__read"), &json!("agent"), &json!(0))
+    );
+    assert_eq!(response["result"].as_str().unwrap().len(), 4000);
+    assert!(responses.next().is_none(), "{history:?}");
+    // A run that is over is not reported of any more.
+    let again = Curl::post(devbox.api("/invoke"), r#"{"message":"late report"}"#).send();
+    assert_eq!(again.json()["status"], 404, "{again:?}");
+}
+
 /// RunAgents' own runtime as pip brings it, with a handler of the user's.
 #[test]
 fn runagents_own_runtime_is_an_agent() {
@@ -204,9 +279,29 @@ fn runagents_own_runtime_is_an_agent() {
          [agents.hands.http]\nargv = [\"python3\", \"-c\", \"from runagents.runtime import main; main()\"]\n\
          [agents.hands.sandbox]\nread_only = [\"{packages}\"]\n"
     );
-    let handler = "def handler(request, ctx):\n  return {'response': 'hello ' + request['message'], 'tools': list(ctx.tools)}";
+    let handler = "import urllib.request\n\
+        def handler(request, ctx):\n  \
+          urllib.request.urlopen(ctx.tools['shop'] + '/items/1').read()\n  \
+          return {'response': 'hello ' + request['message'], 'tools': list(ctx.tools)}";
     let devbox = setup(&tool.url(), &http, Archive::new().file("agent.py", handler)).start();
-    assert_eq!(devbox.invoke("you").json()["response"], "hello you");
+    let answer = Curl::post(devbox.api("/invoke"), r#"{"message":"you"}"#);
+    let answer = answer.header("X-Run-ID: run-g").send();
+    assert_eq!(
+        answer.json()["response"],
+        "hello you",
+        "{}",
+        devbox.stderr()
+    );
+    let history = history(&devbox, "run-g");
+    let response = history
+        .iter()
+        .find(|event| event["type"] == "TOOL_RESPONSE");
+    let response = response.unwrap_or_else(|| panic!("{history:?}"));
+    assert_eq!(
+        (&response["data"]["tool_id"], &response["data"]["source"]),
+        (&json!("shop"), &json!("agent"))
+    );
     let told = streamed(&devbox, "you");
-    assert_eq!(told[0]["delta"], "hello you", "{told:?}");
+    let content = told.iter().find(|event| event["type"] == "content");
+    assert_eq!(content.unwrap()["delta"], "hello you", "{told:?}");
 }

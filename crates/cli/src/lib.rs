@@ -21,6 +21,7 @@ mod check;
 mod doctor;
 mod failure;
 mod identity;
+mod logs;
 mod policy;
 mod sweep;
 mod terminal;
@@ -56,6 +57,7 @@ enum Command {
     Policy(policy::Args),
     Audit(audit::Args),
     Approvals(approvals::Args),
+    Logs(logs::Args),
     Doctor(doctor::Args),
 }
 
@@ -108,6 +110,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Approvals(args) => approvals::run(&args),
+        Command::Logs(args) => logs::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     done.map_or_else(Failure::told, |()| ExitCode::SUCCESS)

@@ -162,6 +162,8 @@ pub enum Layer {
     PidNamespace,
     /// A network namespace with `lo` alone.
     NetNamespace,
+    /// Connections to ports that nobody captures led to a listener that records them; the kernel needs nf_tables for it.
+    Divert,
     /// An overlay over what is shown of the host, so that no socket, pipe or lock in it is the host's.
     Overlay,
     /// An IPC namespace.
@@ -243,11 +245,6 @@ pub enum Verb {
     },
     /// Ends every process inside but the first; answered when all are gone. Files and listeners stay.
     Clear,
-    /// Makes one more listening socket for what is connected to by any address.
-    Listen {
-        /// The port, not 0.
-        port: u16,
-    },
     /// Connects to a port on 127.0.0.1 inside: the way to an `http` agent.
     Dial {
         /// The port, not 0.
@@ -275,7 +272,7 @@ pub enum Said {
     Done {
         /// The verb's number.
         re: u64,
-        /// What came of it; a descriptor travels along for `Listen` and `Dial`.
+        /// What came of it; a descriptor travels along for `Dial`.
         outcome: Outcome,
     },
     /// A verb failed; the sandbox goes on.
@@ -319,7 +316,7 @@ pub enum Outcome {
     },
     /// `Signal`, `Discard`: done.
     Plain,
-    /// `Listen`, `Dial`: the descriptor travels along.
+    /// `Dial`: the descriptor travels along.
     Descriptor,
 }
 

@@ -10,6 +10,7 @@ pub mod launch;
 pub mod link;
 pub mod name;
 pub mod refusal;
+pub mod report;
 pub mod secret;
 pub mod size;
 

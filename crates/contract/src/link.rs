@@ -3,32 +3,38 @@
 //!
 //! ```text
 //! posternd ── Hello ─────────────────────▶ gate     SOCK_SEQPACKET, peer checked by uid (and token)
-//!          ── SandboxStarted + listeners ─▶         the gate accepts on them from now on
+//!          ── SandboxStarted + listeners ─▶         the gate accepts on them from now on, and may give something to keep
+//!          ── Dummies ────────────────────▶         what programs there hold in the place of credentials
 //!          ── Listening ──────────────────▶         none of these addresses is a destination for an agent
 //!          ── RunStarted … RunEnded ──────▶
+//!          ── Asked, Withdrawn ───────────▶         an agent's own question; the gate keeps it
 //!          ── Answer ─────────────────────▶         a human's, with the key that the gate verifies
 //!          ── SandboxEnded ───────────────▶         the gate has closed the listeners when it answers
 //!          ◀─ Reply{re} ──────────────────          one for each, in order; Welcome for Hello
 //! ```
 //!
-//! When the link ends, the gate closes every listener it was given: without a runtime nobody runs.
+//! When the link ends, the gate closes every listener it was given: without a runtime nobody runs. A runtime that lives on
+//! holds each listener itself, and tells the next gate everything again; connections wait in the socket until then.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionId, AgentName, PolicyName, RunId, SandboxId,
-    approval::{Answer, Approval, Unanswered, Whole},
+    ActionId, AgentName, Code, ModelName, PolicyName, RunId, SandboxId, ToolName,
+    approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
     launch::Listener,
     secret::Shown,
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 7;
+pub const LINK_VERSION: u32 = 12;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
+
+/// The most dummies in one sandbox.
+pub const DUMMIES_MAX: usize = 64;
 
 /// One message of posternd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +68,19 @@ pub enum News {
         /// What the descriptors are, in order.
         listeners: Vec<ListenerKind>,
     },
+    /// What stands for credentials in a sandbox; told once, before anything runs there. None of it is a secret: where it goes
+    /// is watched.
+    Dummies {
+        /// Where.
+        sandbox: SandboxId,
+        /// All of them; at most [`DUMMIES_MAX`].
+        dummies: Vec<Dummy>,
+    },
+    /// The gate has been told all of a sandbox that stood before it: what waits there is answered from now on.
+    SandboxGoesOn {
+        /// Its id.
+        sandbox: SandboxId,
+    },
     /// The sandbox is gone; its listeners close.
     SandboxEnded {
         /// Its id.
@@ -90,9 +109,11 @@ pub enum News {
     },
     /// Asks how the gate is; the reply is [`Reply::Status`].
     Status,
-    /// Asks which requests wait for a human or did, newest first, at most [`crate::approval::LISTED_MAX`]; the reply is
-    /// [`Reply::Approvals`].
+    /// Asks which requests wait for a human or did: those that wait before the others, newest first, at most
+    /// [`crate::approval::LISTED_MAX`]. The reply is [`Reply::Approvals`].
     Approvals {
+        /// Which.
+        wanted: Box<Wanted>,
         /// The key of who asks, to be verified; none where posternd has verified its own operator's.
         key: Option<Shown>,
     },
@@ -103,10 +124,20 @@ pub enum News {
         /// As in [`News::Approvals`].
         key: Option<Shown>,
     },
+    /// An agent asks a human by itself; the same again changes nothing. The reply is [`Reply::Approval`]. What becomes of it is
+    /// asked with [`News::Approval`].
+    Asked(Box<Question>),
     /// Nobody needs an answer to a request any more: the run that waited for it is over.
     Withdrawn {
         /// Which.
         action: ActionId,
+    },
+    /// Somebody takes a yes to more than one call back; the reply is [`Reply::Approval`] or [`Reply::Unanswered`].
+    Revoke {
+        /// Which.
+        action: ActionId,
+        /// Who they are.
+        key: Shown,
     },
     /// Somebody answers one; the reply is [`Reply::Approval`] or [`Reply::Unanswered`].
     Answer {
@@ -117,6 +148,18 @@ pub enum News {
         /// Who they are.
         key: Shown,
     },
+}
+
+/// A stand-in for a tool's credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dummy {
+    /// Whose credential it stands for.
+    pub tool: ToolName,
+    /// All of it.
+    pub text: String,
+    /// How many bytes of its beginning others have too.
+    pub fixed: usize,
 }
 
 /// Where calls on a listener come from.
@@ -145,6 +188,11 @@ pub enum ListenerKind {
     Others,
     /// Questions for names (DNS), on a datagram socket or a stream socket that listens.
     Names,
+    /// No listener, but the gate's end of a socket for what the agent reports ([`crate::report`]).
+    Reports,
+    /// No socket: what a gate gave back with [`Reply::Done`] when it first heard of this sandbox. The others are accepted on
+    /// once [`News::SandboxGoesOn`] comes.
+    Kept,
 }
 
 impl From<Listener> for ListenerKind {
@@ -172,7 +220,7 @@ pub struct FromGate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reply {
-    /// Done.
+    /// Done. A descriptor that comes along is kept unread, and shown with the same sandbox to the next gate.
     Done,
     /// Not done, and why.
     Refused {
@@ -219,6 +267,20 @@ pub struct GateStatus {
     pub audit_mode: Vec<PolicyName>,
     /// Sandboxes it accepts for.
     pub sandboxes: u32,
+    /// What came of the last question to each model that was asked anything since the start.
+    pub models: Vec<Sighting>,
+}
+
+/// When a model's provider was last heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sighting {
+    /// Which model.
+    pub model: ModelName,
+    /// When its provider last answered anything, in milliseconds since 1970 (UTC).
+    pub answered_ms: Option<i64>,
+    /// Why it did not the last time, and since when it has not (as above); none while it answers.
+    pub unreached: Option<(Code, i64)>,
 }
 
 #[cfg(test)]
@@ -249,6 +311,11 @@ mod tests {
             weakened: vec![],
             audit_mode: vec!["support".parse().unwrap()],
             sandboxes: 2,
+            models: vec![Sighting {
+                model: "fast".parse().unwrap(),
+                answered_ms: None,
+                unreached: Some((Code::UpstreamUnreachable, 7)),
+            }],
         };
         let message = FromGate {
             re: 9,

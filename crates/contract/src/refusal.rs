@@ -52,6 +52,8 @@ pub enum Code {
     GateUnavailable,
     /// The call belongs to no run that is active in this sandbox.
     NoActiveRun,
+    /// A stand-in for a credential was on its way to where that credential does not belong.
+    DummyMisplaced,
 }
 
 impl Code {
@@ -67,7 +69,8 @@ impl Code {
             | Self::CapabilityDenied
             | Self::DestinationBlocked
             | Self::UnknownDestination
-            | Self::NoActiveRun => 403,
+            | Self::NoActiveRun
+            | Self::DummyMisplaced => 403,
             Self::BudgetExceeded | Self::RateLimited => 429,
             Self::BadRequest => 400,
             Self::Misdirected => 421,
@@ -104,6 +107,7 @@ impl Code {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::GateUnavailable => "GATE_UNAVAILABLE",
             Self::NoActiveRun => "NO_ACTIVE_RUN",
+            Self::DummyMisplaced => "DUMMY_MISPLACED",
         }
     }
 }
@@ -179,6 +183,7 @@ mod tests {
             Code::PolicyDenied,
             Code::CapabilityDenied,
             Code::NoActiveRun,
+            Code::DummyMisplaced,
             Code::TooLarge,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.word());

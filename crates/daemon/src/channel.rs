@@ -57,6 +57,15 @@ impl Channel {
         Ok(Self(UnixDatagram::from_std(socket)?))
     }
 
+    /// One end of a new connection, and the other to be handed to somebody.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = seqpacket::pair()?;
+        Ok((Self::new(ours)?, theirs))
+    }
+
     /// Connects to a listener at a path.
     ///
     /// # Errors
@@ -147,7 +156,7 @@ impl Listener {
     }
 }
 
-fn is_socket(path: &Path) -> bool {
+pub(crate) fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }

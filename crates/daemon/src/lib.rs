@@ -16,6 +16,7 @@ pub mod process;
 pub mod prompt;
 pub mod serve;
 pub mod shutdown;
+pub mod tls;
 pub mod unread;
 
 pub use clock::Clock;

@@ -1,32 +1,41 @@
-//! Serves an axum router on a listener: HTTP/1.1 and HTTP/2 with prior knowledge on one port, bounded, drained on
-//! shutdown. Never looks at a request.
+//! Serves an axum router on a listener: HTTP/1.1 and HTTP/2 on one port, with prior knowledge or as TLS agrees on, bounded, drained
+//! on shutdown. Never looks at a request.
 //!
 //! ```text
 //! accept ─▶ connection task ─▶ router          shutdown asked: no more accepts, HTTP/1.1 closes after the running
 //!    │          (≤ connections_max)            answer, HTTP/2 sends GOAWAY; after `drain` what is left is cut off
 //! ```
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration,
+};
 
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{Shutdown, Unread, prompt::Prompt};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{Shutdown, Unread, channel::is_socket, files, prompt::Prompt, tls::Tls};
 
 /// Where to serve.
 #[derive(Debug)]
 pub enum Listener {
     /// On a TCP address.
     Tcp(TcpListener),
+    /// On a TCP address, inside TLS.
+    Tls(TcpListener, Tls),
     /// On a Unix socket.
     Unix(UnixListener),
 }
@@ -36,7 +45,7 @@ pub enum Listener {
 pub struct Limits {
     /// Connections at once; more wait to be accepted.
     pub connections_max: usize,
-    /// How long a client may take for its first bytes, and again for the head of a request.
+    /// How long a client may take to agree on TLS, for its first bytes, and again for the head of a request.
     pub head: Duration,
     /// How long a client may leave unread what it is sent.
     pub unread: Duration,
@@ -54,6 +63,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Who may connect to a Unix socket: its owner and group.
+const SOCKET_MODE: u32 = 0o660;
 
 /// How long to wait after an accept that failed for want of descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -90,6 +102,17 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
                     &builder,
                     &graceful,
                 );
+            }
+            Ok(Connection::Tls(stream, acceptor)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                let inside = (Arc::clone(&builder), graceful.watcher());
+                let connection = agree((stream, acceptor), (router.clone(), limits), inside);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
@@ -145,9 +168,29 @@ fn attend<Stream>(
     });
 }
 
+/// Agrees on TLS, for as long as the head of a request may take, and serves what is inside.
+async fn agree(
+    (stream, acceptor): (TcpStream, TlsAcceptor),
+    (router, limits): (Router, Limits),
+    (builder, watcher): (Arc<auto::Builder<TokioExecutor>>, Watcher),
+) {
+    let stream = match tokio::time::timeout(limits.head, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a client did not agree on TLS"),
+        Err(_) => return tracing::debug!("a client was too slow to agree on TLS"),
+    };
+    let service = TowerToHyperService::new(router);
+    let stream = TokioIo::new(patient(stream, limits));
+    let connection = builder.serve_connection_with_upgrades(stream, service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
 enum Connection {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
+    Tcp(TcpStream),
+    Tls(TcpStream, TlsAcceptor),
+    Unix(UnixStream),
 }
 
 impl Listener {
@@ -162,11 +205,34 @@ impl Listener {
         Ok(Self::Tcp(listener))
     }
 
+    /// The same, inside TLS.
+    ///
+    /// # Errors
+    /// As bind(2) says, with the address in the text.
+    pub async fn tls(address: std::net::SocketAddr, tls: Tls) -> io::Result<Self> {
+        match Self::tcp(address).await? {
+            Self::Tcp(listener) => Ok(Self::Tls(listener, tls)),
+            other => Ok(other),
+        }
+    }
+
+    /// Listens on a Unix socket that its owner and group may use. One that a dead daemon left there is replaced; anything else there
+    /// is an error.
+    ///
+    /// # Errors
+    /// As bind(2) says, with the path in the text; `AddrInUse` if somebody answers there, or something else is there.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        let listener = bound(path);
+        listener
+            .map(Self::Unix)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
     /// The TCP address, if it has one.
     #[must_use]
     pub fn address(&self) -> Option<std::net::SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
             Self::Unix(_) => None,
         }
     }
@@ -174,14 +240,41 @@ impl Listener {
     async fn accept(&self) -> io::Result<Connection> {
         match self {
             Self::Tcp(listener) => Ok(Connection::Tcp(listener.accept().await?.0)),
+            Self::Tls(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Connection::Tls(stream, tls.acceptor()))
+            }
             Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
         }
     }
 }
 
+/// A socket that takes the place of a dead one in one step, and is nobody else's at no time.
+fn bound(path: &Path) -> io::Result<UnixListener> {
+    if std::fs::symlink_metadata(path).is_ok() {
+        let answer = std::os::unix::net::UnixStream::connect(path);
+        if answer.is_ok() || !is_socket(path) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+    }
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(format!(".{}", files::random_hex(4)?));
+    let staged = Path::new(&staged);
+    let placed = UnixListener::bind(staged).and_then(|listener| {
+        std::fs::set_permissions(staged, Permissions::from_mode(SOCKET_MODE))?;
+        std::fs::rename(staged, path)?;
+        Ok(listener)
+    });
+    if placed.is_err() {
+        drop(std::fs::remove_file(staged));
+    }
+    placed
+}
+
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
+    use base64::Engine as _;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
@@ -189,6 +282,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::tls::TlsFiles;
 
     #[tokio::test]
     async fn a_running_answer_is_finished_after_shutdown_is_asked_for() {
@@ -219,5 +313,48 @@ mod tests {
         assert!(answer.ends_with("done"), "{answer}");
         server.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    }
+
+    #[tokio::test]
+    async fn who_does_not_agree_on_tls_in_time_holds_no_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = certificate.self_signed(&key).unwrap();
+        let files = TlsFiles {
+            certificate: directory.path().join("crt"),
+            key: directory.path().join("key"),
+        };
+        std::fs::write(&files.certificate, pem("CERTIFICATE", certificate.der())).unwrap();
+        let secret = pem("PRIVATE KEY", &key.serialize_der());
+        files::write_private(&files.key, secret.as_bytes()).unwrap();
+        let tls = Tls::watch(files).await.unwrap();
+        let listener = Listener::tls(([127, 0, 0, 1], 0).into(), tls)
+            .await
+            .unwrap();
+        let address = listener.address().unwrap();
+        let limits = Limits {
+            connections_max: 1,
+            head: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let router = Router::new().route("/", get(|| async { "done" }));
+        let shutdown = Shutdown::manual();
+        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        // The second has its turn once the first has lost its place.
+        for beginning in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            silent.write_all(beginning).await.unwrap();
+            let mut told = Vec::new();
+            drop(silent.read_to_end(&mut told).await);
+            assert!(!told.starts_with(b"HTTP"), "{told:?}");
+        }
+        shutdown.trigger("test");
+        server.await.unwrap();
     }
 }

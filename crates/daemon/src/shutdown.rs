@@ -12,6 +12,9 @@ use crate::lifeline::Lifeline;
 /// The reason of [`Shutdown::requested`] when the lifeline was cut: nobody waits for a drain any more.
 pub const SUPERVISOR_GONE: &str = "the supervisor is gone";
 
+/// The reason of [`Shutdown::requested`] where SIGINT made it.
+pub const INTERRUPTED: &str = "SIGINT";
+
 /// A request to stop that can be awaited by many and made by any.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Sender<Option<&'static str>>);
@@ -40,7 +43,7 @@ impl Shutdown {
         tokio::spawn(async move {
             let reason = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
+                _ = interrupt.recv() => INTERRUPTED,
                 () = cut(lifeline) => SUPERVISOR_GONE,
             };
             tracing::info!(reason, "stopping");

@@ -11,9 +11,11 @@ pub mod outcome;
 pub mod plan;
 pub mod request;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Asks, Checkpoint};
 pub use event::Event;
 pub use machine::{Action, Input, Machine};
-pub use outcome::{CallMade, Ending, Failure, Outcome, Pause};
-pub use plan::{Builtin, Plan, RunFacts, ToolFunction, ToolRequest, Worker, WorkerRequest};
+pub use outcome::{CallMade, Ending, Failure, Halt, Outcome, Pause};
+pub use plan::{
+    Builtin, Plan, Resume, Resumes, RunFacts, ToolFunction, ToolRequest, Worker, WorkerRequest,
+};
 pub use request::{BadRequest, Request};

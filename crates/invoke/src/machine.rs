@@ -11,8 +11,10 @@
 //!                     └───────────── turn is over ────────┘
 //!  worker:
 //!   New ──Start──▶ AskingWorker ──WorkerReturned──▶ Finished
+//!                       └─ a pause of its own: Ask ──Asked──▶ Finished as Paused{checkpoint}; `resume` calls it again
 //!
 //!  from anywhere:  ModelFailed, WorkerFailed, Cancelled, Stopping, DeadlinePassed ──▶ Finished
+//!                  (a resumed run that was AskingModel: Halted{checkpoint}, and `resume` goes on by asking again)
 //!  a pause:        CallingTool ──ToolPaused──▶ Finished as Paused{checkpoint}; `resume` makes another machine of that, whose
 //!                  Start makes the call again, with the action that a human said yes to
 //! ```
@@ -30,7 +32,7 @@ use crate::{
     checkpoint::Checkpoint,
     event::Event,
     outcome::{Ending, Failure, Outcome},
-    plan::{Builtin, Plan, RunFacts, ToolRequest, WorkerRequest},
+    plan::{Plan, Resumes, RunFacts, ToolRequest, WorkerRequest},
     request::Request,
 };
 use builtin::Conversation;
@@ -81,6 +83,8 @@ pub enum Input {
     WorkerSaid(Event),
     /// The worker returned a value.
     WorkerReturned(Value),
+    /// The question that the worker's value asks has this id.
+    Asked(ActionId),
     /// The worker failed: the exception's last line, or how the process ended.
     WorkerFailed {
         /// What went wrong.
@@ -103,6 +107,8 @@ pub enum Action {
     CallTool(Box<ToolRequest>),
     /// Ask the worker; answered by `WorkerSaid`*, then `WorkerReturned` or `WorkerFailed`.
     CallWorker(Box<WorkerRequest>),
+    /// Name a question that the worker asks; answered by `Asked`.
+    Ask,
     /// Show the caller.
     Emit(Event),
     /// The run is over; the last action of all.
@@ -165,19 +171,28 @@ impl Machine {
         }
     }
 
-    /// A paused run of an agent without code, about to go on now that a human has said yes.
+    /// A paused run, about to go on now that a human has said yes. `None` if the agent is of another kind by now.
     #[must_use]
     pub fn resume(
-        agent: Builtin,
+        plan: Plan,
         (checkpoint, action): (Checkpoint, ActionId),
         facts: RunFacts,
-    ) -> Self {
-        let conversation = Conversation::resume(agent, checkpoint, action);
-        Self {
+    ) -> Option<Self> {
+        let course = match (plan, checkpoint) {
+            (Plan::Builtin(agent), Checkpoint::Turn(kept)) => {
+                let conversation = Conversation::resume(agent, *kept, action);
+                Course::Builtin(Box::new(conversation))
+            }
+            (Plan::Worker(agent), Checkpoint::Handler(kept)) if agent.resumes != Resumes::Never => {
+                Course::Worker(Box::new(Errand::resume(agent, *kept, action)))
+            }
+            _ => return None,
+        };
+        Some(Self {
             facts,
             started_ms: None,
-            course: Some(Course::Builtin(Box::new(conversation))),
-        }
+            course: Some(course),
+        })
     }
 
     /// What happened, and when in milliseconds (any epoch, the same for the whole run), gives what is to be done now, in order.
@@ -189,6 +204,7 @@ impl Machine {
         let mut step = Step::default();
         match (input, course) {
             (Input::Cancelled, _) => step.fail(Failure::Cancelled),
+            (Input::Stopping, Course::Builtin(it)) => it.fail(Failure::Stopping, &mut step),
             (Input::Stopping, _) => step.fail(Failure::Stopping),
             (Input::DeadlinePassed, _) => step.fail(Failure::DeadlinePassed),
             (input, Course::Builtin(conversation)) => conversation.on(input, &mut step),
@@ -206,6 +222,22 @@ impl Machine {
             step.act(Action::Finish(Box::new(outcome)));
         }
         step.actions
+    }
+
+    /// The run had no place to begin in, or to go on: what comes of it. Whatever is fed in after that is late.
+    pub fn without_place(&mut self, failure: Failure) -> Outcome {
+        let mut step = Step::default();
+        match self.course.take() {
+            Some(Course::Builtin(mut conversation)) => {
+                conversation.fail(failure.clone(), &mut step);
+            }
+            _ => step.fail(failure.clone()),
+        }
+        Outcome {
+            facts: self.facts.clone(),
+            duration_ms: 0,
+            ending: step.ending.unwrap_or(Ending::Failed(failure)),
+        }
     }
 
     /// Whether [`Action::Finish`] was given.

@@ -52,8 +52,21 @@ pub enum Ending {
     },
     /// It waits for a human, and is not over: the gate asks about a call.
     Paused(Box<Pause>),
+    /// It failed on its way after a human's yes, at a place from which it can go on again: what was done is not done twice.
+    Halted(Box<Halt>),
     /// The run failed.
     Failed(Failure),
+}
+
+/// A run that failed where it can go on again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Halt {
+    /// What a human said yes to, by which it goes on.
+    pub action: ActionId,
+    /// Why it did not come to its end.
+    pub failure: Failure,
+    /// What it needs to go on.
+    pub checkpoint: Checkpoint,
 }
 
 /// A run that waits for a human.
@@ -61,8 +74,10 @@ pub enum Ending {
 pub struct Pause {
     /// What the human is asked about.
     pub action: ActionId,
-    /// The gate's words.
+    /// The gate's words; the agent's, where it asks by itself.
     pub detail: Value,
+    /// What an agent with code says to its caller.
+    pub said: Option<String>,
     /// The model that answered last.
     pub model: String,
     /// The cost of all model calls so far.
@@ -74,8 +89,23 @@ pub struct Pause {
 }
 
 impl Pause {
+    fn is_handlers(&self) -> bool {
+        matches!(self.checkpoint, Checkpoint::Handler(_))
+    }
+
+    /// What an agent with code costs is in the gate's audit.
+    fn usage(&self) -> Value {
+        if self.is_handlers() {
+            return json!({});
+        }
+        json!(self.usage)
+    }
+
     /// What the caller is told in words.
     fn response(&self) -> String {
+        if let Some(said) = &self.said {
+            return said.clone();
+        }
         let said = self.detail.get("message").and_then(Value::as_str);
         let tool = self.detail.get("tool").and_then(Value::as_str);
         said.map_or_else(
@@ -110,9 +140,12 @@ pub enum Failure {
     /// There was no place for the run where the agent is.
     #[error("the agent cannot be called now: {0}")]
     NoPlace(String),
-    /// The agent's code asked for a pause, which is not kept yet.
+    /// The agent's code asked for a pause that is not kept: for a consent, of a kind that cannot be called again, or unlike any.
     #[error("the agent asked for a pause, which this version cannot keep")]
     PauseNotKept,
+    /// A human cannot be asked what the agent wants to ask.
+    #[error("a human cannot be asked now: {0}")]
+    NotAsked(String),
     /// A human said no to a call that it waited for.
     #[error("a human said no to a call of the run{}", .0.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     Rejected(Option<String>),
@@ -139,7 +172,7 @@ impl Failure {
             Self::Worker(_) => 500,
             Self::PauseNotKept => 501,
             Self::Cancelled | Self::Rejected(_) | Self::Unanswered => 409,
-            Self::Stopping | Self::NoPlace(_) => 503,
+            Self::Stopping | Self::NoPlace(_) | Self::NotAsked(_) => 503,
             Self::DeadlinePassed => 504,
         }
     }
@@ -152,6 +185,13 @@ impl Failure {
         body
     }
 
+    fn event(&self) -> Event {
+        Event::Error {
+            message: self.to_string(),
+            code: self.code().to_owned(),
+        }
+    }
+
     /// A stable word for the store.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -161,6 +201,7 @@ impl Failure {
             Self::Worker(_) => "AGENT_FAILED",
             Self::NoPlace(_) => "AGENT_NOT_READY",
             Self::PauseNotKept => "PAUSE_NOT_KEPT",
+            Self::NotAsked(_) => "APPROVAL_NOT_ASKED",
             Self::Rejected(_) => "APPROVAL_REJECTED",
             Self::Unanswered => "APPROVAL_TIMEOUT",
             Self::Cancelled => "CANCELLED",
@@ -174,7 +215,7 @@ impl Outcome {
     /// Whether the run ended well.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        !matches!(self.ending, Ending::Failed(_))
+        !matches!(self.ending, Ending::Failed(_) | Ending::Halted(_))
     }
 
     /// The HTTP status of the plain answer.
@@ -182,6 +223,7 @@ impl Outcome {
     pub fn http_status(&self) -> u16 {
         match &self.ending {
             Ending::Failed(failure) => failure.http_status(),
+            Ending::Halted(halt) => halt.failure.http_status(),
             _ => 200,
         }
     }
@@ -203,15 +245,26 @@ impl Outcome {
                 "duration_ms": self.duration_ms,
             }),
             Ending::Returned { value, model } => self.returned_body(value, model),
-            Ending::Paused(pause) => json!({
-                "response": pause.response(),
-                "approval_required": pause.detail,
-                "model": pause.model,
-                "usage": pause.usage,
-                "tool_calls_made": pause.tool_calls_made,
-                "duration_ms": self.duration_ms,
-            }),
+            Ending::Paused(pause) => {
+                let mut body = json!({
+                    "response": pause.response(),
+                    "approval_required": pause.detail,
+                    "model": pause.model,
+                    "usage": pause.usage(),
+                    "tool_calls_made": pause.tool_calls_made,
+                    "duration_ms": self.duration_ms,
+                });
+                if pause.is_handlers() {
+                    body["handler"] = json!("user");
+                }
+                body
+            }
             Ending::Failed(failure) => failure.body(),
+            Ending::Halted(halt) => {
+                let mut body = halt.failure.body();
+                body["action_id"] = json!(halt.action);
+                body
+            }
         };
         body["request_id"] = json!(self.facts.request_id);
         body["run_id"] = json!(self.facts.run);
@@ -252,18 +305,14 @@ impl Outcome {
                 usage,
                 ..
             } => self.done(model, tool_calls_made, json!(usage)),
-            Ending::Paused(pause) => {
-                self.done(&pause.model, &pause.tool_calls_made, json!(pause.usage))
-            }
+            Ending::Paused(pause) => self.done(&pause.model, &pause.tool_calls_made, pause.usage()),
             Ending::Returned { value, model } => {
                 let named = value.get("model").and_then(Value::as_str);
                 let usage = value.get("usage").cloned().unwrap_or_else(|| json!({}));
                 self.done(named.unwrap_or(model), &[], usage)
             }
-            Ending::Failed(failure) => Event::Error {
-                message: failure.to_string(),
-                code: failure.code().to_owned(),
-            },
+            Ending::Failed(failure) => failure.event(),
+            Ending::Halted(halt) => halt.failure.event(),
         }
     }
 }

@@ -35,6 +35,19 @@ pub struct Builtin {
 pub struct Worker {
     /// The agent's first model, for the `model` of its answers; empty if it has none.
     pub model: String,
+    /// Whether it can be called again with what it wanted to be told, after a pause that it asked for.
+    pub resumes: Resumes,
+}
+
+/// Whether an agent with code can be called again after a pause that it asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumes {
+    /// No: a pause is not kept.
+    Never,
+    /// Where it said what it wants to be told: by that it shows that it knows how to go on.
+    WithState,
+    /// Always.
+    Always,
 }
 
 /// One capability of a tool as a function for models.
@@ -100,4 +113,21 @@ pub struct WorkerRequest {
     /// The end user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
+    /// The conversation, if the caller named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// A human has said yes to what it asked before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
+}
+
+/// What an agent with code is told that paused its run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resume {
+    /// What the human was asked about.
+    pub action_id: ActionId,
+    /// What it wanted to be told.
+    pub state: Value,
+    /// Always: after a no its run is over.
+    pub approved: bool,
 }

@@ -11,6 +11,9 @@ pub const HISTORY_ENTRIES_MAX: usize = 10_000;
 /// The most entries of a tool cache.
 pub const TOOL_CACHE_ENTRIES_MAX: usize = 1_000;
 
+/// The longest name of a conversation, in characters.
+pub const CONVERSATION_CHARS_MAX: usize = 255;
+
 /// A question to an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -22,6 +25,8 @@ pub struct Request {
     pub run_id: Option<RunId>,
     /// Tool results of an earlier attempt.
     pub tool_cache: Vec<CachedCall>,
+    /// What the run is a part of, for agents that keep conversations by themselves.
+    pub conversation_id: Option<String>,
 }
 
 /// One earlier turn.
@@ -97,6 +102,7 @@ impl Request {
             history: read_history(&mut fields)?,
             run_id: read_run_id(&fields)?,
             tool_cache: read_tool_cache(&mut fields)?,
+            conversation_id: read_conversation_id(&fields)?,
         })
     }
 }
@@ -174,6 +180,20 @@ fn read_run_id(fields: &Map<String, Value>) -> Result<Option<RunId>, BadRequest>
     }
 }
 
+fn read_conversation_id(fields: &Map<String, Value>) -> Result<Option<String>, BadRequest> {
+    match fields.get("conversation_id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) if id.is_empty() => Ok(None),
+        Some(Value::String(id)) if id.chars().count() <= CONVERSATION_CHARS_MAX => {
+            Ok(Some(id.clone()))
+        }
+        Some(_) => wrong(
+            "conversation_id",
+            "must be a text of at most 255 characters",
+        ),
+    }
+}
+
 fn read_tool_cache(fields: &mut Map<String, Value>) -> Result<Vec<CachedCall>, BadRequest> {
     let mut cache = Vec::new();
     for entry in take_list(fields, "tool_cache", TOOL_CACHE_ENTRIES_MAX)? {
@@ -240,6 +260,7 @@ mod tests {
             (request.history, request.run_id, request.tool_cache),
             (vec![], None, vec![])
         );
+        assert_eq!(request.conversation_id.as_deref(), Some("c"));
     }
 
     #[test]
@@ -270,6 +291,7 @@ mod tests {
             (r#"{"message":"x","tool_cache":[7]}"#, "tool_cache"),
             (r#"{"message":"x","run_id":"../../zz"}"#, "run_id"),
             (r#"{"message":"x","run_id":7}"#, "run_id"),
+            (r#"{"message":"x","conversation_id":7}"#, "conversation_id"),
         ] {
             let error = error(bad);
             assert!(error.starts_with(field), "{bad}: {error}");

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
 };
 
 use cel::{
@@ -35,6 +36,9 @@ const LOOP_ITEMS_MAX: usize = 1_000;
 
 /// The most that a loop may read: items of the longest list by bytes of the longest text.
 const LOOP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The stack that an expression is compiled on, in bytes; only what is used of it is ever there.
+const STACK_BYTES: usize = 64 << 20;
 
 /// What an expression may name.
 const VARIABLES: [&str; 9] = [
@@ -116,6 +120,8 @@ pub(crate) enum BadExpression {
     Object,
     #[error("an expression is true or false")]
     NotBool,
+    #[error("it cannot be compiled now: {0}")]
+    NoThread(String),
 }
 
 impl Language {
@@ -125,7 +131,21 @@ impl Language {
         }
     }
 
+    /// The parser's depth is what the text says, so it runs on a stack that is large enough for any text of this length.
     pub(crate) fn compile(&self, text: &str) -> Result<Expression, BadExpression> {
+        let compiled = thread::scope(|scope| {
+            let apart = thread::Builder::new().stack_size(STACK_BYTES);
+            let compiling = apart.spawn_scoped(scope, || self.compile_here(text));
+            compiling.map(thread::ScopedJoinHandle::join)
+        });
+        match compiled {
+            Ok(Ok(compiled)) => compiled,
+            Ok(Err(_)) => Err(BadExpression::Syntax("it cannot be read".to_owned())),
+            Err(error) => Err(BadExpression::NoThread(error.to_string())),
+        }
+    }
+
+    fn compile_here(&self, text: &str) -> Result<Expression, BadExpression> {
         if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
             return Err(BadExpression::TooLong);
         }

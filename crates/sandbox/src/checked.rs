@@ -207,7 +207,7 @@ fn listeners(plan: &Plan) -> Result<(), Obstacle> {
 }
 
 /// Connections at this port can be captured.
-pub(crate) fn captured(port: u16) -> Result<(), Obstacle> {
+fn captured(port: u16) -> Result<(), Obstacle> {
     if port == 0 {
         return Err(Obstacle::plain("0 is no port"));
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::CString,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -11,11 +11,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    sys::wait::{Id, WaitPidFlag, waitid},
     unistd::{Pid, chdir, setsid},
 };
 use postern_contract::launch::Obstacle;
 use postern_sys::{
-    exec::{Image, become_program},
+    exec::{Image, close_all_on_exec},
     fork::{SingleThread, fork},
 };
 
@@ -25,14 +26,12 @@ const PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 /// The most arguments and the most variables; the message is bounded too, this bounds what the kernel is asked.
 const STRINGS_MAX: usize = 4_096;
 
-/// What follows the error's number when it was not the program that failed: the working directory, or a descriptor that
-/// would stay open.
-const AT_DIRECTORY: u8 = b'd';
-const AT_DESCRIPTOR: u8 = b'f';
+/// What may fail.
+const THE_DIRECTORY: &str = "the working directory";
+const THE_PROGRAM: &str = "the program";
 
-/// Where a process finds its open descriptors; in octal behind `flags:`, this bit says that exec closes one.
-const DESCRIPTORS: &str = "/proc/self/fdinfo";
-const CLOSES: u32 = libc::O_CLOEXEC.cast_unsigned();
+/// What follows the error's number when it was the working directory that failed.
+const AT_DIRECTORY: u8 = b'd';
 
 /// A program that can be started as far as its words go.
 #[derive(Debug)]
@@ -43,13 +42,13 @@ pub(crate) struct Program {
     cwd: PathBuf,
 }
 
-/// A process between fork and exec.
+/// A process of which the program is asked.
 #[derive(Debug)]
-pub(crate) struct Starting {
-    /// Its process id inside.
-    pub(crate) pid: Pid,
-    /// Becomes readable when it is known whether the program runs.
-    pub(crate) failure: OwnedFd,
+pub(crate) enum Started {
+    /// It has become the program.
+    Runs(Pid),
+    /// It is between fork and exec; the descriptor becomes readable when it is known whether the program runs.
+    Starts(Pid, OwnedFd),
 }
 
 impl Program {
@@ -86,93 +85,94 @@ impl Program {
         })
     }
 
-    /// Starts the process, which leads a session and a process group of its own.
+    /// Starts the process, which leads a session and a process group of its own. It has the given descriptors from number 0 on;
+    /// of everything else that this process has open it gets nothing, whoever forgot to mark it. This process may stand in
+    /// the program's working directory then.
     pub(crate) fn start(
         self,
         one: &SingleThread,
         descriptors: Vec<OwnedFd>,
-    ) -> io::Result<Starting> {
-        let (failure, theirs) = io::pipe()?;
+    ) -> Result<Started, Obstacle> {
+        close_all_on_exec().map_err(|error| {
+            Obstacle::plain(format!(
+                "a descriptor that it must not have would stay open: {error}"
+            ))
+        })?;
         let Self {
             candidates,
             argv,
             env,
             cwd,
         } = self;
-        let child = move || {
-            if let Err(errno) = enter(&cwd) {
-                return told(theirs.into(), errno, AT_DIRECTORY);
-            }
-            if !all_close() {
-                return told(theirs.into(), Errno::EBADF, AT_DESCRIPTOR);
-            }
-            let failure = theirs.into();
-            become_program(Image {
-                candidates,
-                argv,
-                env,
-                descriptors,
-                failure,
-            })
+        let image = Image {
+            candidates,
+            argv,
+            env,
+            descriptors,
         };
-        let pid = fork(one, child)?;
-        Ok(Starting {
-            pid,
-            failure: failure.into(),
-        })
+        let starts_a_copy = |error| Obstacle::plain(format!("cannot start a process: {error}"));
+        if !is_alone() {
+            return forked(one, image, &cwd).map_err(starts_a_copy);
+        }
+        chdir(&cwd).map_err(at(THE_DIRECTORY))?;
+        match image.spawn() {
+            // Where the limit on private memory is already behind what this executable's allocator has set aside, there is no
+            // room for as much as a stack. A copy needs none.
+            Err(Errno::ENOMEM) => forked(one, image, &cwd).map_err(starts_a_copy),
+            spawned => spawned.map_err(at(THE_PROGRAM)).map(Started::Runs),
+        }
     }
 }
 
-fn enter(cwd: &Path) -> Result<(), Errno> {
-    setsid()?;
-    chdir(cwd)
+/// Whether nothing runs in the namespace but this process, its first: orphans become its children. Only then is there nobody
+/// who could stop the new process while this one has to wait for it.
+pub(crate) fn is_alone() -> bool {
+    let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, any) == Err(Errno::ECHILD)
 }
 
-/// Whether exec closes everything that this process has; what the program shall have is put in place after it. Without a
-/// /proc nobody can tell, and the marks are all there is.
-fn all_close() -> bool {
-    let Ok(open) = fs::read_dir(DESCRIPTORS) else {
-        return true;
+/// Starts a copy of this process that becomes the program; this one waits for nothing.
+fn forked(one: &SingleThread, image: Image, cwd: &Path) -> io::Result<Started> {
+    let (failure, theirs) = io::pipe()?;
+    let child = move || match setsid().and_then(|_| chdir(cwd)) {
+        Ok(()) => image.take_over(theirs.into()),
+        Err(errno) => told(theirs.into(), errno),
     };
-    open.filter_map(Result::ok)
-        // The three that every process has, which the program's own take the place of.
-        .filter(|entry| !["0", "1", "2"].iter().any(|own| entry.file_name() == *own))
-        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
-        .all(|info| closes(&info))
+    let pid = fork(one, child)?;
+    Ok(Started::Starts(pid, failure.into()))
 }
 
-fn closes(info: &str) -> bool {
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & CLOSES != 0)
-}
-
-fn told(failure: OwnedFd, errno: Errno, place: u8) -> u8 {
+fn told(failure: OwnedFd, errno: Errno) -> u8 {
     let mut message = (errno as i32).to_ne_bytes().to_vec();
-    message.push(place);
+    message.push(AT_DIRECTORY);
     // The exit code says it too.
     let _told = File::from(failure).write_all(&message);
     1
 }
 
-/// What the process said before it became the program: nothing if it did.
+/// What the process said before it became the program: nothing if it did. Takes what is there, for the process may be stopped
+/// before it closes the pipe, and what it says is written at once.
 pub(crate) fn outcome(failure: OwnedFd) -> Result<(), Obstacle> {
-    let mut said = Vec::new();
-    let read = File::from(failure).take(16).read_to_end(&mut said);
-    read.map_err(|error| Obstacle::plain(format!("cannot tell whether it started: {error}")))?;
-    match *said.as_slice() {
+    let mut said = [0; 16];
+    let read = File::from(failure).read(&mut said);
+    let length =
+        read.map_err(|error| Obstacle::plain(format!("cannot tell whether it started: {error}")))?;
+    match *said.get(..length).unwrap_or_default() {
         [] => Ok(()),
         [a, b, c, d, ref place @ ..] => {
-            let errno = Errno::from_raw(i32::from_ne_bytes([a, b, c, d]));
             let what = match place {
-                [] => "the program",
-                [AT_DESCRIPTOR] => "a descriptor that it must not have would stay open",
-                _ => "the working directory",
+                [AT_DIRECTORY] => THE_DIRECTORY,
+                _ => THE_PROGRAM,
             };
-            Err(Obstacle::plain(format!("{what}: {errno}")))
+            let errno = Errno::from_raw(i32::from_ne_bytes([a, b, c, d]));
+            Err(at(what)(errno))
         }
         _ => Err(Obstacle::plain("it did not start")),
     }
+}
+
+fn at(what: &str) -> impl FnOnce(Errno) -> Obstacle {
+    move |errno| Obstacle::plain(format!("{what}: {errno}"))
 }
 
 fn word(text: String) -> Result<CString, Obstacle> {
@@ -207,20 +207,6 @@ mod tests {
             program(&["/bin/sh"]).unwrap().candidates,
             [c"/bin/sh".to_owned()]
         );
-    }
-
-    #[test]
-    fn a_descriptor_that_exec_leaves_open_is_seen() {
-        assert!(closes("pos:\t0\nflags:\t02100000\nmnt_id:\t15\n"));
-        assert!(!closes("pos:\t0\nflags:\t0100000\nmnt_id:\t15\n"));
-        assert!(!closes(""));
-        let kept = tempfile::tempfile().unwrap();
-        nix::fcntl::fcntl(
-            &kept,
-            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
-        )
-        .unwrap();
-        assert!(!all_close());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! Clear ─▶ all killed ──(SIGCHLD, until there is no child)──▶ Done
 //! ```
 //! The agent has the same uid and can see this process, but cannot look into it (not dumpable) and cannot signal it (the
-//! kernel shields process 1 from its own namespace).
+//! kernel shields process 1 from its own namespace). What starts is not shielded, and may be stopped before it is the program:
+//! this process waits for it only while there is nobody who could.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +21,8 @@ use nix::{
     sys::{
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
-        wait::{Id, WaitPidFlag, waitid},
     },
-    unistd::Pid,
+    unistd::{Pid, chdir},
 };
 use postern_contract::{
     MESSAGE_BYTES_MAX,
@@ -35,7 +35,7 @@ use postern_sys::{
 };
 
 use crate::{
-    exec::{Program, Starting, outcome},
+    exec::{Program, Started, is_alone, outcome},
     stage::{cgroup::Events, mount_namespace::room::Room},
 };
 
@@ -121,22 +121,16 @@ impl<'a> Supervisor<'a> {
 
     fn wait(&self) -> Result<Vec<Event>, Ended> {
         let pending = self.processes.iter().filter_map(|(number, process)| {
-            process
-                .pending
-                .as_ref()
-                .map(|(_, failure)| (Event::Outcome(*number), failure.as_fd()))
+            let (_, failure) = process.pending.as_ref()?;
+            Some((Event::Outcome(*number), failure.as_fd()))
         });
-        let (events, fds): (Vec<_>, Vec<_>) = [
+        let always = [
             (Event::Order, self.control.as_fd()),
             (Event::Child, self.children.as_fd()),
-        ]
-        .into_iter()
-        .chain(pending)
-        .unzip();
-        let mut polled: Vec<_> = fds
-            .into_iter()
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-            .collect();
+        ];
+        let (events, fds): (Vec<_>, Vec<_>) = always.into_iter().chain(pending).unzip();
+        let polled = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut polled: Vec<_> = polled.collect();
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Err(Ended),
@@ -155,17 +149,15 @@ impl<'a> Supervisor<'a> {
         let Ask { seq: re, verb } = serde_json::from_slice(&text).map_err(|_| Ended)?;
         let done = match verb {
             Verb::Exec { argv, env, cwd, .. } => {
-                Program::new(argv, env, cwd).and_then(|program| self.start(re, program, fds))
+                let started =
+                    Program::new(argv, env, cwd).and_then(|program| self.start((re, program), fds));
+                // What this process stands in could not be unmounted or removed.
+                chdir("/").map_err(|_| Ended)?;
+                started
             }
-            Verb::Signal { process, signal } => match self.signal(process, signal) {
-                Ok(()) => {
-                    return self.say(&Said::Done {
-                        re,
-                        outcome: Outcome::Plain,
-                    });
-                }
-                Err(obstacle) => Err(obstacle),
-            },
+            Verb::Signal { process, signal } => {
+                self.signal(process, signal).map(|()| Some(Outcome::Plain))
+            }
             Verb::Clear => {
                 // The kernel sends it to all that are there, and nobody forks past it; nobody there is no error.
                 let _none_left = kill(Pid::from_raw(-1), Signal::SIGKILL);
@@ -173,41 +165,42 @@ impl<'a> Supervisor<'a> {
                 return self.cleared();
             }
             // The launcher does the others itself.
-            Verb::Listen { .. } | Verb::Dial { .. } | Verb::Discard { .. } => return Err(Ended),
+            Verb::Dial { .. } | Verb::Discard { .. } => return Err(Ended),
         };
         match done {
-            Ok(()) => Ok(()),
+            Ok(Some(outcome)) => self.say(&Said::Done { re, outcome }),
+            Ok(None) => Ok(()),
             Err(obstacle) => self.say(&Said::Failed { re, obstacle }),
         }
     }
 
-    fn start(&mut self, re: u64, program: Program, fds: Vec<OwnedFd>) -> Result<(), Obstacle> {
+    /// Nothing if it is not known yet whether the program runs.
+    fn start(
+        &mut self,
+        (re, program): (u64, Program),
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<Outcome>, Obstacle> {
         if self.processes.len() >= PROCESSES_MAX {
             return Err(Obstacle::plain(format!(
                 "{PROCESSES_MAX} processes run already"
             )));
         }
-        let Starting { pid, failure } = program
-            .start(self.one, fds)
-            .map_err(|error| Obstacle::plain(format!("cannot start a process: {error}")))?;
+        let (pid, pending) = match program.start(self.one, fds)? {
+            Started::Runs(pid) => (pid, None),
+            Started::Starts(pid, failure) => (pid, Some((re, failure))),
+        };
         self.started = self.started.wrapping_add(1);
-        self.processes.insert(
-            self.started,
-            Process {
-                pid,
-                pending: Some((re, failure)),
-            },
-        );
-        Ok(())
+        let process = self.started;
+        let runs = pending.is_none();
+        self.processes.insert(process, Process { pid, pending });
+        Ok(runs.then_some(Outcome::Started { process }))
     }
 
     fn signal(&self, process: u32, signal: i32) -> Result<(), Obstacle> {
         let signal = Signal::try_from(signal)
             .map_err(|_| Obstacle::plain(format!("there is no signal {signal}")))?;
-        let running = self
-            .processes
-            .get(&process)
-            .filter(|process| process.pending.is_none());
+        let running = self.processes.get(&process);
+        let running = running.filter(|process| process.pending.is_none());
         let Process { pid, .. } =
             running.ok_or_else(|| Obstacle::plain(format!("process {process} does not run")))?;
         // Not reaped yet, so the number is still this process's and its group's.
@@ -247,29 +240,29 @@ impl<'a> Supervisor<'a> {
                 continue;
             };
             self.settle(number)?;
-            if self.processes.remove(&number).is_some() {
-                // What it left of its group goes with it; nobody left is the usual case.
-                let _none_left = kill(Pid::from_raw(-pid), Signal::SIGKILL);
-                let status = match end {
-                    End::Code(code) => ExitStatus::Code(code),
-                    End::Signal(signal) => ExitStatus::Signal(signal),
-                };
-                let mut hits = self.events.news();
-                hits.extend(self.room.news());
-                self.say(&Said::Exited {
-                    process: number,
-                    status,
-                    hits,
-                })?;
+            if self.processes.remove(&number).is_none() {
+                continue;
             }
+            // What it left of its group goes with it; nobody left is the usual case.
+            let _none_left = kill(Pid::from_raw(-pid), Signal::SIGKILL);
+            let status = match end {
+                End::Code(code) => ExitStatus::Code(code),
+                End::Signal(signal) => ExitStatus::Signal(signal),
+            };
+            let mut hits = self.events.news();
+            hits.extend(self.room.news());
+            self.say(&Said::Exited {
+                process: number,
+                status,
+                hits,
+            })?;
         }
         self.cleared()
     }
 
     /// Answers each `Clear` if nothing runs any more: what a dead process leaves behind is this process's child at once.
     fn cleared(&mut self) -> Result<(), Ended> {
-        let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        if self.clearing.is_empty() || waitid(Id::All, any) != Err(Errno::ECHILD) {
+        if self.clearing.is_empty() || !is_alone() {
             return Ok(());
         }
         for re in std::mem::take(&mut self.clearing) {

@@ -46,6 +46,10 @@ use crate::{
 /// How long the launcher waits for the janitor's end, in milliseconds.
 const FINISH_MS_MAX: u16 = 500;
 
+/// What the launcher says when it has done the most of its own work: two processors carry two processes at once, and until then
+/// this is the third.
+const BEGIN: &[u8] = b"begin";
+
 /// What the launcher says when the sandbox stands and everything that was made shall stay.
 const KEEP: &[u8] = b"keep";
 
@@ -71,21 +75,23 @@ impl Janitor {
             let child = || {
                 drop((control.take(), mem::take(found)));
                 // Sent to the whole group, they are the launcher's to answer; with it this process ends too.
-                let served = signals::ignore()
+                let built = signals::ignore()
                     .map_err(io::Error::from)
                     .and_then(|()| detach())
+                    // From here on there is something to undo, also where the launcher was killed.
+                    .and_then(|()| Ok(set_pdeathsig(None)?))
+                    .and_then(|()| await_turn(&theirs))
                     .and_then(|()| reduce())
-                    .and_then(|()| {
-                        let built = serve(&theirs, config, group);
-                        if !matches!(built, Ok(true)) {
-                            made.iter().for_each(Made::undo);
-                        }
-                        built.map(drop)
-                    });
+                    .and_then(|()| serve(&theirs, config, group));
+                if !matches!(built, Ok(true)) {
+                    made.iter().for_each(Made::undo);
+                }
                 if let Some(group) = group {
                     group.remove();
+                    // What others left that were killed: here, where nobody waits for a sandbox.
+                    group.sweep();
                 }
-                u8::from(served.is_err())
+                u8::from(built.is_err())
             };
             let pid = fork(one, child)?;
             let control = control.ok_or_else(|| io::Error::other("a descriptor went missing"))?;
@@ -98,6 +104,11 @@ impl Janitor {
             }
             Obstacle::plain(format!("cannot start the launcher's helper: {error}"))
         })
+    }
+
+    /// Tells the janitor that its turn has come.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        seqpacket::send(self.control.as_fd(), BEGIN, &[])
     }
 
     /// Tells the janitor that the sandbox stands.
@@ -121,6 +132,11 @@ impl Janitor {
     }
 }
 
+/// Waits for the launcher's word. That it is gone is no error: there is something to undo then.
+fn await_turn(control: &OwnedFd) -> io::Result<()> {
+    seqpacket::receive(control.as_fd(), BEGIN.len()).map(drop)
+}
+
 /// Gives up everything that deleting does not take.
 fn reduce() -> io::Result<()> {
     if geteuid().is_root() {
@@ -137,9 +153,8 @@ fn reduce() -> io::Result<()> {
 /// launcher by that much, but finishes no tree for nobody.
 fn serve(control: &OwnedFd, config: &Config, group: Option<&Group>) -> io::Result<bool> {
     let mut built = false;
-    if let Some(group) = group {
-        set_pdeathsig(None)?;
-        group.sweep();
+    if group.is_none() {
+        set_pdeathsig(Signal::SIGKILL)?;
     }
     while let Some((text, _)) = seqpacket::receive(control.as_fd(), MESSAGE_BYTES_MAX)? {
         if text == KEEP {

@@ -7,9 +7,11 @@
 //!                              └─ init           also the pid namespace; no capability
 //!                                   └─ agent     whatever Exec starts
 //! ```
-//! The launcher's death kills both children; init's death kills everything in the sandbox.
+//! The launcher's death kills both children; init's death kills everything in the sandbox. What takes long is done side by
+//! side: init puts the root together while the launcher furnishes the network, and enters that when it is done.
 
 use std::{
+    collections::BTreeSet,
     io, mem,
     os::fd::{AsFd, OwnedFd},
 };
@@ -25,7 +27,7 @@ use nix::{
 };
 use postern_contract::{
     MESSAGE_BYTES_MAX,
-    launch::{Enforced, Obstacle, Said},
+    launch::{Enforced, Layer, Obstacle, Said},
 };
 use postern_sys::{fork::SingleThread, seqpacket};
 
@@ -38,12 +40,13 @@ use crate::{
     stage::{
         capabilities,
         cgroup::{self, Entrance, Events},
-        cgroup_namespace, fresh_proc, ipc_namespace, landlock,
+        cgroup_namespace, divert, fresh_proc, ipc_namespace, landlock,
         mount_namespace::{
             self, sources,
             sources::{Made, Source},
         },
-        net_namespace, no_new_privileges,
+        net_namespace::{self, Door, Way},
+        no_new_privileges,
         pid_namespace::{self, Init},
         resource_limits, seccomp, separate_uid, user_namespace, uts_namespace,
     },
@@ -59,7 +62,7 @@ const UMASK: Mode = Mode::from_bits_truncate(0o022);
 const OVER: u8 = 0;
 
 /// What init takes over from the launcher's life on the host.
-type Handed<'a> = (&'a Checked, Vec<Source>, Option<Entrance>);
+type Handed<'a> = (&'a Checked, Vec<Source>, Option<Entrance>, Door);
 
 /// A sandbox that stands. Dropping it kills everything in it and waits for the end.
 #[derive(Debug)]
@@ -142,23 +145,28 @@ fn build(
     }
     ipc_namespace::enter(&mut ledger)?;
     uts_namespace::enter(&checked.hostname, &mut ledger)?;
-    let mut listeners = net_namespace::furnish(&checked.listeners, &mut ledger)?;
-
     pid_namespace::enter(&mut ledger)?;
+    let (way, door) = Way::open()?;
+    let mut way = Some(way);
     let init = pid_namespace::start_init(one, &ledger, |control, ledger| {
         // Copies that are the launcher's alone.
-        drop((janitor.take(), mem::take(&mut listeners), mem::take(made)));
-        inside(control, ledger, (&checked, found, entrance.take()), one)
+        drop((janitor.take(), way.take(), mem::take(made)));
+        inside(
+            control,
+            ledger,
+            (&checked, found, entrance.take(), door),
+            one,
+        )
     })?;
-    let enforced = report(&init.control, TimeVal::seconds(REPORT_SECONDS_MAX))?;
-    capabilities::keep_low_ports()?;
-    let mut own = Ledger::new(checked.required);
-    no_new_privileges::apply(&mut own)?;
-    seccomp::apply(&mut own)?;
+    let (listeners, mut enforced) = furnish(&checked, way)?;
+    let lost = |error| Obstacle::plain(format!("the helper is gone: {error}"));
     if let Some(janitor) = janitor {
-        janitor
-            .keep()
-            .map_err(|error| Obstacle::plain(format!("the helper is gone: {error}")))?;
+        janitor.begin().map_err(lost)?;
+    }
+    reduce(checked.required)?;
+    enforced.extend(report(&init.control, TimeVal::seconds(REPORT_SECONDS_MAX))?);
+    if let Some(janitor) = janitor {
+        janitor.keep().map_err(lost)?;
     }
     Ok(Confined {
         init,
@@ -166,6 +174,23 @@ fn build(
         listeners,
         enforced,
     })
+}
+
+/// Makes the network, and lets init in.
+fn furnish(checked: &Checked, way: Option<Way>) -> Result<(Vec<OwnedFd>, Enforced), Obstacle> {
+    let mut ledger = Ledger::new(checked.required.clone());
+    let listeners = net_namespace::furnish(&checked.listeners, &mut ledger)?;
+    divert::lead(&checked.listeners, &listeners, &mut ledger)?;
+    way.map_or(Ok(()), Way::let_in)?;
+    Ok((listeners, ledger.report()))
+}
+
+/// The launcher gives up what it needs no more. What holds for it is its own, and nothing of the agent's walls.
+fn reduce(required: BTreeSet<Layer>) -> Result<(), Obstacle> {
+    capabilities::give_up_own()?;
+    let mut own = Ledger::new(required);
+    no_new_privileges::apply(&mut own)?;
+    seccomp::apply(&mut own)
 }
 
 /// The rest of the launch, as process 1 of the sandbox.
@@ -188,16 +213,18 @@ fn inside(control: OwnedFd, mut ledger: Ledger, handed: Handed<'_>, one: &Single
 }
 
 fn confine(
-    (checked, found, entrance): Handed<'_>,
+    (checked, found, entrance, door): Handed<'_>,
     ledger: &mut Ledger,
 ) -> Result<Events, Obstacle> {
     let grouped = entrance.is_some();
-    let events = cgroup::join(entrance, ledger)?;
-    cgroup_namespace::enter(ledger)?;
     resource_limits::volunteer_for_oom();
     let root = mount_namespace::build(checked, found, ledger)?;
     fresh_proc::mount_it(ledger)?;
     root.settle(ledger)?;
+    door.enter()?;
+    // From here on this process has no more of the machine than the agent; what it did so far was the launcher's work.
+    let events = cgroup::join(entrance, ledger)?;
+    cgroup_namespace::enter(ledger)?;
     resource_limits::apply(&checked.bounds, grouped, ledger)?;
     capabilities::drop_all(ledger)?;
     no_new_privileges::apply(ledger)?;

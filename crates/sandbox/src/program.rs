@@ -177,7 +177,8 @@ fn attend(config: &Config, one: &SingleThread) -> Result<(), Failure> {
     // Not before: until now a signal kills the launcher, and the kernel everything that hangs on it.
     let signals = signals::tell().map_err(io::Error::from)?;
     hand_over(&connection, &mut confined)?;
-    match Service::new(&connection, confined, &signals).serve() {
+    let service = Service::new(&connection, confined, &signals).map_err(io::Error::from)?;
+    match service.serve() {
         End::Asked => Ok(()),
         End::Broken(why) => Err(Failure::Broken(why)),
     }

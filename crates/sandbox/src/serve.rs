@@ -1,6 +1,6 @@
-//! The launcher's life after the launch: posternd's verbs in, reports out, until the connection ends. It listens and
-//! dials itself, hands `Exec`, `Signal` and `Clear` to init and `Discard` to the janitor as they came, and never waits for any of
-//! them.
+//! The launcher's life after the launch: posternd's verbs in, reports out, until the connection ends. It dials
+//! itself, hands `Exec`, `Signal` and `Clear` to init and `Discard` to the janitor as they came, and never waits for any of them.
+//! A sandbox whose init leaves something unanswered ends. Nothing that it does then takes a capability, and it has none.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use postern_contract::{
 };
 use postern_sys::seqpacket;
 
-use crate::{checked::captured, connection::Connection, launch::Confined, stage::net_namespace};
+use crate::{answers::Answers, connection::Connection, launch::Confined, stage::net_namespace};
 
 /// Connections to the agent that are being made at the same time.
 const DIALS_MAX: usize = 64;
@@ -45,6 +45,7 @@ pub(crate) struct Service<'a> {
     confined: Confined,
     signals: &'a SignalFd,
     dials: Vec<Dial>,
+    answers: Answers,
 }
 
 /// A connection that is being made.
@@ -60,6 +61,7 @@ enum Event {
     Init,
     Janitor,
     Signal,
+    Overdue,
     Dial(u64),
 }
 
@@ -69,13 +71,14 @@ impl<'a> Service<'a> {
         connection: &'a Connection,
         confined: Confined,
         signals: &'a SignalFd,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Errno> {
+        Ok(Self {
             connection,
             confined,
             signals,
             dials: Vec::new(),
-        }
+            answers: Answers::new()?,
+        })
     }
 
     /// Serves to the end, and leaves nothing of the sandbox.
@@ -95,10 +98,17 @@ impl<'a> Service<'a> {
                 Event::Verb => self.verb()?,
                 Event::Init => {
                     let told = self.relay(self.confined.init.control.as_fd())?;
-                    told.ok_or_else(|| End::Broken("the sandbox's init ended".to_owned()))?;
+                    let text =
+                        told.ok_or_else(|| End::Broken("the sandbox's init ended".to_owned()))?;
+                    self.answers.heard(&text).map_err(|error| {
+                        End::Broken(format!("the sandbox's init was not understood: {error}"))
+                    })?;
                 }
                 Event::Janitor => self.hear_janitor()?,
                 Event::Signal => return Err(End::Asked),
+                Event::Overdue => self.answers.passed().map_err(|re| {
+                    End::Broken(format!("the sandbox's init did not answer verb {re}"))
+                })?,
                 Event::Dial(re) => self.dialled(re)?,
             }
         }
@@ -115,6 +125,7 @@ impl<'a> Service<'a> {
                 PollFlags::POLLIN,
             ),
             (Event::Signal, self.signals.as_fd(), PollFlags::POLLIN),
+            (Event::Overdue, self.answers.as_fd(), PollFlags::POLLIN),
         ];
         let janitor =
             janitor.map(|janitor| (Event::Janitor, janitor.control.as_fd(), PollFlags::POLLIN));
@@ -151,19 +162,13 @@ impl<'a> Service<'a> {
         let ask: Ask = serde_json::from_slice(&text)
             .map_err(|error| End::Broken(format!("a message was not understood: {error}")))?;
         match self.carry_out(&ask, &text, &fds) {
-            Ok(None) => Ok(()),
-            Ok(Some(socket)) => self.answer(ask.seq, Ok(&socket)),
+            Ok(()) => Ok(()),
             Err(obstacle) => self.answer(ask.seq, Err(obstacle)),
         }
     }
 
-    /// Does what was asked or passes it on; gives the descriptor that answers it, if that is known already.
-    fn carry_out(
-        &mut self,
-        ask: &Ask,
-        text: &[u8],
-        fds: &[OwnedFd],
-    ) -> Result<Option<OwnedFd>, Obstacle> {
+    /// Begins what was asked, or passes it on.
+    fn carry_out(&mut self, ask: &Ask, text: &[u8], fds: &[OwnedFd]) -> Result<(), Obstacle> {
         let expected = match ask.verb {
             Verb::Exec { channel, .. } => STANDARD + usize::from(channel),
             _ => 0,
@@ -177,17 +182,15 @@ impl<'a> Service<'a> {
         }
         match ask.verb {
             Verb::Exec { .. } | Verb::Signal { .. } | Verb::Clear => {
-                pass_on(self.confined.init.control.as_fd(), text, fds).map(|()| None)
+                pass_on(self.confined.init.control.as_fd(), text, fds)?;
+                self.answers.expect(ask.seq)
             }
             Verb::Discard { .. } => match &self.confined.janitor {
-                Some(janitor) => pass_on(janitor.control.as_fd(), text, fds).map(|()| None),
+                Some(janitor) => pass_on(janitor.control.as_fd(), text, fds),
                 None => Err(Obstacle::plain("launcher.toml has no discard_roots")),
             },
             Verb::Dial { port: 0 } => Err(Obstacle::plain("0 is no port")),
-            Verb::Listen { port } => {
-                captured(port).and_then(|()| net_namespace::capture(port).map(Some))
-            }
-            Verb::Dial { port } => self.dial(ask.seq, port).map(|()| None),
+            Verb::Dial { port } => self.dial(ask.seq, port),
         }
     }
 
@@ -224,16 +227,16 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// Hands a child's report to posternd as it is. `None` when the child is gone.
-    fn relay(&self, from: BorrowedFd<'_>) -> Result<Option<()>, End> {
+    /// Hands a child's report to posternd as it is, and gives it: empty if there is none yet. `None` when the child is gone.
+    fn relay(&self, from: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, End> {
         match seqpacket::receive(from, MESSAGE_BYTES_MAX) {
             Ok(Some((text, _))) => self
                 .connection
                 .send(&text, &[])
-                .map(Some)
+                .map(|()| Some(text))
                 .map_err(|_| End::Asked),
             Ok(None) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(Vec::new())),
             Err(error) => Err(End::Broken(format!(
                 "a child of the launcher is lost: {error}"
             ))),

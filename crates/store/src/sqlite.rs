@@ -3,23 +3,31 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::{
-    ConnectOptions, Row, Sqlite, SqlitePool, Transaction,
+    ConnectOptions, Row, SqlitePool,
     migrate::Migrator,
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
 };
+use tokio::sync::Mutex;
 
+pub(crate) use self::transaction::Transaction;
 use crate::word;
+
+mod log;
+pub(crate) mod scribe;
+mod transaction;
 
 /// How long a statement waits for another process that holds the file.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -32,6 +40,9 @@ const READER_IDLE: Duration = Duration::from_secs(60);
 
 /// How many readers there are at once.
 const READERS_MAX: u32 = 3;
+
+/// How much room beside the database [`Database::touch`] wants to find, in bytes.
+const ROOM_BYTES: usize = 64 << 10;
 
 /// The mode of the database and of the files beside it (SQLite gives those the mode of the database).
 const FILE_MODE: u32 = 0o600;
@@ -50,7 +61,7 @@ pub enum OpenError {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is no database, or another process keeps it.
     #[error("cannot open {path}: {source}", path = .path.display())]
@@ -75,11 +86,15 @@ pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
     DatabaseError(error.into())
 }
 
-/// One SQLite file: writes go one after the other through one connection, reads beside them.
+/// One SQLite file: writes go one after the other, reads beside them.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
+    options: SqliteConnectOptions,
+    /// One connection, whose commits are on the disk when they return.
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Whoever holds it writes; SQLite itself would make the others poll for it.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Database {
@@ -116,16 +131,34 @@ impl Database {
             .max_connections(READERS_MAX)
             .acquire_timeout(ACQUIRE_WAIT)
             .idle_timeout(READER_IDLE)
-            .connect_lazy_with(options.read_only(true));
-        Ok(Self { writer, readers })
+            .connect_lazy_with(options.clone().read_only(true));
+        Ok(Self {
+            options,
+            writer,
+            readers,
+            turn: Arc::default(),
+        })
     }
 
     /// Begins a transaction that may write. Dropped without `commit`, it changes nothing.
-    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
+    pub(crate) async fn write(&self) -> Result<Transaction, DatabaseError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
+        Ok(Transaction::new(begun.map_err(failed)?, turn))
+    }
+
+    /// Whether anything can be written: there is room on the disk for a little more (the log beside the database may have room of
+    /// its own for a while, on a disk that is full), and a transaction that changes nothing is on it when this returns.
+    pub(crate) async fn touch(&self) -> Result<(), DatabaseError> {
+        let beside = self.options.get_filename().with_extension("room");
+        let room = tokio::task::spawn_blocking(move || take_room(&beside)).await;
+        room.map_err(failed)?.map_err(failed)?;
+        let mut transaction = self.write().await?;
+        sqlx::query("PRAGMA user_version = 1")
+            .execute(&mut *transaction)
             .await
-            .map_err(failed)
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)
     }
 
     /// Where questions are asked.
@@ -140,8 +173,23 @@ impl Database {
     }
 }
 
+/// Takes some room on the disk, and gives it back.
+fn take_room(path: &Path) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(path)?;
+    let taken = file
+        .write_all(&[b'.'; ROOM_BYTES])
+        .and_then(|()| file.sync_data());
+    fs::remove_file(path)?;
+    taken
+}
+
 /// Makes the file if it is not there, and takes it from everybody but its owner.
-fn make_private(path: &Path) -> std::io::Result<()> {
+fn make_private(path: &Path) -> io::Result<()> {
     let file = fs::OpenOptions::new()
         .read(true)
         .write(true)

@@ -5,8 +5,6 @@ use std::io;
 use libc::{c_int, c_ulong};
 use nix::errno::Errno;
 
-/// Binds ports below 1024.
-pub const NET_BIND_SERVICE: Set = Set(1 << 10);
 /// Passes by the permission bits of files.
 pub const DAC_OVERRIDE: Set = Set(1 << 1);
 /// Becomes other users.

@@ -7,10 +7,13 @@ use std::{
     path::Path,
 };
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
-    connect as nix_connect, getsockopt, listen as nix_listen, sendmsg, setsockopt, socket,
-    socketpair, sockopt,
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4,
+        bind, connect as nix_connect, getsockopt, listen as nix_listen, recv, sendmsg, setsockopt,
+        socket, socketpair, sockopt,
+    },
 };
 
 /// The most descriptors that one message may carry.
@@ -128,7 +131,13 @@ pub fn receive(
     fd: BorrowedFd<'_>,
     bytes_max: usize,
 ) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-    let mut buffer = vec![0; bytes_max];
+    // Asked for first, for most messages are far smaller than they may be, and memory that nobody writes to costs too.
+    let asked = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = match recv(fd.as_raw_fd(), &mut [], asked) {
+        Err(Errno::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    let mut buffer = vec![0; length.min(bytes_max)];
     let mut control = Control([0; CONTROL_BYTES]);
     let (length, flags, fds) = match receive_raw(fd, &mut buffer, &mut control) {
         Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),

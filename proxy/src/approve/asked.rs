@@ -5,12 +5,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use postern_contract::{
     ActionId, Code, Refusal,
-    approval::{APPROVABLE_BYTES_MAX, Approval, Status, Whole},
+    approval::{APPROVABLE_BYTES_MAX, Approval, Origin, Scope, Status, Whole},
+    link::Origin as From,
 };
 use postern_policy::{CanonicalUrl, Pending};
+use postern_store::gate::Bounds;
 use sha2::{Digest as _, Sha256};
 
-use crate::{call::Call, record::Record, refuse::Refused, shown::Shown};
+use crate::{call::Call, identify::Caller, record::Record, refuse::Refused, shown::Shown};
 
 /// The longest URL with all header fields that can be shown, in bytes.
 const HEAD_BYTES_MAX: usize = 24 * 1024;
@@ -34,6 +36,8 @@ const VOLATILE: [&str; 5] = [
 pub(crate) struct Asked {
     pub(crate) approval: Approval,
     pub(crate) whole: Whole,
+    /// What a wider yes to it would be bound to.
+    pub(crate) bounds: Bounds,
     /// Whose calls are counted together: those of a run, or else of a sandbox.
     pub(crate) of: String,
 }
@@ -44,7 +48,7 @@ impl Asked {
         pending: &Pending,
         call: &Call,
         record: &Record,
-        until_ms: i64,
+        (until_ms, terms): (i64, &str),
     ) -> Result<Self, Refused> {
         let standing = record.entered().ok_or_else(|| too_long(pending))?;
         let body = match &standing.shown {
@@ -66,12 +70,21 @@ impl Asked {
         }
         let caller = &standing.caller;
         let authority = call.url.authority();
+        let bounds = Bounds {
+            pattern: pattern(caller, call),
+            terms: terms.to_owned(),
+        };
         let mut approval = Approval {
             action: ActionId::fresh(),
             agent: caller.agent.clone(),
             run: caller.run.clone().ok(),
             user: caller.believed_user().map(str::to_owned),
             tool: call.subject.tool().cloned(),
+            origin: Origin::Gate,
+            words: None,
+            wider: bounds.pattern.is_some(),
+            scope: Scope::Once,
+            granted_until_ms: None,
             rule: pending.rule().to_owned(),
             method: call.method.to_string(),
             authority: format!("{}://{authority}", authority.scheme()),
@@ -90,9 +103,19 @@ impl Asked {
         Ok(Self {
             approval,
             whole,
+            bounds,
             of,
         })
     }
+}
+
+/// The path that a yes to more than this call is bound to: of a tool, shown whole, where the run is known to be what it is.
+fn pattern(caller: &Caller, call: &Call) -> Option<String> {
+    let path = call.url.path().as_str();
+    let is_known = caller.origin != From::Sandbox && caller.run.is_ok();
+    let is_shown = path.chars().count() <= PATH_LISTED_MAX;
+    let is_tools = call.subject.tool().is_some();
+    (is_known && is_shown && is_tools).then(|| path.to_owned())
 }
 
 /// Header fields as they are sent; none where one of them is no text.
@@ -124,7 +147,7 @@ fn digest(approval: &Approval, call: &Call, body: &Bytes) -> String {
     let credential = call.target.credential.as_ref();
     let whose = [
         DIGEST_VERSION,
-        credential.map_or("", |one| one.secret().as_str()),
+        credential.map_or("", |all| all.label().as_str()),
         approval.agent.as_str(),
         approval.run.as_ref().map_or("", |run| run.as_str()),
         approval.user.as_deref().unwrap_or(""),
@@ -137,17 +160,21 @@ fn digest(approval: &Approval, call: &Call, body: &Bytes) -> String {
     sorted.retain(|(name, _)| !VOLATILE.contains(&name.as_str()));
     // Stable, so that the order of several values of one name counts.
     sorted.sort_by_key(|(name, _)| name.as_str());
-    let mut digest = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        digest.update((bytes.len() as u64).to_be_bytes());
-        digest.update(bytes);
-    };
-    whose.into_iter().for_each(|text| part(text.as_bytes()));
+    let mut parts: Vec<&[u8]> = whose.into_iter().map(str::as_bytes).collect();
     for (name, value) in sorted {
-        part(name.as_str().as_bytes());
-        part(value.as_bytes());
+        parts.extend([name.as_str().as_bytes(), value.as_bytes()]);
     }
-    part(body);
+    parts.push(body);
+    hashed(parts)
+}
+
+/// SHA-256 over parts, each behind its length.
+pub(super) fn hashed<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
     hex::encode(digest.finalize())
 }
 

@@ -11,12 +11,14 @@
 
 mod approvers;
 mod asked;
+mod granted;
+mod question;
 mod waiting;
 
 use std::{pin::pin, sync::Arc};
 
 use http::HeaderValue;
-use postern_contract::{Code, Refusal, approval::Approval};
+use postern_contract::{ActionId, Code, Refusal, approval::Approval};
 use postern_policy::Pending;
 use tokio::time::timeout;
 
@@ -51,13 +53,13 @@ pub(crate) async fn ask(
         return Err(pending.refusal().into());
     };
     let until_ms = gate.clock.unix_ms() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
-    let asked = Asked::of(&pending, call, record, until_ms)?;
-    if let Some(action) = caller.and_then(|caller| caller.action.clone())
-        && let Some(yes) = gate.approvals.redeem(&action, &asked).await?
-    {
+    let asked = Asked::of(&pending, call, record, (until_ms, &book.terms))?;
+    let action = caller.and_then(|caller| caller.action.clone());
+    if let Some((action, yes)) = said_before(gate, action, &asked).await? {
         by_the_book_of_now(gate, (book, call), record)?;
-        // Whoever may not answer any more has not answered.
-        if book.approvers.has(yes.by()) {
+        // Whoever may not answer any more has not answered, and what was said of calls under other rules is not said of this one.
+        let holds = !yes.is_wide() || book.terms == asked.bounds.terms;
+        if book.approvers.has(yes.by()) && holds {
             if call.target.forward_identity {
                 let id = HeaderValue::from_str(action.as_str()).ok();
                 call.headers.extend(id.map(|id| (ACTION, id)));
@@ -99,6 +101,20 @@ pub(crate) async fn ask(
         }
         None => Err(late(&pending)),
     }
+}
+
+/// A yes that was said before: to this very call, which is used up by that, or to more than one call.
+async fn said_before(
+    gate: &Gate,
+    action: Option<ActionId>,
+    asked: &Asked,
+) -> Result<Option<(ActionId, Yes)>, Refused> {
+    if let Some(action) = action
+        && let Some(yes) = gate.approvals.redeem(&action, asked).await?
+    {
+        return Ok(Some((action, yes)));
+    }
+    gate.approvals.granted(asked).await
 }
 
 /// Whatever changed while somebody thought about it counts: the call goes on by the policy that is in force now, to where

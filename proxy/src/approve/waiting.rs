@@ -13,14 +13,15 @@ use std::{
 use postern_contract::{
     ActionId, AgentName, ApproverName, Code, MESSAGE_BYTES_MAX, Refusal,
     approval::{
-        Answer, Approval, LISTED_MAX, REASON_BYTES_MAX, Status, Unanswered, Verdict, Whole,
+        Answer, Approval, LISTED_MAX, REASON_BYTES_MAX, Scope, Status, Unanswered, Verdict, Wanted,
+        Whole,
     },
 };
 use postern_daemon::Clock;
-use postern_store::gate::{Answered, Gate as Store, GateError};
+use postern_store::gate::{Answered, Bounds, Gate as Store, GateError};
 use tokio::sync::oneshot;
 
-use super::asked::Asked;
+use super::{asked::Asked, granted::scope_of};
 use crate::refuse::Refused;
 
 /// The most calls that wait at once.
@@ -38,6 +39,12 @@ const PAUSED_MAX: i64 = 1024;
 /// The most runs of one agent that are paused at once.
 const PAUSED_OF_AN_AGENT_MAX: i64 = 128;
 
+/// The most runs of one agent for one end user that are paused at once.
+const PAUSED_OF_A_USER_MAX: i64 = 32;
+
+/// The most questions of one run that wait at once.
+const PAUSED_OF_A_RUN_MAX: i64 = 8;
+
 /// The most bytes of a list: with what is around it, it is one message on the link.
 const LIST_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
@@ -49,10 +56,10 @@ const KEPT_MAX: u32 = 10_000;
 
 /// Calls that wait for a human.
 pub(crate) struct Approvals {
-    store: Store,
+    pub(super) store: Store,
     waiting: Mutex<BTreeMap<ActionId, Waiting>>,
     asked: AtomicU32,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 struct Waiting {
@@ -72,13 +79,24 @@ pub(crate) enum Word {
     },
 }
 
-/// Proof that an approver said yes to one call, and that it is kept. Nothing but [`Approvals::answer`] and
-/// [`Approvals::redeem`] makes one.
+/// Proof that an approver said yes to a call, and that it is kept. Nothing but [`Approvals::answer`], [`Approvals::redeem`] and
+/// [`Approvals::granted`] makes one.
 pub(crate) struct Yes {
     by: ApproverName,
+    is_wide: bool,
 }
 
 impl Yes {
+    /// To more than one call, of somebody who was verified when it was kept.
+    pub(super) fn wide(by: ApproverName) -> Self {
+        Self { by, is_wide: true }
+    }
+
+    /// Whether it is for more than one call.
+    pub(super) fn is_wide(&self) -> bool {
+        self.is_wide
+    }
+
     /// Who said it.
     pub(crate) fn by(&self) -> &ApproverName {
         &self.by
@@ -88,6 +106,7 @@ impl Yes {
 /// A call that waits; dropping it is the end of its wait.
 pub(crate) struct Held<'a> {
     approval: Approval,
+    bounds: Bounds,
     all: &'a Approvals,
     word: oneshot::Receiver<Word>,
 }
@@ -127,6 +146,7 @@ impl Approvals {
         let Asked {
             mut approval,
             whole,
+            bounds,
             of,
         } = asked;
         let (word, hears) = oneshot::channel();
@@ -154,6 +174,7 @@ impl Approvals {
         drop(waiting);
         Ok(Held {
             approval,
+            bounds,
             all: self,
             word: hears,
         })
@@ -161,7 +182,7 @@ impl Approvals {
 
     /// Writes a request down before anybody can see it.
     pub(super) async fn keep(&self, held: &Held<'_>) -> Result<(), Refused> {
-        let kept = self.store.ask(&held.approval).await;
+        let kept = self.store.ask(&held.approval, &held.bounds).await;
         self.tidied(kept).await
     }
 
@@ -170,20 +191,12 @@ impl Approvals {
         let Asked {
             mut approval,
             whole,
+            bounds,
             ..
         } = asked;
-        let now = self.clock.unix_ms();
-        let paused = self.store.paused(&approval.agent, now).await;
-        let (of_agent, all) = paused.map_err(unkept)?;
-        if of_agent >= PAUSED_OF_AN_AGENT_MAX || all >= PAUSED_MAX {
-            let message = format!(
-                "At most {PAUSED_OF_AN_AGENT_MAX} runs of an agent wait for a human at once, and {PAUSED_MAX} of all."
-            );
-            let error = "too many runs wait for a human";
-            return Err(Refusal::new(Code::RateLimited, error, message).into());
-        }
-        approval.created_ms = now;
-        let kept = self.store.ask_and_pause(&approval, &whole).await;
+        self.require_room(&approval).await?;
+        approval.created_ms = self.clock.unix_ms();
+        let kept = self.store.ask_and_pause(&approval, &bounds, &whole).await;
         self.tidied(kept).await?;
         tracing::info!(
             action = %approval.action, agent = %approval.agent, rule = approval.rule,
@@ -191,6 +204,26 @@ impl Approvals {
             "a run waits for a human"
         );
         Ok(approval)
+    }
+
+    /// Whether one more like this may wait that no call waits for.
+    pub(super) async fn require_room(&self, approval: &Approval) -> Result<(), Refused> {
+        let now = self.clock.unix_ms();
+        let pending = self.store.pending_like(approval, now).await;
+        let pending = pending.map_err(unkept)?;
+        if pending.all < PAUSED_MAX
+            && pending.of_agent < PAUSED_OF_AN_AGENT_MAX
+            && pending.of_user < PAUSED_OF_A_USER_MAX
+            && pending.of_run < PAUSED_OF_A_RUN_MAX
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "At most {PAUSED_OF_A_USER_MAX} runs of an agent wait for a human at once for one end user, {PAUSED_OF_AN_AGENT_MAX} of an \
+             agent and {PAUSED_MAX} of all, and a run asks at most {PAUSED_OF_A_RUN_MAX} things at once."
+        );
+        let error = "too many runs wait for a human";
+        Err(Refusal::new(Code::RateLimited, error, message).into())
     }
 
     /// A yes that was said to this very call before, which is used up by that.
@@ -201,11 +234,11 @@ impl Approvals {
     ) -> Result<Option<Yes>, Refused> {
         let (digest, now) = (&asked.approval.digest, self.clock.unix_ms());
         let by = self.store.redeem(action, digest, now).await;
-        Ok(by.map_err(unkept)?.map(|by| Yes { by }))
+        Ok(by.map_err(unkept)?.map(|by| Yes { by, is_wide: false }))
     }
 
     /// Forgets what is old now and then, when something new has come.
-    async fn tidied(&self, mut kept: Result<(), GateError>) -> Result<(), Refused> {
+    pub(super) async fn tidied(&self, mut kept: Result<(), GateError>) -> Result<(), Refused> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             kept = match kept {
                 Ok(()) => self.store.forget_approvals(KEPT_MAX).await,
@@ -220,6 +253,7 @@ impl Approvals {
         let expired = Answered {
             action,
             by: None,
+            scope: (Scope::Once, None),
             reason: None,
             at_ms: self.clock.unix_ms(),
         };
@@ -239,13 +273,16 @@ impl Approvals {
         answer: Answer,
         by: &ApproverName,
     ) -> Result<Approval, Unanswered> {
+        let now = self.clock.unix_ms();
+        let scope = scope_of(&answer, &self.kept(action).await?, now)?;
         let word = self.take(action, answer.digest.as_deref()).await?;
         let (verdict, reason) = (answer.verdict, answer.reason.as_deref().map(cut));
         let answered = Answered {
             action,
             by: Some((by, verdict)),
+            scope,
             reason: reason.as_deref(),
-            at_ms: self.clock.unix_ms(),
+            at_ms: now,
         };
         match self.store.answer(&answered).await {
             Ok(true) => {}
@@ -259,9 +296,9 @@ impl Approvals {
             }
         }
         let by = by.clone();
-        tracing::info!(%action, approver = %by, ?verdict, "a human answered");
+        tracing::info!(%action, approver = %by, ?verdict, scope = ?scope.0, "a human answered");
         let said = match verdict {
-            Verdict::Approve => Word::Yes(Yes { by }),
+            Verdict::Approve => Word::Yes(Yes { by, is_wide: false }),
             Verdict::Reject => Word::No { by, reason },
         };
         // Whoever left meanwhile hears nothing, and nothing is sent. A paused run finds it in the database.
@@ -305,9 +342,11 @@ impl Approvals {
     }
 
     /// Requests, newest first.
-    pub(crate) async fn list(&self) -> Result<Vec<Approval>, Unanswered> {
+    pub(crate) async fn list(&self, wanted: &Wanted) -> Result<Vec<Approval>, Unanswered> {
         self.sweep().await?;
-        let mut all = self.store.approvals(LISTED_MAX).await.map_err(not_kept)?;
+        let limit = wanted.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX);
+        let all = self.store.approvals(wanted, limit).await;
+        let mut all = all.map_err(not_kept)?;
         let mut bytes = 0;
         all.retain(|one| {
             bytes += serde_json::to_string(one).map_or(LIST_BYTES_MAX, |text| text.len());
@@ -345,7 +384,7 @@ impl Approvals {
         swept.map_err(not_kept)
     }
 
-    async fn kept(&self, action: &ActionId) -> Result<Approval, Unanswered> {
+    pub(super) async fn kept(&self, action: &ActionId) -> Result<Approval, Unanswered> {
         let kept = self.store.approval(action).await.map_err(not_kept)?;
         kept.ok_or(Unanswered::Unknown)
     }
@@ -360,7 +399,7 @@ impl Approvals {
     clippy::needless_pass_by_value,
     reason = "handed to `map_err` as it is"
 )]
-fn unkept(error: GateError) -> Refused {
+pub(super) fn unkept(error: GateError) -> Refused {
     tracing::error!(%error, "a request for approval cannot be kept");
     let message =
         "A human must be asked, and the gate cannot write that down now. Try again later.";
@@ -377,7 +416,7 @@ fn cut(reason: &str) -> String {
     clippy::needless_pass_by_value,
     reason = "it stands where an error is mapped"
 )]
-fn not_kept(error: GateError) -> Unanswered {
+pub(super) fn not_kept(error: GateError) -> Unanswered {
     tracing::error!(%error, "requests for approval cannot be read");
     Unanswered::NotKept
 }

@@ -79,6 +79,12 @@ pub fn line_hash(line: &[u8]) -> String {
     format!("{:x}", Sha256::digest(line))
 }
 
+/// Whether a gate writes the log of a directory now. What cannot be looked at is said when the log is opened.
+pub(super) fn is_written(directory: &Path) -> bool {
+    let lock = opened(&directory.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
+}
+
 impl Chain {
     /// Opens or makes the log of a directory, 0600, and holds it alone.
     pub(super) fn open(directory: &Path, rotate: u64) -> io::Result<Self> {

@@ -2,11 +2,12 @@
 //! every key for readers; the order here is the order there.
 
 use postern_contract::{
-    ActionId, AgentName, ApproverName, Code, ModelName, RequestId, RunId, SandboxId, SecretName,
-    ToolName,
+    ActionId, AgentName, ApproverName, Code, ModelName, RequestId, RunId, SandboxId, ToolName,
 };
 use postern_llm::Tokens;
 use serde::Serialize;
+
+use crate::inject::Label;
 
 /// The longest text from an agent that a line repeats, in bytes; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 2048;
@@ -97,12 +98,21 @@ pub(crate) struct Line {
     pub(crate) usage: Option<Tokens>,
     /// Credentials of the agent's own that stayed behind.
     pub(crate) dropped_credentials: u32,
+    /// Dummies that stood where the credential was put.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dummies_exchanged: Option<u32>,
+    /// Which dummy was on its way to where its credential does not belong, and where in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dummy_misplaced: Option<String>,
     /// The name of the credential that was added.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) credential: Option<SecretName>,
+    pub(crate) credential: Option<Label>,
     /// The policy generation that its value was first read for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) credential_generation: Option<u64>,
+    /// How often it was found in the answer, and masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) masked: Option<u32>,
     /// Which policy was in force.
     pub(crate) policy_generation: u64,
     /// How long things took.
@@ -225,6 +235,7 @@ impl Line {
             &self.rule,
             &self.user,
             &self.cut,
+            &self.dummy_misplaced,
         ];
         let texts = texts
             .iter()
@@ -373,8 +384,11 @@ mod tests {
             path: text(),
             status: Some(200),
             usage: Some(Tokens::default()),
-            credential: Some("secret".parse().unwrap()),
+            dummies_exchanged: Some(1),
+            dummy_misplaced: text(),
+            credential: Some(Label::of("secret")),
             credential_generation: Some(1),
+            masked: Some(1),
             cut: text(),
             ..Line::default()
         }

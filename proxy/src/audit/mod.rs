@@ -24,6 +24,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use postern_daemon::Clock;
@@ -49,6 +50,12 @@ pub(crate) use self::{
     line::{Decision, Door, Line, Timings, cut},
     seal::Sealed,
 };
+
+/// How long a gate that was killed, or is about to end, may hold the log on.
+const TURN_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it still does.
+const TURN_ASKED_EVERY: Duration = Duration::from_millis(5);
 
 /// Why a call cannot be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +103,14 @@ enum Event<'a> {
 }
 
 impl Audit {
+    /// Waits for a gate that is on its way out, or was killed a moment ago; one that stays is told of by [`Audit::open`].
+    pub(crate) async fn wait_for_turn(directory: &Path, clock: &Clock) {
+        let begun = clock.now();
+        while chain::is_written(directory) && clock.now() - begun < TURN_MAX {
+            tokio::time::sleep(TURN_ASKED_EVERY).await;
+        }
+    }
+
     /// Opens the log of a state directory, checks that nobody else writes it, and proves that it can be written.
     pub(crate) fn open(
         directory: &Path,

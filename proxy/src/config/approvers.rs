@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use postern_contract::{SecretName, config::Problem};
 
 use super::Written;
-use crate::inject::Credential;
+use crate::inject::Credentials;
 
 /// Everything that is wrong with the approvers' secrets.
 pub(super) fn problems(document: &Written) -> Vec<Problem> {
@@ -39,10 +39,12 @@ pub(super) fn problems(document: &Written) -> Vec<Problem> {
 fn is_sent(document: &Written, secret: &SecretName) -> bool {
     let tools = document.tools.values().map(|tool| &tool.credential);
     let providers = document.providers.values().map(|one| &one.credential);
-    let mut credentials = tools.chain(providers).flatten();
+    let mut sent = tools
+        .chain(providers)
+        .flatten()
+        .flat_map(Credentials::secrets);
     let proxy = document.egress.credential.as_ref();
-    credentials.any(|one| Credential::secret(one) == secret)
-        || proxy.is_some_and(|one| one.secret() == secret)
+    sent.any(|one| one == secret) || proxy.is_some_and(|one| one.secret() == secret)
 }
 
 #[cfg(test)]

@@ -6,8 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use postern_contract::config::Problem;
+
 use super::Written;
-use crate::dial::{Roots, UnreadableRoots};
+use crate::{
+    dial::{Roots, UnreadableRoots},
+    inject::Credentials,
+};
 
 /// What was read, by file.
 pub(crate) type Known = BTreeMap<PathBuf, Roots>;
@@ -43,10 +48,38 @@ impl<'a> Authorities<'a> {
     }
 }
 
+impl Authorities<'_> {
+    /// Reads the files that credentials name, for the endpoints that these are asked for at.
+    pub(super) fn settle(&mut self, document: &mut Written) -> Vec<Problem> {
+        let tools = document.tools.iter_mut();
+        let tools = tools.map(|(name, tool)| ("tools", name.as_str(), &mut tool.credential));
+        let providers = document.providers.iter_mut();
+        let providers = providers
+            .map(|(name, provider)| ("providers", name.as_str(), &mut provider.credential));
+        let settled = tools
+            .chain(providers)
+            .filter_map(|(table, name, credential)| {
+                let error = credential
+                    .as_mut()?
+                    .settle(&mut |file| self.read(file))
+                    .err()?;
+                Some(Problem::at([table, name, "credential"], error.to_string()))
+            });
+        settled.collect()
+    }
+}
+
 /// The files that a config names.
 pub(super) fn files(document: &Written, directory: &Path) -> Vec<PathBuf> {
     let tools = document.tools.values().map(|tool| &tool.ca);
     let providers = document.providers.values().map(|provider| &provider.ca);
-    let named = tools.chain(providers).flatten();
-    named.map(|file| directory.join(file)).collect()
+    let named = tools.chain(providers).flatten().map(PathBuf::as_path);
+    let tools = document.tools.values().map(|tool| &tool.credential);
+    let providers = document.providers.values();
+    let credentials = tools.chain(providers.map(|provider| &provider.credential));
+    let endpoints = credentials.flatten().flat_map(Credentials::authorities);
+    named
+        .chain(endpoints)
+        .map(|file| directory.join(file))
+        .collect()
 }

@@ -1,14 +1,14 @@
-//! Credentials that are logins, and tools that take one: each needs the other. Never reads a secret.
+//! Credentials that are logins or that need TLS, and tools that take one: each needs the other. Never reads a secret.
 
 use postern_contract::config::{Problem, Protocol};
 
 use super::Written;
-use crate::inject::Credential;
+use crate::inject::Credentials;
 
 /// Logins where there is nothing to log in to, and the other way round.
 pub(super) fn problems(document: &Written) -> Vec<Problem> {
     let tools = document.tools.iter().filter_map(|(name, tool)| {
-        let login = tool.credential.as_ref().and_then(Credential::login);
+        let login = tool.credential.as_ref().and_then(Credentials::login);
         let message = match (tool.protocol == Protocol::Postgres, login) {
             (true, None) => "`protocol = \"postgres\"` needs a login: `credential = { kind = \"postgres\", user = \"NAME\", secret = \"NAME\" }`",
             (false, Some(_)) => "this kind of credential is for `protocol = \"postgres\"`",
@@ -18,14 +18,50 @@ pub(super) fn problems(document: &Written) -> Vec<Problem> {
         Some(Problem::at(["tools", name.as_str(), "credential"], message))
     });
     let providers = document.providers.iter().filter_map(|(name, provider)| {
-        let login = provider.credential.as_ref().and_then(Credential::login);
+        let login = provider.credential.as_ref().and_then(Credentials::login);
         login.map(|_| {
             let message =
                 "a provider speaks HTTP: this kind of credential is for `protocol = \"postgres\"`";
             Problem::at(["providers", name.as_str(), "credential"], message)
         })
     });
-    tools.chain(providers).collect()
+    tools
+        .chain(providers)
+        .chain(in_the_clear(document))
+        .collect()
+}
+
+/// Certificates for connections that have none to show them on.
+fn in_the_clear(document: &Written) -> impl Iterator<Item = Problem> {
+    let tools = document.tools.iter();
+    let tools = tools.map(|(name, tool)| {
+        (
+            "tools",
+            name.as_str(),
+            tool.url.as_str(),
+            tool.credential.as_ref(),
+        )
+    });
+    let providers = document.providers.iter();
+    let providers = providers.map(|(name, provider)| {
+        let url = provider.url.as_deref().unwrap_or_default();
+        (
+            "providers",
+            name.as_str(),
+            url,
+            provider.credential.as_ref(),
+        )
+    });
+    tools
+        .chain(providers)
+        .filter_map(|(table, name, url, credential)| {
+            let is_https = url
+                .get(..8)
+                .is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+            let message = "a client certificate is for `https://` alone";
+            (credential?.need_tls() && !is_https)
+                .then(|| Problem::at([table, name, "credential"], message))
+        })
 }
 
 #[cfg(test)]
@@ -51,5 +87,9 @@ mod tests {
         assert_eq!(found(server), 1);
         assert_eq!(found(&format!("{site}\n{LOGIN}")), 1);
         assert_eq!(found(&format!("{server}\n{}", LOGIN.replace("app", ""))), 1);
+        let shown =
+            "credential = { kind = \"client_certificate\", certificate = \"db\", key = \"db\" }";
+        assert_eq!(found(&format!("{site}\n{shown}")), 0);
+        assert_eq!(found(&format!("url = \"http://db\"\n{shown}")), 1);
     }
 }

@@ -11,7 +11,7 @@ use postern_contract::{
 use super::{Written, authorities::Authorities};
 use crate::{
     dial::{self, Manner, Proxy},
-    inject::Credential,
+    inject::Credentials,
     secret::Secrets,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn tools(
 /// How one provider is reached.
 pub(super) fn provider(
     name: &ProviderName,
-    provider: &Provider<Credential>,
+    provider: &Provider<Credentials>,
     authorities: &mut Authorities<'_>,
 ) -> Result<Manner, Problem> {
     let written = dial::Written {

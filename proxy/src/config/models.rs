@@ -14,7 +14,7 @@ use super::{Written, authorities::Authorities, manner};
 use crate::{
     book::{Endpoint, Model, Target},
     dial::Speaks,
-    inject::Credential,
+    inject::Credentials,
 };
 
 /// A provider: what it speaks, and where it is unless the gate answers itself.
@@ -84,7 +84,7 @@ fn unknown(word: &str) -> String {
 
 fn found(
     name: &ProviderName,
-    provider: &Provider<Credential>,
+    provider: &Provider<Credentials>,
     authorities: &mut Authorities<'_>,
 ) -> Result<Found, Problem> {
     let at = |key, words: String| Problem::at(["providers", name.as_str(), key], words);
@@ -119,6 +119,7 @@ fn found(
                 private: provider.private,
                 speaks: Speaks::Either,
                 forward_identity: false,
+                answers: provider.answers,
                 manner: manner::provider(name, provider, authorities)?,
             };
             let target = Arc::new(target);

@@ -11,6 +11,7 @@ mod address;
 mod backoff;
 mod breaker;
 mod connect;
+mod errand;
 mod manner;
 mod names;
 mod open;
@@ -26,7 +27,7 @@ mod tls;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use nix::errno::Errno;
-use postern_contract::{SandboxId, SecretName};
+use postern_contract::SandboxId;
 use postern_daemon::Clock;
 use postern_policy::{Authority, Scheme};
 use tokio::{
@@ -36,6 +37,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 pub(crate) use self::{
+    errand::Errand,
     manner::{Manner, Written},
     pool::Stay,
     proxy::Proxy,
@@ -50,7 +52,13 @@ use self::{
     proxy::Barred,
     share::Shares,
 };
-use crate::{audit::Timings, decide::Permit, record::micros};
+use crate::{
+    audit::Timings,
+    book::{Book, Target},
+    decide::Permit,
+    inject::{Credentials, Identity, Label},
+    record::micros,
+};
 
 /// How often kept connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -72,8 +80,12 @@ pub(crate) struct Journey<'a> {
     pub(crate) private: bool,
     /// Whose call it is.
     pub(crate) sandbox: &'a SandboxId,
-    /// The credential that will be added.
-    pub(crate) credential: Option<&'a SecretName>,
+    /// What will be added is called so.
+    pub(crate) credential: Option<&'a Label>,
+    /// Whether what goes out is signed.
+    pub(crate) is_signed: bool,
+    /// What is shown to an upstream that asks who the gate is.
+    pub(crate) identity: Option<Identity<'a>>,
     /// The policy it was decided under.
     pub(crate) generation: u64,
     /// Which versions of HTTP will do.
@@ -82,6 +94,46 @@ pub(crate) struct Journey<'a> {
     pub(crate) manner: &'a Manner,
     /// The proxy of the operator's network, if there is one.
     pub(crate) proxy: Option<&'a Proxy>,
+}
+
+/// An authority, and what there is on the way to it.
+#[derive(Clone, Copy)]
+struct Course<'a> {
+    authority: &'a Authority,
+    private: bool,
+    proxy: Option<&'a Proxy>,
+}
+
+impl<'a> Journey<'a> {
+    /// The way of a permitted call to its target, from this sandbox and in these versions of HTTP.
+    pub(crate) fn of(
+        permit: &'a Permit,
+        (book, target): (&'a Book, &'a Target),
+        (sandbox, speaks): (&'a SandboxId, Speaks),
+    ) -> Self {
+        Self {
+            permit,
+            private: target.private,
+            sandbox,
+            credential: permit.credential(target).map(Credentials::label),
+            is_signed: permit.credential(target).is_some_and(Credentials::sign),
+            identity: permit
+                .credential(target)
+                .and_then(|all| all.identity(&book.secrets)),
+            generation: book.generation,
+            speaks,
+            manner: &target.manner,
+            proxy: book.proxy.as_ref(),
+        }
+    }
+
+    fn course(&self) -> Course<'a> {
+        Course {
+            authority: self.permit.url().authority(),
+            private: self.private,
+            proxy: self.proxy,
+        }
+    }
 }
 
 /// A connection to the authority that was decided on, and the only thing that a credential is added for: TLS was
@@ -120,6 +172,8 @@ pub(crate) enum Unreached {
     Connect { host: String, error: std::io::Error },
     #[error("TLS with {host} failed: {error}")]
     Tls { host: String, error: std::io::Error },
+    #[error("the client certificate that this tool wants cannot be shown")]
+    NoIdentity,
     #[error("no trusted root certificates were found")]
     NoRoots,
     #[error("{host} does not speak HTTP: {error}")]
@@ -244,7 +298,8 @@ impl Dialer {
         let addresses = self.addresses(journey, (deadline, &mut timings)).await?;
         let connecting = async {
             let _turn = self.shares.turn(journey.sandbox).await;
-            self.connect(journey, &addresses, &mut timings).await
+            self.connect(journey.course(), &addresses, &mut timings)
+                .await
         };
         let (stream, address) = within(journey, deadline, "connecting", connecting).await?;
         Ok(Pipe {
@@ -298,7 +353,7 @@ impl Dialer {
     }
 
     /// Closes kept connections whose time is over, for as long as the gate lives.
-    pub(crate) async fn keep_swept(&self) {
+    pub(crate) async fn keep_swept(self: Arc<Self>) {
         let mut tick = tokio::time::interval(SWEEP_EVERY);
         loop {
             tick.tick().await;
@@ -312,7 +367,7 @@ impl Dialer {
         (deadline, timings): (Instant, &mut Timings),
     ) -> Result<Vec<SocketAddr>, Unreached> {
         let started = self.clock.now();
-        let looking = resolve::addresses(self, journey);
+        let looking = resolve::addresses(self, journey.course());
         let addresses = within(journey, deadline, "looking up its name", looking).await?;
         timings.dns_us = Some(micros(self.clock.now() - started));
         Ok(addresses)
@@ -332,7 +387,14 @@ impl Dialer {
             Scheme::Https => {
                 let started = self.clock.now();
                 let with = (journey.manner.roots.as_ref(), journey.speaks);
-                let secured = self.tls.secure(authority.host(), stream, with);
+                let shown = journey
+                    .identity
+                    .map(|identity| identity.shown())
+                    .transpose();
+                let shown = shown.map_err(|_| Unreached::NoIdentity)?;
+                let secured = self
+                    .tls
+                    .secure_showing(authority.host(), stream, with, shown);
                 let (secured, agreed) = secured.await?;
                 timings.tls_us = Some(micros(self.clock.now() - started));
                 connect::handshake(host, secured, agreed).await

@@ -11,14 +11,14 @@ use std::{
     net::SocketAddr,
 };
 
-use postern_policy::Host;
+use postern_policy::{Authority, Host};
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout_at},
 };
 
 use super::{
-    Dialer, Journey, Sender, Speaks, Unreached, backoff,
+    Course, Dialer, Journey, Sender, Speaks, Unreached, backoff,
     breaker::Ended,
     connect,
     proxy::{Barred, Proxy, To},
@@ -92,7 +92,7 @@ impl Dialer {
         addresses: &[SocketAddr],
         timings: &mut Timings,
     ) -> Result<(Sender, SocketAddr), Unreached> {
-        let (stream, address) = self.connect(journey, addresses, timings).await?;
+        let (stream, address) = self.connect(journey.course(), addresses, timings).await?;
         let sender = self.speak_http(journey, stream, timings).await?;
         Ok((sender, address))
     }
@@ -100,14 +100,14 @@ impl Dialer {
     /// A bare connection.
     pub(super) async fn connect(
         &self,
-        journey: &Journey<'_>,
+        course: Course<'_>,
         addresses: &[SocketAddr],
         timings: &mut Timings,
     ) -> Result<Opened, Unreached> {
         let started = self.clock.now();
-        let host = journey.permit.url().authority().host();
-        let opened = match journey.proxy.filter(|proxy| proxy.leads_to(host)) {
-            Some(proxy) => self.through(proxy, journey, addresses).await?,
+        let host = course.authority.host();
+        let opened = match course.proxy.filter(|proxy| proxy.leads_to(host)) {
+            Some(proxy) => self.through(proxy, course.authority, addresses).await?,
             None => connect::first(&host.to_string(), addresses, &self.ports).await?,
         };
         timings.connect_us = Some(micros(self.clock.now() - started));
@@ -118,10 +118,9 @@ impl Dialer {
     async fn through(
         &self,
         proxy: &Proxy,
-        journey: &Journey<'_>,
+        authority: &Authority,
         addresses: &[SocketAddr],
     ) -> Result<Opened, Unreached> {
-        let authority = journey.permit.url().authority();
         if addresses.is_empty() {
             let (mut stream, address) = self.to_proxy(proxy).await?;
             let led = proxy.lead(&mut stream, &To::Unchecked(authority)).await;

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postern_contract::{SandboxId, SecretName};
+use postern_contract::SandboxId;
 use postern_daemon::Clock;
 use postern_policy::Authority;
 
@@ -26,6 +26,7 @@ use super::{
     sender::{Sender, Speaks},
     tls::{self, Roots},
 };
+use crate::inject::Label;
 
 /// How long a connection waits for its next call.
 const IDLE_MAX: Duration = Duration::from_secs(55);
@@ -47,7 +48,7 @@ const IDLE_MAX_OVERALL: usize = 4096;
 pub(crate) struct Key {
     sandbox: SandboxId,
     authority: Authority,
-    credential: Option<SecretName>,
+    credential: Option<Label>,
     address: SocketAddr,
     roots: Option<tls::Digest>,
     generation: u64,

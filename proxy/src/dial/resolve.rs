@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use postern_policy::{Authority, Host};
 
 use super::{
-    Dialer, Journey, Unreached,
+    Course, Dialer, Unreached,
     address::{Class, judge},
     names::is_local,
     ports::Ports,
@@ -16,44 +16,44 @@ use super::{
 /// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The addresses of a permit's authority, all of them good to dial, in the order in which they are tried. They are judged
+/// The addresses of a course's authority, all of them good to dial, in the order in which they are tried. They are judged
 /// each time they are used: what the resolver remembers is what was said, not that it may be dialled. None at all where the
 /// config leaves names to a proxy.
 pub(super) async fn addresses(
     dialer: &Dialer,
-    journey: &Journey<'_>,
+    course: Course<'_>,
 ) -> Result<Vec<SocketAddr>, Unreached> {
-    let authority = journey.permit.url().authority();
+    let authority = course.authority;
     let found = match authority.host() {
         Host::Ip(address) => vec![*address],
-        Host::Name(name) if is_left_to_a_proxy(journey, name.as_str()) => return Ok(Vec::new()),
+        Host::Name(name) if is_left_to_a_proxy(course, name.as_str()) => return Ok(Vec::new()),
         Host::Name(name) => Box::pin(dialer.names.look_up(name.as_str())).await?,
     };
-    let addresses = judged(authority, &found, (journey.private, &dialer.ports))?;
+    let addresses = judged(authority, &found, (course.private, &dialer.ports))?;
     if addresses.iter().any(|at| dialer.names.is_server(*at)) {
         let host = authority.host().to_string();
         let class = "name server";
         return Err(Unreached::Blocked { host, class });
     }
-    not_the_proxy(dialer, journey, &addresses).await?;
+    not_the_proxy(dialer, course, &addresses).await?;
     Ok(addresses)
 }
 
 /// A name of this machine is never left to anybody.
-fn is_left_to_a_proxy(journey: &Journey<'_>, name: &str) -> bool {
-    let host = journey.permit.url().authority().host();
-    let proxy = journey.proxy.filter(|proxy| proxy.leads_to(host));
+fn is_left_to_a_proxy(course: Course<'_>, name: &str) -> bool {
+    let host = course.authority.host();
+    let proxy = course.proxy.filter(|proxy| proxy.leads_to(host));
     proxy.is_some_and(Proxy::takes_names) && !is_local(name)
 }
 
 /// The operator's proxy is a way, not a destination: whoever spoke to it could ask it for anything.
 async fn not_the_proxy(
     dialer: &Dialer,
-    journey: &Journey<'_>,
+    course: Course<'_>,
     addresses: &[SocketAddr],
 ) -> Result<(), Unreached> {
-    let port = journey.permit.url().authority().port();
-    let Some(proxy) = journey
+    let port = course.authority.port();
+    let Some(proxy) = course
         .proxy
         .filter(|proxy| proxy.authority().port() == port)
     else {
@@ -62,7 +62,7 @@ async fn not_the_proxy(
     let its_own = Box::pin(dialer.proxy_addresses(proxy)).await?;
     if addresses.iter().any(|address| its_own.contains(address)) {
         return Err(Unreached::Blocked {
-            host: journey.permit.url().authority().host().to_string(),
+            host: course.authority.host().to_string(),
             class: "upstream proxy",
         });
     }

@@ -6,7 +6,9 @@ use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 use postern_policy::Host;
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    sign::SingleCertAndKey,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpStream, sync::OnceCell, time::timeout};
@@ -29,7 +31,7 @@ pub(crate) struct Roots {
 }
 
 /// What tells one set of authorities from another.
-pub(super) type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 /// Why a file names no authorities.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,7 @@ impl Roots {
     }
 
     /// What tells them from others.
-    pub(super) fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
 }
@@ -92,6 +94,28 @@ impl Tls {
     ) -> Result<(TlsStream<TcpStream>, Speaks), Unreached> {
         let config = offering(self.client(roots).await?, speaks);
         agreed(handshake(host, stream, config).await?, host, speaks)
+    }
+
+    /// The same, with a certificate for a server that asks who this is. It is shown on this connection alone: no session
+    /// that began with one is taken up again by a connection with another or none.
+    pub(super) async fn secure_showing(
+        &self,
+        host: &Host,
+        stream: TcpStream,
+        (roots, speaks): (Option<&Roots>, Speaks),
+        shown: Option<Arc<SingleCertAndKey>>,
+    ) -> Result<(TlsStream<TcpStream>, Speaks), Unreached> {
+        let Some(shown) = shown else {
+            return self.secure(host, stream, (roots, speaks)).await;
+        };
+        let mut config = ClientConfig::clone(&*offering(self.client(roots).await?, speaks));
+        config.client_auth_cert_resolver = shown;
+        config.resumption = Resumption::disabled();
+        agreed(
+            handshake(host, stream, Arc::new(config)).await?,
+            host,
+            speaks,
+        )
     }
 
     /// The same for a protocol that is no HTTP, which nobody has to agree to by name.

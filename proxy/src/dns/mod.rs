@@ -10,6 +10,7 @@
 
 mod answer;
 mod datagrams;
+mod kept;
 mod message;
 mod pace;
 mod streams;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 
 use self::{answer::Answered, datagrams::Datagrams};
 pub(crate) use self::{
+    kept::Kept,
     pace::Pace,
     synthetic::{Meant, Synthetic},
 };

@@ -1,5 +1,5 @@
 //! Addresses that stand for names, in one sandbox: each name keeps the one that it was given as long as the sandbox lives,
-//! and none is given twice. Never an address of anybody: one range is for benchmarks (RFC 2544), the other local (RFC
+//! also where another gate takes over meanwhile (`kept.rs`), and none is given twice. Never an address of anybody: one range is for benchmarks (RFC 2544), the other local (RFC
 //! 4193), and the gate dials neither.
 
 use std::{
@@ -9,6 +9,8 @@ use std::{
 };
 
 use postern_policy::{Host, HostName};
+
+use super::kept::Kept;
 
 /// The most names of one sandbox.
 pub(crate) const NAMES_PER_SANDBOX_MAX: usize = 4096;
@@ -30,6 +32,8 @@ struct Given {
     /// By number; the first is number 1.
     names: Vec<Arc<HostName>>,
     numbers: HashMap<Arc<HostName>, u32>,
+    /// Where each is written before anybody is told of it.
+    kept: Option<Kept>,
 }
 
 /// Where a connection by address was meant to go.
@@ -74,6 +78,18 @@ impl Meant {
 }
 
 impl Synthetic {
+    /// Names that are written down here, after those that already are, which were given in this order.
+    pub(crate) fn kept(kept: Kept, before: Vec<HostName>) -> Self {
+        let mut given = Given {
+            kept: Some(kept),
+            ..Given::default()
+        };
+        for name in before {
+            given.give(Arc::new(name));
+        }
+        Self(Mutex::new(given))
+    }
+
     /// The addresses of a name, given now if not before; none once all are given.
     pub(crate) fn address_of(&self, name: &HostName) -> Option<(Ipv4Addr, Ipv6Addr)> {
         let mut given = self.lock();
@@ -83,11 +99,13 @@ impl Synthetic {
         if given.names.len() >= NAMES_PER_SANDBOX_MAX {
             return None;
         }
-        let name = Arc::new(name.clone());
-        let number = u32::try_from(given.names.len()).ok()? + 1;
-        given.names.push(Arc::clone(&name));
-        given.numbers.insert(name, number);
-        Some(addresses(number))
+        if let Some(kept) = &mut given.kept
+            && let Err(error) = kept.append(name)
+        {
+            tracing::warn!(%error, "a name was not kept, and has no address");
+            return None;
+        }
+        Some(addresses(given.give(Arc::new(name.clone()))))
     }
 
     /// What a connection to an address is meant for.
@@ -109,6 +127,16 @@ impl Synthetic {
     fn lock(&self) -> MutexGuard<'_, Given> {
         // Names that a panic interrupted are still names.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Given {
+    fn give(&mut self, name: Arc<HostName>) -> u32 {
+        self.names.push(Arc::clone(&name));
+        // There are never more than NAMES_PER_SANDBOX_MAX.
+        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(name, number);
+        number
     }
 }
 

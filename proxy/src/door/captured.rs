@@ -6,18 +6,21 @@ use hyper::body::Incoming;
 use postern_policy::{Authority, Host, Scheme};
 
 use super::{Unclear, inside};
-use crate::{book::Book, call::Call, dns::Meant, record::Record, refuse::Refused};
+use crate::{
+    book::Book, call::Call, dns::Meant, identify::Caller, record::Record, refuse::Refused,
+};
 
 /// The call that such a request stands for.
 pub(super) fn call(
     book: &Book,
+    caller: &Caller,
     meant: &Meant,
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Call, Refused> {
     let (parts, body) = request.into_parts();
     let authority = authority(&parts, meant)?;
-    inside::call_at(book, &authority, (parts, body), record)
+    inside::call_at(book, caller, &authority, (parts, body), record)
 }
 
 /// The host that the request names, at the port that was meant. Whether the request says the same throughout is asked as

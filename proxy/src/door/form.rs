@@ -47,8 +47,8 @@ pub(crate) enum Local {
     Health,
     /// Which models may be asked?
     Models(Catalogue),
-    /// What an agent reports of a run; comes with a later version.
-    Governance,
+    /// What an agent reports of a run.
+    Report(Told),
     /// Known, but not with this method.
     WrongMethod {
         /// The method that it has.
@@ -56,6 +56,25 @@ pub(crate) enum Local {
     },
     /// Nothing.
     Nowhere,
+}
+
+/// What an agent reports, or asks of what it has reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The run, as written.
+    pub(crate) run: String,
+    pub(crate) about: ToldAbout,
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ToldAbout {
+    /// A tool that was called.
+    ToolResult,
+    /// What it needs to go on.
+    Checkpoint,
+    /// What it needs to go on after this action, as written.
+    Wanted(String),
 }
 
 /// A look at the models.
@@ -117,8 +136,8 @@ fn by_path(parts: &Parts) -> Result<Form, Local> {
             rest: rest.to_owned(),
         });
     }
-    if path == "/governance" || path.starts_with("/governance/") {
-        return Err(Local::Governance);
+    if let Some(rest) = path.strip_prefix("/governance/") {
+        return Err(report(parts, rest).unwrap_or(Local::Nowhere));
     }
     let (allow, found) = match gateway(path) {
         _ if path == "/healthz" => ("GET", Err(Local::Health)),
@@ -132,6 +151,23 @@ fn by_path(parts: &Parts) -> Result<Form, Local> {
     } else {
         Err(Local::WrongMethod { allow })
     }
+}
+
+/// What an agent reports of a run, by its path and method. Names are as written: no escape is undone.
+fn report(parts: &Parts, path: &str) -> Option<Local> {
+    let mut segments = path.strip_prefix("runs/")?.split('/');
+    let (run, kind) = (segments.next()?, segments.next()?);
+    let (allow, about) = match (kind, segments.next(), segments.next()) {
+        ("tool-result", None, None) => ("POST", ToldAbout::ToolResult),
+        ("checkpoint", None, None) => ("POST", ToldAbout::Checkpoint),
+        ("checkpoint", Some(action), None) => ("GET", ToldAbout::Wanted(action.to_owned())),
+        _ => return None,
+    };
+    if parts.method != allow {
+        return Some(Local::WrongMethod { allow });
+    }
+    let run = run.to_owned();
+    Some(Local::Report(Told { run, about }))
 }
 
 /// A path of the model gateway: the provider that it names, and what follows. Clients append `/v1/…` to a base that ends
@@ -249,10 +285,32 @@ mod tests {
         assert_eq!(at("GET", "/v1/p/x/models/y"), list(Some("x"), Some("y")));
         assert_eq!(at("GET", "/healthz"), Err(Local::Health));
         assert_eq!(at("HEAD", "/v1/healthz"), Err(Local::Health));
-        assert_eq!(
-            at("POST", "/governance/runs/r/tool-result"),
-            Err(Local::Governance)
-        );
+    }
+
+    #[test]
+    fn what_is_reported_of_a_run_is_told_by_its_path() {
+        let told = |about| {
+            let run = "r".to_owned();
+            Err(Local::Report(Told { run, about }))
+        };
+        let post = |path: &str| at("POST", &format!("/governance/runs/{path}"));
+        assert_eq!(post("r/tool-result"), told(ToldAbout::ToolResult));
+        assert_eq!(post("r/checkpoint"), told(ToldAbout::Checkpoint));
+        let wanted = at("GET", "/governance/runs/r/checkpoint/a");
+        assert_eq!(wanted, told(ToldAbout::Wanted("a".to_owned())));
+        for nowhere in [
+            "",
+            "r",
+            "r/",
+            "r/checkpoint/a/b",
+            "../../zz/tool-result",
+            "r/x",
+            "r/tool-result/",
+        ] {
+            assert_eq!(post(nowhere), Err(Local::Nowhere), "{nowhere}");
+        }
+        let get = at("GET", "/governance/runs/r/tool-result");
+        assert_eq!(get, Err(Local::WrongMethod { allow: "POST" }));
     }
 
     #[test]

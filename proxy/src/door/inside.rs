@@ -5,27 +5,37 @@ use hyper::body::Incoming;
 use postern_policy::{Authority, CanonicalUrl};
 
 use super::{Unclear, is_tunnel, plain_call};
-use crate::{book::Book, call::Call, intercept::Inside, record::Record, refuse::Refused};
+use crate::{
+    book::Book, call::Call, identify::Caller, intercept::Inside, record::Record, refuse::Refused,
+};
 
 /// The call that a request inside stands for.
 pub(super) fn call(
     book: &Book,
+    caller: &Caller,
     inside: &Inside,
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Call, Refused> {
-    call_at(book, &inside.authority, request.into_parts(), record)
+    call_at(
+        book,
+        caller,
+        &inside.authority,
+        request.into_parts(),
+        record,
+    )
 }
 
 /// The same, wherever the one authority comes from.
 pub(super) fn call_at(
     book: &Book,
+    caller: &Caller,
     authority: &Authority,
     (parts, body): (Parts, Incoming),
     record: &mut Record,
 ) -> Result<Call, Refused> {
     let url = url(&parts, authority)?;
-    plain_call(book, (url, parts), body, record)
+    plain_call(book, caller, (url, parts), body, record)
 }
 
 fn url(parts: &Parts, authority: &Authority) -> Result<CanonicalUrl, Unclear> {

@@ -8,7 +8,7 @@ use super::Local;
 use crate::{body::Body, book::Book, gateway, refuse};
 
 /// What this address serves, for whoever asked for something else.
-const SERVED: [&str; 11] = [
+const SERVED: [&str; 12] = [
     "CONNECT host:port",
     "a request line with a whole URL (proxying)",
     "/tools/{name}/…",
@@ -18,6 +18,7 @@ const SERVED: [&str; 11] = [
     "POST /v1/messages",
     "GET /v1/models",
     "/v1/p/{provider}/… for the models of one provider",
+    "/governance/runs/{run}/… for what an agent reports of a run",
     "GET /v1/healthz",
     "GET /healthz",
 ];
@@ -27,12 +28,10 @@ pub(crate) fn answer(local: Local, book: &Book, agent: &AgentName) -> Response<B
     match local {
         Local::Health => refuse::json(StatusCode::OK, &json!({ "status": "ok" })),
         Local::Models(catalogue) => gateway::models::catalogue(book, agent, &catalogue),
-        Local::Governance => {
-            let error = "reports about runs come with a later version of this gate";
-            refuse::json(
-                StatusCode::NOT_FOUND,
-                &json!({ "error": error, "served": SERVED }),
-            )
+        // Taken before it comes here: it has a body.
+        Local::Report(_) | Local::Nowhere => {
+            let body = json!({ "error": "not found", "served": SERVED });
+            refuse::json(StatusCode::NOT_FOUND, &body)
         }
         Local::WrongMethod { allow } => {
             let body = json!({ "error": "method not allowed", "allow": allow });
@@ -41,10 +40,6 @@ pub(crate) fn answer(local: Local, book: &Book, agent: &AgentName) -> Response<B
                 .headers_mut()
                 .insert(header::ALLOW, HeaderValue::from_static(allow));
             response
-        }
-        Local::Nowhere => {
-            let body = json!({ "error": "not found", "served": SERVED });
-            refuse::json(StatusCode::NOT_FOUND, &body)
         }
     }
 }

@@ -18,24 +18,26 @@ mod tool;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{Method, Request, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use postern_llm::Family;
 use postern_policy::CanonicalUrl;
 
 pub(crate) use self::{
     captured::at,
-    form::{Catalogue, Form, Local, Route, sort},
+    form::{Catalogue, Form, Local, Route, Told, ToldAbout, sort},
 };
 use crate::{
     audit::Door,
     body::{self, Paced},
     book::{Book, Target},
     call::{Call, Freight, Subject},
+    dummy::{Asked, Misplaced},
     gateway,
     headers::{self, CONNECTION_NAMES_MAX, Managed},
     identify::Caller,
-    inject::Credential,
+    inject::{Credentials, NoPlace},
+    mask,
     record::Record,
     refuse::Refused,
     websocket::{Handshake, NoHandshake},
@@ -68,6 +70,12 @@ pub(crate) enum Unclear {
     LoginInTunnel,
     #[error("CONNECT cannot be asked for inside a CONNECT")]
     TunnelInTunnel,
+    #[error(transparent)]
+    Place(#[from] NoPlace),
+    #[error(
+        "with another key in its path this URL would not be this tool's: the place of the key lies outside of it"
+    )]
+    Elsewhere,
     #[error("the request names no host")]
     NoHost,
     #[error("{0} stands for no name here: look up the name, and connect to what it has")]
@@ -94,9 +102,9 @@ pub(crate) async fn call(
     }
     match form {
         Form::Connect => proxying::connect(book, request, record),
-        Form::Inside(inside) => inside::call(book, &inside, request, record),
-        Form::Captured(meant) => captured::call(book, &meant, request, record),
-        Form::Proxy => proxying::absolute(book, request, record),
+        Form::Inside(inside) => inside::call(book, caller, &inside, request, record),
+        Form::Captured(meant) => captured::call(book, caller, &meant, request, record),
+        Form::Proxy => proxying::absolute(book, caller, request, record),
         Form::Tool { name, rest } => tool::call(book, caller, (&name, &rest), (request, record)),
         Form::Model(route) => {
             Box::pin(gateway::call(book, caller, (&route, request), record)).await
@@ -107,42 +115,60 @@ pub(crate) async fn call(
 /// What the two kinds of proxying and the tool addresses share once the URL is canonical.
 fn plain_call(
     book: &Book,
+    caller: &Caller,
     (url, mut parts): (CanonicalUrl, Parts),
     body: Incoming,
     record: &mut Record,
 ) -> Result<Call, Refused> {
     let method = parts.method.as_str().parse().map_err(Unclear::from)?;
     let (subject, target) = routed(book, &url);
+    let asked = url.clone();
     let (url, in_query) = match &target.credential {
-        Some(credential) => credential.vacate(url),
+        Some(credentials) => credentials.vacate(url).map_err(Unclear::from)?,
         None => (url, 0),
     };
+    if asked.path() != url.path() && routed(book, &url).0 != subject {
+        return Err(Unclear::Elsewhere.into());
+    }
+    let credentials = target.credential.as_ref();
+    let shown = parts.headers.get_all(header::COOKIE).iter();
+    let shown: Vec<_> = shown.cloned().collect();
+    let (cookies, in_cookies) =
+        credentials.map_or((None, 0), |all| all.take_cookies(&mut parts.headers));
+    let taken = if parts.headers.contains_key(header::COOKIE) {
+        &[]
+    } else {
+        shown.as_slice()
+    };
+    let fields = (&parts.headers, taken, cookies.as_ref());
+    let dummies = dummies(caller, (&subject, &target), (&asked, &url), fields);
     let handshake = Handshake::asked(&mut parts, book.patience.tunnel).map_err(Unclear::from)?;
     let mut headers = parts.headers;
+    let own = target.credential.as_ref().map(Credentials::fields).cloned();
     let managed = match subject {
         Subject::Host => Managed::No,
-        Subject::Tool(_) | Subject::Model(_) => Managed::Yes(
-            target
-                .credential
-                .as_ref()
-                .and_then(|credential| credential.header()),
-        ),
+        Subject::Tool(_) | Subject::Model(_) => Managed::Yes(own.as_deref().unwrap_or_default()),
     };
-    let dropped = headers::clean_request(&mut headers, managed) + in_query;
+    let dropped = headers::clean_request(&mut headers, managed) + in_query + in_cookies;
+    headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
+    if book.masks.wants(&target) {
+        mask::ask_plainly(&mut headers, target.answers.encoding);
+    }
     record.traced(&mut headers);
     record.destination(&subject, &url, dropped);
+    record.dummies(dummies)?;
     let freight = match handshake {
         Some(handshake) => {
             handshake.dress(&mut headers);
             Freight::Socket(handshake)
         }
         None => {
-            let own = target.credential.as_ref().and_then(Credential::header);
-            let (own, count) = (own.map(str::to_owned), record.up.clone());
+            let count = record.up.clone();
             Freight::Request(if body.is_end_stream() {
                 body::empty()
             } else {
-                Paced::body_without(body, own, count, book.patience.silence)
+                let body = Paced::body_without(body, own, count, book.patience.silence);
+                caller.dummies.watched(body, &record.alarm)
             })
         }
     };
@@ -153,6 +179,31 @@ fn plain_call(
         target,
         headers,
         freight,
+    })
+}
+
+/// How many dummies stand where the credential will, or the one that stands anywhere else.
+fn dummies(
+    caller: &Caller,
+    (subject, target): (&Subject, &Target),
+    (url, rest): (&CanonicalUrl, &CanonicalUrl),
+    (headers, taken, cookies): (&HeaderMap, &[HeaderValue], Option<&HeaderValue>),
+) -> Result<u32, Misplaced> {
+    let Some(known) = caller.dummies.known() else {
+        return Ok(0);
+    };
+    let own = target.credential.as_ref().map(Credentials::fields);
+    let tool = subject.tool();
+    let asked = Asked {
+        tool,
+        url,
+        rest,
+        headers,
+        cookies: taken,
+    };
+    known.judge_cookies(cookies)?;
+    known.judge(&asked, |name| {
+        own.is_some_and(|own| headers::is_own(name, own))
     })
 }
 

@@ -9,6 +9,7 @@ use super::{Unclear, plain_call, routed};
 use crate::{
     book::Book,
     call::{Call, Freight},
+    identify::Caller,
     postgres,
     record::Record,
     refuse::Refused,
@@ -17,13 +18,14 @@ use crate::{
 /// `GET http://host/path HTTP/1.1`.
 pub(super) fn absolute(
     book: &Book,
+    caller: &Caller,
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Call, Refused> {
     let (parts, body) = request.into_parts();
     let url = CanonicalUrl::parse(&parts.uri.to_string()).map_err(Unclear::from)?;
     agree(&parts.headers, url.authority())?;
-    plain_call(book, (url, parts), body, record)
+    plain_call(book, caller, (url, parts), body, record)
 }
 
 /// `CONNECT host:port HTTP/1.1`: a tunnel whose inside the gate does not see, so nothing is ever added to it.

@@ -18,7 +18,7 @@ pub(super) fn call(
     let (parts, body) = request.into_parts();
     let name: ToolName = name.parse().map_err(|_| unknown(book, caller, name))?;
     match book.rulebook.tool_url(&name, rest, parts.uri.query()) {
-        Ok(url) => plain_call(book, (url, parts), body, record),
+        Ok(url) => plain_call(book, caller, (url, parts), body, record),
         Err(NoToolUrl::NoSuchTool) => Err(unknown(book, caller, name.as_str())),
         Err(NoToolUrl::Url(bad)) => Err(Unclear::from(bad).into()),
         Err(leads_out @ (NoToolUrl::Outside(_) | NoToolUrl::Another { .. })) => {

@@ -20,6 +20,8 @@ use crate::{
     intercept::{Ca, Leaves},
     ledger::Ledger,
     scope::{Life, Scope},
+    secret::Fetched,
+    token::Tokens,
 };
 
 /// A gate whose audit log is on a full disk, with a tool at this address.
@@ -40,15 +42,18 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
         .await
         .unwrap();
     let approvals = Approvals::open(store.clone(), clock.clone()).await.unwrap();
-    let (ledger, writer) = Ledger::new(store);
+    let (ledger, writer) = Ledger::new(store.clone());
     tokio::spawn(writer.run());
-    let dialer = Dialer::new(World::default(), clock.clone());
+    let dialer = Arc::new(Dialer::new(World::default(), clock.clone()));
+    let counted = audit.metrics().tokens();
+    let kept = (&store, directory.path());
+    let tokens = Tokens::open(&dialer, kept, (counted, &clock)).unwrap();
     let ca = Ca::open(directory.path(), clock.unix_ms() / 1000).unwrap();
     let leaves = Leaves::new(ca, clock.clone()).unwrap();
     (
         Arc::new(Gate::new(
-            book,
-            (dialer, leaves),
+            (book, Fetched::new(clock.clone())),
+            (dialer, tokens, leaves),
             (audit, ledger),
             approvals,
             clock,

@@ -60,8 +60,12 @@ pub(crate) async fn call(
     })?;
     let model = models::find(book, &caller.agent, route, question.model())?;
     record.line.model = Some(model.name.clone());
+    if let Some(known) = caller.dummies.known() {
+        let judged = known.judge_question(&headers, &bytes);
+        record.dummies(judged.map(|()| 0))?;
+    }
     may_act(&model, question.acts())?;
-    let dropped = headers::clean_request(&mut headers, Managed::Yes(None));
+    let dropped = headers::clean_request(&mut headers, Managed::Yes(&[]));
     let family = route.api.family();
     let call = match &model.endpoint {
         Some(endpoint) => Call {

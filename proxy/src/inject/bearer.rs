@@ -1,11 +1,11 @@
 //! `Authorization: Bearer VALUE` (RFC 6750 section 2.1). Never sends two.
 
 use http::{HeaderValue, header::AUTHORIZATION};
-use postern_contract::{Secret, SecretName};
+use postern_contract::SecretName;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Kind, Outbound, Place, Unfit};
+use super::{Draft, Kind, Place, Unfit, Values};
 
 /// `{ kind = "bearer", secret = "NAME" }`.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,19 +15,20 @@ pub struct Bearer {
 }
 
 impl Kind for Bearer {
-    fn secret(&self) -> &SecretName {
-        &self.secret
+    fn secrets(&self) -> Vec<&SecretName> {
+        vec![&self.secret]
     }
 
-    fn place(&self) -> Place<'_> {
-        Place::Header(AUTHORIZATION.as_str())
+    fn places(&self) -> Vec<Place<'_>> {
+        vec![Place::Header(AUTHORIZATION.as_str())]
     }
 
-    fn add(&self, secret: &Secret, outbound: &mut Outbound) -> Result<(), Unfit> {
+    fn add(&self, values: &Values<'_>, draft: &mut Draft<'_>) -> Result<(), Unfit> {
+        let secret = values.get(&self.secret)?;
         let text = Zeroizing::new([b"Bearer ", secret.expose()].concat());
         let mut value = HeaderValue::from_bytes(&text).map_err(|_| Unfit)?;
         value.set_sensitive(true);
-        outbound.headers.insert(AUTHORIZATION, value);
+        draft.headers.insert(AUTHORIZATION, value);
         Ok(())
     }
 }
@@ -37,6 +38,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::{inject::tests::drafted, secret::Secrets};
 
     #[test]
     fn there_is_one_and_it_is_the_gates() {
@@ -44,11 +46,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
         headers.append(AUTHORIZATION, HeaderValue::from_static("Basic mine"));
-        let mut outbound = Outbound::new(headers, crate::body::empty());
-        bearer
-            .add(&Secret::new(b"sk_1".to_vec()), &mut outbound)
-            .unwrap();
-        let values: Vec<_> = outbound.headers.get_all(AUTHORIZATION).iter().collect();
+        let secrets = Secrets::of([("stripe", "sk_1")]);
+        let draft = drafted(headers, |draft| bearer.add(&Values::of(&secrets), draft)).unwrap();
+        let values: Vec<_> = draft.get_all(AUTHORIZATION).iter().collect();
         assert_eq!(values, ["Bearer sk_1"]);
         assert!(values[0].is_sensitive());
     }

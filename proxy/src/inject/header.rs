@@ -1,11 +1,11 @@
 //! A header field of the tool's own choice, such as `X-Api-Key: VALUE`. Never one that HTTP or the gate needs.
 
 use http::HeaderValue;
-use postern_contract::{Secret, SecretName};
+use postern_contract::SecretName;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Kind, Outbound, Place, Unfit, field::FieldName};
+use super::{Draft, Kind, Place, Unfit, Values, field::FieldName};
 
 /// `{ kind = "header", name = "X-Api-Key", secret = "NAME", prefix = "Token " }`.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,19 +19,20 @@ pub struct Header {
 }
 
 impl Kind for Header {
-    fn secret(&self) -> &SecretName {
-        &self.secret
+    fn secrets(&self) -> Vec<&SecretName> {
+        vec![&self.secret]
     }
 
-    fn place(&self) -> Place<'_> {
-        Place::Header(self.name.0.as_str())
+    fn places(&self) -> Vec<Place<'_>> {
+        vec![Place::Header(self.name.0.as_str())]
     }
 
-    fn add(&self, secret: &Secret, outbound: &mut Outbound) -> Result<(), Unfit> {
+    fn add(&self, values: &Values<'_>, draft: &mut Draft<'_>) -> Result<(), Unfit> {
+        let secret = values.get(&self.secret)?;
         let text = Zeroizing::new([self.prefix.as_bytes(), secret.expose()].concat());
         let mut value = HeaderValue::from_bytes(&text).map_err(|_| Unfit)?;
         value.set_sensitive(true);
-        outbound.headers.insert(&self.name.0, value);
+        draft.headers.insert(&self.name.0, value);
         Ok(())
     }
 }
@@ -41,17 +42,19 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::{inject::tests::drafted, secret::Secrets};
 
     #[test]
     fn the_prefix_stands_before_the_value() {
         let text = r#"{"name":"X-Api-Key","secret":"a","prefix":"Token "}"#;
         let header: Header = serde_json::from_str(text).unwrap();
-        let mut outbound = Outbound::new(HeaderMap::new(), crate::body::empty());
-        header
-            .add(&Secret::new(b"k1".to_vec()), &mut outbound)
-            .unwrap();
-        assert_eq!(outbound.headers["x-api-key"], "Token k1");
-        assert_eq!(header.place(), Place::Header("x-api-key"));
+        let secrets = Secrets::of([("a", "k1")]);
+        let add = |draft: &mut Draft<'_>| header.add(&Values::of(&secrets), draft);
+        assert_eq!(
+            drafted(HeaderMap::new(), add).unwrap()["x-api-key"],
+            "Token k1"
+        );
+        assert_eq!(header.places(), [Place::Header("x-api-key")]);
     }
 
     #[test]

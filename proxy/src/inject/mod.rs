@@ -25,19 +25,46 @@
 //! }
 //! ```
 
+mod basic;
 mod bearer;
+mod client_certificate;
+mod cookie;
+mod credentials;
 mod field;
 mod header;
+mod hmac;
+mod look;
+mod minted;
+mod path;
+mod place;
 mod postgres;
 mod query;
+mod sigv4;
+mod skew;
+mod template;
 
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use std::path::Path;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use postern_contract::{Secret, SecretName};
-use postern_policy::CanonicalUrl;
+use postern_policy::Authority;
 use serde::Deserialize;
 
-pub use self::postgres::Postgres;
-use crate::{body::Body, decide::Permit, dial::VerifiedLeg};
+use self::place::{Place, Reads};
+pub use self::{credentials::Credentials, postgres::Postgres};
+pub(crate) use self::{
+    credentials::{Fields, Identity, Label, NoPlace},
+    look::{Unsignable, look},
+    skew::Skews,
+};
+use crate::{
+    body::Body,
+    decide::Permit,
+    dial::{Roots, UnreadableRoots, VerifiedLeg},
+    secret::Secrets,
+    shown::Shown,
+    token::{self, Purse, Token, Wanted},
+};
 
 /// `credential = { kind = "…", secret = "NAME", … }`.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,37 +76,100 @@ pub enum Credential {
     Header(header::Header),
     /// A query parameter.
     Query(query::Query),
+    /// `Authorization: Basic …`.
+    Basic(basic::Basic),
+    /// A segment of the path.
+    Path(path::Path),
+    /// A cookie.
+    Cookie(cookie::Cookie),
+    /// AWS Signature Version 4.
+    Sigv4(sigv4::Sigv4),
+    /// A signature by a template.
+    Hmac(hmac::Hmac),
+    /// A certificate towards the upstream.
+    ClientCertificate(client_certificate::ClientCertificate),
     /// A login to a PostgreSQL server.
     Postgres(Postgres),
+    /// A token for the gate's own client.
+    Oauth2(minted::Minted<token::ClientCredentials>),
+    /// A token by a refresh token.
+    RefreshToken(minted::Minted<token::RefreshToken>),
+    /// A token for another one.
+    TokenExchange(minted::Minted<token::TokenExchange>),
+    /// A token for signed claims.
+    JwtBearer(minted::Minted<token::JwtBearer>),
+    /// A token of an installation of a GitHub App.
+    GithubApp(minted::Minted<token::GithubApp>),
 }
 
 /// What every kind of credential can do.
 trait Kind {
-    /// The secret that it is made from.
-    fn secret(&self) -> &SecretName;
+    /// The secrets that it is made from.
+    fn secrets(&self) -> Vec<&SecretName>;
+
+    /// Those of them whose values stand in a request as they are. What a call is only signed with, or a token asked for with,
+    /// has not gone out with it, and nothing that comes back can be its echo.
+    fn sent(&self) -> Vec<&SecretName> {
+        self.secrets()
+    }
 
     /// Where it stands in a request. What an agent puts there itself stays behind.
-    fn place(&self) -> Place<'_>;
+    fn places(&self) -> Vec<Place<'_>>;
+
+    /// Whether its values may have several lines, as a key in PEM has; elsewhere a line break is a fault of whoever wrote
+    /// the secret down, found when it is read.
+    fn takes_lines(&self) -> bool {
+        false
+    }
+
+    /// The token that it is made of, where somebody is asked for one.
+    fn wanted(&self) -> Option<Wanted> {
+        None
+    }
+
+    /// The file of authorities that it names.
+    fn ca(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Reads that file.
+    fn settle(
+        &mut self,
+        read: &mut dyn FnMut(&Path) -> Result<Roots, UnreadableRoots>,
+    ) -> Result<(), Unsettled> {
+        let _ = read;
+        Ok(())
+    }
+
+    /// Whether it signs the request, so that it comes after all that only stands in it.
+    fn signs(&self) -> bool {
+        false
+    }
+
+    /// Whether what is written of it makes sense together.
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    /// What it must know of the body of a request with these header fields.
+    fn reads(&self, headers: &HeaderMap) -> Result<Reads, Unsignable> {
+        let _ = headers;
+        Ok(Reads::Nothing)
+    }
 
     /// Adds it.
-    fn add(&self, secret: &Secret, outbound: &mut Outbound) -> Result<(), Unfit>;
-}
-
-/// Where a credential stands in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place<'a> {
-    /// In the header field of this name.
-    Header(&'a str),
-    /// In the query parameter of this name.
-    Query(&'a str),
-    /// In none: the gate logs in with it.
-    Login,
+    fn add(&self, values: &Values<'_>, draft: &mut Draft<'_>) -> Result<(), Unfit>;
 }
 
 /// A value that cannot stand where it should.
 #[derive(Debug, thiserror::Error)]
 #[error("the credential's value cannot stand in a request")]
 pub struct Unfit;
+
+/// A file that a credential names is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unsettled(#[from] UnreadableRoots);
 
 /// Why a request was not made ready.
 #[derive(Debug, thiserror::Error)]
@@ -101,19 +191,89 @@ pub enum Misdirected {
     Form(#[from] http::Error),
 }
 
-/// A credential and its value.
+/// What a tool's calls carry, and the values for it.
 #[derive(Clone, Copy)]
 pub struct Addition<'a> {
-    pub(crate) credential: &'a Credential,
-    pub(crate) secret: &'a Secret,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) values: Values<'a>,
+    /// What was minted for them.
+    pub(crate) purse: Option<&'a Purse>,
+}
+
+impl<'a> Addition<'a> {
+    /// The same with what was minted for it.
+    pub(crate) fn with(self, purse: &'a Purse) -> Self {
+        Self {
+            purse: Some(purse),
+            ..self
+        }
+    }
+}
+
+/// The values behind the names of secrets.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'a>(&'a Secrets, Option<&'a Token>);
+
+impl<'a> Values<'a> {
+    pub(crate) fn of(secrets: &'a Secrets) -> Self {
+        Self(secrets, None)
+    }
+
+    /// The same with what was minted for the credential that they are for.
+    pub(crate) fn with(self, token: Option<&'a Token>) -> Self {
+        Self(self.0, token)
+    }
+
+    /// What was minted.
+    pub(crate) fn token(self) -> Option<&'a Token> {
+        self.1
+    }
+
+    /// A value; [`Credentials::secrets`] were all looked for before.
+    pub(crate) fn get(self, name: &SecretName) -> Result<&'a Secret, Unfit> {
+        self.0.get(name).map(|value| &**value).ok_or(Unfit)
+    }
 }
 
 /// A request on its way out, before anything is added: what the agent sent, cleaned.
 pub struct Outbound {
     headers: HeaderMap,
     body: Body,
-    /// What is appended to the query of the permit's URL, as `name=value`.
-    parameter: Option<String>,
+    /// What is known of the body.
+    shown: Shown,
+    now_ms: i64,
+}
+
+/// A request while credentials are added to it. What leads somewhere else than the decision, method and authority, cannot be
+/// changed.
+struct Draft<'a> {
+    method: &'a str,
+    authority: &'a Authority,
+    /// Path and query as they will be sent.
+    target: String,
+    headers: HeaderMap,
+    body: Body,
+    /// What is known of the body.
+    shown: Shown,
+    /// What time it is for who reads it, in milliseconds of Unix.
+    now_ms: i64,
+}
+
+impl Draft<'_> {
+    /// Puts a field that is nobody's to see in the place of any other of its name.
+    fn put(&mut self, name: HeaderName, value: &[u8]) -> Result<(), Unfit> {
+        let mut value = HeaderValue::from_bytes(value).map_err(|_| Unfit)?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(())
+    }
+
+    /// Appends `name=value`, encoded already, to the query.
+    fn append(&mut self, parameter: &str) {
+        let separator = if self.target.contains('?') { '&' } else { '?' };
+        self.target.push(separator);
+        self.target.push_str(parameter);
+    }
 }
 
 /// A request that is ready for one leg; only [`apply`] makes one.
@@ -125,8 +285,14 @@ impl Outbound {
         Self {
             headers,
             body,
-            parameter: None,
+            shown: Shown::Hidden,
+            now_ms: 0,
         }
+    }
+
+    /// The same; what is signed says that it was at this time, in milliseconds of Unix.
+    pub(crate) fn at(self, now_ms: i64) -> Self {
+        Self { now_ms, ..self }
     }
 }
 
@@ -143,7 +309,38 @@ impl Credential {
             Self::Bearer(bearer) => bearer,
             Self::Header(header) => header,
             Self::Query(query) => query,
+            Self::Basic(basic) => basic,
+            Self::Path(path) => path,
+            Self::Cookie(cookie) => cookie,
+            Self::Sigv4(sigv4) => sigv4,
+            Self::Hmac(hmac) => hmac,
+            Self::ClientCertificate(certificate) => certificate,
             Self::Postgres(postgres) => postgres,
+            Self::Oauth2(minted) => minted,
+            Self::RefreshToken(minted) => minted,
+            Self::TokenExchange(minted) => minted,
+            Self::JwtBearer(minted) => minted,
+            Self::GithubApp(minted) => minted,
+        }
+    }
+
+    fn kind_mut(&mut self) -> &mut dyn Kind {
+        match self {
+            Self::Bearer(bearer) => bearer,
+            Self::Header(header) => header,
+            Self::Query(query) => query,
+            Self::Basic(basic) => basic,
+            Self::Path(path) => path,
+            Self::Cookie(cookie) => cookie,
+            Self::Sigv4(sigv4) => sigv4,
+            Self::Hmac(hmac) => hmac,
+            Self::ClientCertificate(certificate) => certificate,
+            Self::Postgres(postgres) => postgres,
+            Self::Oauth2(minted) => minted,
+            Self::RefreshToken(minted) => minted,
+            Self::TokenExchange(minted) => minted,
+            Self::JwtBearer(minted) => minted,
+            Self::GithubApp(minted) => minted,
         }
     }
 
@@ -151,33 +348,8 @@ impl Credential {
     pub(crate) fn login(&self) -> Option<&Postgres> {
         match self {
             Self::Postgres(postgres) => Some(postgres),
-            Self::Bearer(_) | Self::Header(_) | Self::Query(_) => None,
+            _ => None,
         }
-    }
-
-    /// The secret that it is made from.
-    pub(crate) fn secret(&self) -> &SecretName {
-        self.kind().secret()
-    }
-
-    /// The header field that it stands in, if it stands in one.
-    pub(crate) fn header(&self) -> Option<&str> {
-        match self.kind().place() {
-            Place::Header(name) => Some(name),
-            Place::Query(_) | Place::Login => None,
-        }
-    }
-
-    /// A URL without what the agent itself put where this credential will stand, and how often it had.
-    pub(crate) fn vacate(&self, url: CanonicalUrl) -> (CanonicalUrl, u32) {
-        let (Place::Query(name), Some(query)) = (self.kind().place(), url.query()) else {
-            return (url, 0);
-        };
-        let (rest, dropped) = query::without(query, name);
-        (
-            CanonicalUrl::new(url.authority().clone(), url.path().clone(), rest),
-            dropped,
-        )
     }
 }
 
@@ -190,34 +362,47 @@ pub fn apply(
     permit: &Permit,
     leg: &VerifiedLeg,
     addition: Option<Addition<'_>>,
-    mut outbound: Outbound,
+    outbound: Outbound,
 ) -> Result<Ready, Misdirected> {
     if permit.url().authority() != leg.authority() {
         return Err(Misdirected::Elsewhere);
     }
-    if let Some(Addition { credential, secret }) = addition {
+    let mut draft = Draft {
+        method: permit.method().as_str(),
+        authority: leg.authority(),
+        target: permit.url().target(),
+        headers: outbound.headers,
+        body: outbound.body,
+        shown: outbound.shown,
+        now_ms: outbound.now_ms,
+    };
+    if let Some(Addition {
+        credentials,
+        values,
+        purse,
+    }) = addition
+    {
         if permit.would_deny().is_some() {
             return Err(Misdirected::Unearned);
         }
-        credential.kind().add(secret, &mut outbound)?;
-    }
-    let mut target = permit.url().target();
-    if let Some(parameter) = outbound.parameter {
-        target.push(if target.contains('?') { '&' } else { '?' });
-        target.push_str(&parameter);
+        for (place, credential) in credentials.iter().enumerate() {
+            let token = purse.and_then(|purse| purse.token(place));
+            let values = values.with(token);
+            credential.kind().add(&values, &mut draft)?;
+        }
     }
     let authority = leg.authority();
     let host = HeaderValue::try_from(authority.to_string()).map_err(http::Error::from)?;
     let url = Uri::builder()
         .scheme(authority.scheme().as_str())
         .authority(host.as_bytes())
-        .path_and_query(target)
+        .path_and_query(draft.target)
         .build()?;
     let mut request = Request::builder()
         .method(permit.method().as_str())
         .uri(url)
-        .body(outbound.body)?;
-    *request.headers_mut() = outbound.headers;
+        .body(draft.body)?;
+    *request.headers_mut() = draft.headers;
     request.headers_mut().insert(http::header::HOST, host);
     Ok(Ready(request))
 }

@@ -1,9 +1,9 @@
 //! A user and a password of a PostgreSQL server. Never stands in a request: the gate logs in with it.
 
-use postern_contract::{Secret, SecretName};
+use postern_contract::SecretName;
 use serde::Deserialize;
 
-use super::{Kind, Outbound, Place, Unfit};
+use super::{Draft, Kind, Place, Unfit, Values};
 
 /// `{ kind = "postgres", user = "NAME", secret = "NAME", database = "NAME", plaintext = false }`.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,6 +17,11 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// The password.
+    pub(crate) fn secret(&self) -> &SecretName {
+        &self.secret
+    }
+
     /// Whom the gate logs in as.
     pub(crate) fn user(&self) -> &str {
         &self.user
@@ -41,15 +46,15 @@ impl Postgres {
 }
 
 impl Kind for Postgres {
-    fn secret(&self) -> &SecretName {
-        &self.secret
+    fn secrets(&self) -> Vec<&SecretName> {
+        vec![&self.secret]
     }
 
-    fn place(&self) -> Place<'_> {
-        Place::Login
+    fn places(&self) -> Vec<Place<'_>> {
+        vec![Place::Login]
     }
 
-    fn add(&self, _: &Secret, _: &mut Outbound) -> Result<(), Unfit> {
+    fn add(&self, _: &Values<'_>, _: &mut Draft<'_>) -> Result<(), Unfit> {
         Err(Unfit)
     }
 }
@@ -59,15 +64,16 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::{inject::tests::drafted, secret::Secrets};
 
     #[test]
     fn it_stands_in_no_request() {
         let text = r#"{"user":"app","secret":"db","database":"orders"}"#;
         let postgres: Postgres = serde_json::from_str(text).unwrap();
         assert!(postgres.makes_sense() && !postgres.plaintext());
-        let mut outbound = Outbound::new(HeaderMap::new(), crate::body::empty());
-        let added = postgres.add(&Secret::new(b"pencil".to_vec()), &mut outbound);
-        assert!(added.is_err() && outbound.headers.is_empty());
+        let secrets = Secrets::of([("db", "pencil")]);
+        let add = |draft: &mut Draft<'_>| postgres.add(&Values::of(&secrets), draft);
+        assert!(drafted(HeaderMap::new(), add).is_err());
         let unnamed: Postgres = serde_json::from_str(r#"{"user":"","secret":"db"}"#).unwrap();
         assert!(!unnamed.makes_sense());
     }

@@ -2,11 +2,11 @@
 //! written down: it is appended on the wire alone.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use postern_contract::{Secret, SecretName};
+use postern_contract::SecretName;
 use postern_policy::CanonicalQuery;
 use serde::Deserialize;
 
-use super::{Kind, Outbound, Place, Unfit};
+use super::{Draft, Kind, Place, Unfit, Values};
 
 /// Everything but the unreserved characters of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -26,11 +26,11 @@ pub struct Query {
 /// A parameter's name: not empty.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-struct Parameter(String);
+pub(super) struct Parameter(pub(super) String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("a query parameter needs a name")]
-struct NoName;
+pub(super) struct NoName;
 
 impl TryFrom<String> for Parameter {
     type Error = NoName;
@@ -45,20 +45,26 @@ impl TryFrom<String> for Parameter {
 }
 
 impl Kind for Query {
-    fn secret(&self) -> &SecretName {
-        &self.secret
+    fn secrets(&self) -> Vec<&SecretName> {
+        vec![&self.secret]
     }
 
-    fn place(&self) -> Place<'_> {
-        Place::Query(&self.name.0)
+    fn places(&self) -> Vec<Place<'_>> {
+        vec![Place::Query(&self.name.0)]
     }
 
-    fn add(&self, secret: &Secret, outbound: &mut Outbound) -> Result<(), Unfit> {
+    fn add(&self, values: &Values<'_>, draft: &mut Draft<'_>) -> Result<(), Unfit> {
+        let secret = values.get(&self.secret)?;
         let name = percent_encode(self.name.0.as_bytes(), ENCODED);
         let value = percent_encode(secret.expose(), ENCODED);
-        outbound.parameter = Some(format!("{name}={value}"));
+        draft.append(&format!("{name}={value}"));
         Ok(())
     }
+}
+
+/// A name or value as it stands in a query.
+pub(super) fn encoded(text: &str) -> String {
+    percent_encode(text.as_bytes(), ENCODED).to_string()
 }
 
 /// A query without the parameter of this name, and how often the agent had put it there. What some servers take for the
@@ -93,18 +99,19 @@ fn is_named(pair: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{inject::tests::targeted, secret::Secrets};
 
     #[test]
     fn the_value_is_encoded_whole() {
         let query: Query = serde_json::from_str(r#"{"name":"api key","secret":"a"}"#).unwrap();
-        let mut outbound = Outbound::new(http::HeaderMap::new(), crate::body::empty());
-        query
-            .add(&Secret::new(b"k&x=1#/?".to_vec()), &mut outbound)
-            .unwrap();
-        assert_eq!(
-            outbound.parameter.as_deref(),
-            Some("api%20key=k%26x%3D1%23%2F%3F")
-        );
+        let secrets = Secrets::of([("a", "k&x=1#/?")]);
+        let add = |draft: &mut Draft<'_>| query.add(&Values::of(&secrets), draft);
+        for (target, sent) in [
+            ("/", "/?api%20key=k%26x%3D1%23%2F%3F"),
+            ("/?a=1", "/?a=1&api%20key=k%26x%3D1%23%2F%3F"),
+        ] {
+            assert_eq!(targeted(target, add).unwrap(), sent);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use postern_contract::SandboxId;
 use postern_daemon::Clock;
-use postern_policy::{Evidence, Facts};
+use postern_policy::{CanonicalUrl, Evidence, Facts};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -12,6 +12,40 @@ use crate::{
     config::Config,
     dial::{Dialer, Journey, Speaks, World},
 };
+
+/// The header fields after something was added.
+pub(super) fn drafted(
+    headers: HeaderMap,
+    add: impl FnOnce(&mut Draft<'_>) -> Result<(), Unfit>,
+) -> Result<HeaderMap, Unfit> {
+    added(("/", headers), add).map(|draft| draft.1)
+}
+
+/// Path and query after something was added.
+pub(super) fn targeted(
+    target: &str,
+    add: impl FnOnce(&mut Draft<'_>) -> Result<(), Unfit>,
+) -> Result<String, Unfit> {
+    added((target, HeaderMap::new()), add).map(|draft| draft.0)
+}
+
+fn added(
+    (target, headers): (&str, HeaderMap),
+    add: impl FnOnce(&mut Draft<'_>) -> Result<(), Unfit>,
+) -> Result<(String, HeaderMap), Unfit> {
+    let authority = "https://t.example".parse::<CanonicalUrl>().unwrap();
+    let mut draft = Draft {
+        method: "GET",
+        authority: authority.authority(),
+        target: target.to_owned(),
+        headers,
+        body: body::empty(),
+        shown: Shown::Absent,
+        now_ms: 0,
+    };
+    add(&mut draft)?;
+    Ok((draft.target, draft.headers))
+}
 
 #[tokio::test]
 async fn a_call_that_only_audit_mode_lets_pass_carries_no_credential_whoever_hands_one_in() {
@@ -43,18 +77,21 @@ async fn a_call_that_only_audit_mode_lets_pass_carries_no_credential_whoever_han
         private: true,
         sandbox: &SandboxId::fresh(),
         credential: None,
+        is_signed: false,
+        identity: None,
         generation: 1,
         speaks: Speaks::default(),
         manner: &target.manner,
         proxy: None,
     };
     let leg = dialer.reach(&journey).await.unwrap();
-    let credential: Credential =
+    let credentials: Credentials =
         serde_json::from_str(r#"{"kind":"bearer","secret":"crm"}"#).unwrap();
-    let secret = Secret::new(b"sk_live".to_vec());
+    let secrets = Secrets::of([("crm", "sk_live")]);
     let addition = Addition {
-        credential: &credential,
-        secret: &secret,
+        credentials: &credentials,
+        values: Values::of(&secrets),
+        purse: None,
     };
     let outbound = || Outbound::new(HeaderMap::new(), body::empty());
     let refused = apply(&permit, &leg, Some(addition), outbound());

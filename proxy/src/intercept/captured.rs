@@ -197,7 +197,7 @@ pub(super) async fn judged(
     let caller = Arc::new(room.caller(&HeaderMap::new(), None, record.number()));
     record.caller(&caller, book.generation);
     record.share(room.share().ok_or_else(too_many)?);
-    gate.may_record(room)?;
+    gate.may_call(room, &caller)?;
     let way = way(&book, &caller, &mut call, record).await?;
     record.enter(&gate.live);
     Ok((way, caller, call))

@@ -36,6 +36,7 @@ pub(super) async fn carry<S>(
             let terms = Terms {
                 silence_max,
                 greeting,
+                sieve: None,
                 is_opaque: true,
             };
             tunnel::carry((stream, pipe.stream), terms, record).await;
@@ -61,6 +62,8 @@ pub(crate) async fn reach(
         private: target.private,
         sandbox: &caller.sandbox,
         credential: None,
+        is_signed: false,
+        identity: None,
         generation: record.line.policy_generation,
         speaks: target.speaks,
         manner: &target.manner,

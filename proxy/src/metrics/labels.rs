@@ -1,6 +1,6 @@
 //! The labels of the gate's numbers: what the config names and what the gate itself says. Never what an agent wrote.
 
-use postern_contract::{AgentName, ModelName, ToolName};
+use postern_contract::{AgentName, ModelName, SecretName, ToolName};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
 use super::word;
@@ -34,6 +34,12 @@ pub(super) struct Leg {
     from: From,
 }
 
+/// Which secret it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Of {
+    secret: Name<SecretName>,
+}
+
 /// A way through the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Direction {
@@ -62,6 +68,14 @@ impl Call {
             agent: Name(line.agent.clone()),
             tool: Name(line.tool.clone()),
             model: Name(line.model.clone()),
+        }
+    }
+}
+
+impl Of {
+    pub(super) fn secret(name: &SecretName) -> Self {
+        Self {
+            secret: Name(Some(name.clone())),
         }
     }
 }
@@ -130,4 +144,4 @@ macro_rules! names {
     )*};
 }
 
-names!(AgentName ToolName ModelName);
+names!(AgentName ToolName ModelName SecretName);

@@ -2,18 +2,25 @@
 //! an agent could choose, so nobody can make the list of series grow.
 
 mod labels;
+mod sighted;
 
 use std::sync::{Arc, atomic::Ordering};
 
-use postern_contract::Code;
+use postern_contract::{Code, link::Sighting};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use self::labels::{Asked, Call, Direction, Leg, Ruled};
-use crate::audit::{Kept, Line};
+use self::{
+    labels::{Asked, Call, Direction, Leg, Of, Ruled},
+    sighted::Sighted,
+};
+use crate::{
+    audit::{Kept, Line},
+    secret::Health,
+};
 
 /// Upper bounds of the buckets for how long calls take, in seconds: from a refusal to a model that thinks for minutes.
 const SECONDS: [f64; 14] = [
@@ -32,13 +39,26 @@ struct Numbers {
     bytes: Family<Asked, Counter>,
     legs: Family<Leg, Counter>,
     counted: Counter,
+    masked: Counter,
     minted: Counter,
+    tokens: Tokens,
     spans_dropped: Counter,
     config_failures: Counter,
     config_trouble: Gauge,
+    secret_failures: Family<Of, Counter>,
+    secret_age: Family<Of, Gauge>,
     generation: Gauge,
     audit_line: Gauge,
     audit_trouble: Gauge,
+    /// No numbers, but out of the same lines.
+    models: Sighted,
+}
+
+/// What came of asking for access tokens.
+#[derive(Clone, Default)]
+pub(crate) struct Tokens {
+    pub(crate) given: Counter,
+    pub(crate) failed: Counter,
 }
 
 /// What is true at this moment and not counted on the way.
@@ -49,6 +69,8 @@ pub(crate) struct Moment {
     pub(crate) config_failures: u64,
     /// Whether the config is not wholly in force.
     pub(crate) config_trouble: bool,
+    /// How the sources of secrets are that are asked.
+    pub(crate) secrets: Vec<Health>,
     /// The number of the last audit line.
     pub(crate) audit_line: u64,
     /// Whether something is wrong with the audit.
@@ -66,13 +88,18 @@ impl Metrics {
             bytes: Family::default(),
             legs: Family::default(),
             counted: Counter::default(),
+            masked: Counter::default(),
             minted: Counter::default(),
+            tokens: Tokens::default(),
             spans_dropped: Counter::default(),
             config_failures: Counter::default(),
             config_trouble: Gauge::default(),
+            secret_failures: Family::default(),
+            secret_age: Family::default(),
             generation: Gauge::default(),
             audit_line: Gauge::default(),
             audit_trouble: Gauge::default(),
+            models: Sighted::default(),
         };
         numbers.register();
         Self(Arc::new(numbers))
@@ -84,9 +111,10 @@ impl Metrics {
         UnderWay(self.0.in_flight.clone())
     }
 
-    /// A call is over, and this is its line.
-    pub(crate) fn ended(&self, line: &Line, kept: Kept) {
+    /// A call is over, and this is its line; now it is so many milliseconds after 1970.
+    pub(crate) fn ended(&self, line: &Line, kept: Kept, now_ms: i64) {
         let numbers = &self.0;
+        numbers.models.ended(line, now_ms);
         numbers.calls.get_or_create(&Call::of(line)).inc();
         if let Some(us) = line.timings.total_us {
             // Far below what a float holds exactly.
@@ -107,9 +135,15 @@ impl Metrics {
         if line.address.is_some() {
             numbers.legs.get_or_create(&Leg::of(line)).inc();
         }
+        numbers.masked.inc_by(line.masked.unwrap_or(0).into());
         if kept == Kept::Counted {
             numbers.counted.inc();
         }
+    }
+
+    /// When each model's provider was last heard of.
+    pub(crate) fn models(&self) -> Vec<Sighting> {
+        self.0.models.all()
     }
 
     /// The counter of certificates that were minted.
@@ -117,9 +151,29 @@ impl Metrics {
         self.0.minted.clone()
     }
 
+    /// The counters of access tokens that somebody was asked for.
+    pub(crate) fn tokens(&self) -> Tokens {
+        self.0.tokens.clone()
+    }
+
     /// The counter of spans that no collector got.
     pub(crate) fn spans_dropped(&self) -> Counter {
         self.0.spans_dropped.clone()
+    }
+
+    /// What is not in the config any more is not shown any more.
+    fn secrets(&self, secrets: &[Health]) {
+        self.0.secret_failures.clear();
+        self.0.secret_age.clear();
+        for secret in secrets {
+            let label = Of::secret(&secret.name);
+            let failures = self.0.secret_failures.get_or_create(&label);
+            failures.inner().store(secret.failures, Ordering::Relaxed);
+            if let Some(age) = secret.age {
+                let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                self.0.secret_age.get_or_create(&label).set(seconds);
+            }
+        }
     }
 
     /// Everything in the text format of OpenMetrics.
@@ -129,6 +183,7 @@ impl Metrics {
         let failures = self.0.config_failures.inner();
         failures.store(moment.config_failures, Ordering::Relaxed);
         self.0.config_trouble.set(i64::from(moment.config_trouble));
+        self.secrets(&moment.secrets);
         self.0.audit_line.set(gauge(moment.audit_line));
         self.0.audit_trouble.set(i64::from(moment.audit_trouble));
         let mut text = String::new();
@@ -152,14 +207,25 @@ impl Numbers {
         registry.register("upstream_connections", words, self.legs.clone());
         let words = "Refusals that were counted instead of written whole";
         registry.register("audit_counted", words, self.counted.clone());
+        let words = "Times that a credential was found in an answer and masked";
+        registry.register("credentials_masked", words, self.masked.clone());
         let words = "Certificates minted for intercepted hosts";
         registry.register("certificates_minted", words, self.minted.clone());
+        let words = "Access tokens that a token endpoint gave";
+        registry.register("tokens_minted", words, self.tokens.given.clone());
+        let words = "Times that no access token could be had";
+        registry.register("token_failures", words, self.tokens.failed.clone());
         let words = "Spans that no collector got";
         registry.register("spans_dropped", words, self.spans_dropped.clone());
         let words = "Times that a changed config was no good";
         registry.register("config_failures", words, self.config_failures.clone());
         let words = "Whether the config is not wholly in force";
         registry.register("config_trouble", words, self.config_trouble.clone());
+        let words = "Times that the source of a secret was asked in vain";
+        registry.register("secret_failures", words, self.secret_failures.clone());
+        let words = "How long ago the value of a secret was asked for";
+        let age = self.secret_age.clone();
+        registry.register_with_unit("secret_age", words, Unit::Seconds, age);
         let words = "The policy generation in force";
         registry.register("policy_generation", words, self.generation.clone());
         let words = "The number of the last audit line";
@@ -212,18 +278,20 @@ mod tests {
                 },
                 ..Line::default()
             };
-            metrics.ended(&line, Kept::Counted);
+            metrics.ended(&line, Kept::Counted, 0);
         }
         let allowed = Line {
             decision: Decision::Allowed,
+            masked: Some(4),
             address: Some("192.0.2.1:443".parse().unwrap()),
             ..Line::default()
         };
-        metrics.ended(&allowed, Kept::Written);
+        metrics.ended(&allowed, Kept::Written, 0);
         let moment = Moment {
             generation: 3,
             config_failures: 2,
             config_trouble: true,
+            secrets: vec![Health::test("stripe", 7, 2)],
             audit_line: 9,
             audit_trouble: false,
         };
@@ -235,6 +303,9 @@ mod tests {
             "postern_call_seconds_bucket{le=\"0.0025\",decision=\"refused\"} 3",
             "postern_upstream_connections_total{from=\"kept\"} 1",
             "postern_audit_counted_total 3",
+            "postern_credentials_masked_total 4",
+            "postern_secret_failures_total{secret=\"stripe\"} 2",
+            "postern_secret_age_seconds{secret=\"stripe\"} 7",
             "postern_policy_generation 3",
             "postern_audit_line 9",
             "postern_config_failures_total 2",

@@ -28,7 +28,7 @@ use crate::{
     decide::Permit,
     gate::Gate,
     identify::Caller,
-    inject::{Credential, Misdirected, Postgres},
+    inject::{Credentials, Misdirected, Postgres},
     intercept::reach,
     record::Record,
     refuse::Refused,
@@ -61,6 +61,7 @@ pub(crate) async fn attend(
     let terms = Terms {
         silence_max: gate.book().patience.tunnel,
         greeting: None,
+        sieve: None,
         is_opaque: true,
     };
     let opened = match open(&mut agent, gate).await {
@@ -134,10 +135,13 @@ async fn enter(
     let book = gate.book();
     let addition = book.addition(credential)?.ok_or(Misdirected::NoValue)?;
     let generation = book.credential_generation(credential);
-    record.credential(credential.map(Credential::secret), generation);
+    record.credential(credential.map(Credentials::label), generation);
     let login = Login {
         tool,
-        password: addition.secret,
+        password: addition
+            .values
+            .get(tool.secret())
+            .map_err(Misdirected::from)?,
         is_secured: !tool.plaintext(),
     };
     let entering = login.enter(&mut server, startup);
@@ -147,8 +151,8 @@ async fn enter(
 }
 
 /// What a login needs to know, of a credential that is for logging in.
-fn login_of(credential: Option<&Credential>) -> Result<&Postgres, Misdirected> {
-    let login = credential.and_then(Credential::login);
+fn login_of(credential: Option<&Credentials>) -> Result<&Postgres, Misdirected> {
+    let login = credential.and_then(Credentials::login);
     login.ok_or(Misdirected::Unearned)
 }
 

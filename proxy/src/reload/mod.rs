@@ -6,12 +6,14 @@
 //!                                                                          └─ broken ──▶ the last good config goes on,
 //!                                                                             with the secrets as they are now, and
 //!                                                                             authorities as far as they can be read
+//! a value that was asked for changed ─▶ as if a file had (secret/fetched)
 //! a secret that cannot be had ─▶ calls that need it are refused, all others go on
 //! ```
 
 mod files;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use postern_contract::SecretName;
 use postern_daemon::{
     Hangup,
     config::{ConfigError, Source},
@@ -31,6 +34,7 @@ use crate::{
     book::Book,
     config::{Config, Known},
     gate::Gate,
+    secret::{self, Fetched},
 };
 
 /// How often the files are looked at.
@@ -86,6 +90,8 @@ pub(crate) struct Reloader {
 pub(crate) struct Good {
     source: Source,
     authorities: Known,
+    /// Where its secrets are.
+    sources: BTreeMap<SecretName, secret::Source>,
     /// What it says about things that are settled at the start.
     settled: Vec<(&'static str, String)>,
 }
@@ -96,6 +102,8 @@ pub(crate) struct Seen {
     pub(crate) config: Files,
     pub(crate) authorities: Files,
     pub(crate) secrets: Files,
+    /// Of the values that are asked for, as by [`Fetched::version`].
+    pub(crate) fetched: u64,
 }
 
 impl Seen {
@@ -104,6 +112,7 @@ impl Seen {
             config: self.config.again(),
             authorities: self.authorities.again(),
             secrets: self.secrets.again(),
+            fetched: self.fetched,
         }
     }
 }
@@ -122,6 +131,7 @@ impl Good {
         Self {
             source: config.source().clone(),
             authorities: config.authorities().clone(),
+            sources: config.sources().clone(),
             settled: config.settled(),
         }
     }
@@ -145,7 +155,8 @@ impl Reloader {
                 () = self.hangup.heard() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
-            let now = look_again(self.seen.clone()).await;
+            let mut now = look_again(self.seen.clone()).await;
+            now.fetched = self.gate.fetched.version();
             if asked || now != self.seen {
                 settle(now).await;
                 self.read_anew(asked).await;
@@ -157,7 +168,8 @@ impl Reloader {
         let (good, seen) = (self.good.clone(), self.seen.clone());
         let now = self.gate.book();
         let generation = now.generation + 1;
-        let reading = tokio::task::spawn_blocking(move || read(&good, &seen, &now));
+        let fetched = Arc::clone(&self.gate.fetched);
+        let reading = tokio::task::spawn_blocking(move || read(&good, &seen, &now, &fetched));
         let Ok(Reading {
             book,
             seen,
@@ -181,8 +193,13 @@ impl Reloader {
             // What is settled at the start stays what it was then.
             self.good.source = good.source;
             self.good.authorities = good.authorities;
+            self.good.sources = good.sources;
             tracing::info!(generation, asked, "the config is in force");
+            let terms = book.terms.clone();
             self.gate.put_in_force(book);
+            self.gate.approvals.keep_terms(&terms).await;
+            let directory = self.good.source.directory();
+            self.gate.fetched.tend(&self.good.sources, directory);
         }
     }
 }
@@ -194,6 +211,7 @@ async fn look_again(seen: Seen) -> Seen {
         config: Files::default(),
         authorities: Files::default(),
         secrets: Files::default(),
+        fetched: 0,
     })
 }
 
@@ -210,9 +228,11 @@ async fn settle(mut now: Seen) {
 }
 
 /// Reads the config, or goes on with the last good one; either with the secrets as they are now.
-fn read(good: &Good, before: &Seen, now: &Book) -> Reading {
+fn read(good: &Good, before: &Seen, now: &Book, fetched: &Fetched) -> Reading {
     let path: PathBuf = good.source.path().to_owned();
     let config_seen = Files::look([path.clone()]);
+    // Looked at before the values are taken: one that comes between is read once more.
+    let version = fetched.version();
     let (config, named) = Config::read_watched(&path);
     let (config, mut troubles) = match config {
         Ok(config) => (Ok(config), Vec::new()),
@@ -225,9 +245,10 @@ fn read(good: &Good, before: &Seen, now: &Book) -> Reading {
         config: config_seen,
         authorities,
         secrets,
+        fetched: version,
     };
     let config = match config {
-        Ok(config) => config,
+        Ok(config) => config.holding(fetched),
         // The text was good when it was put in force, and what it named is remembered; but should it not be, nothing changes.
         Err(broken) => {
             troubles.extend(lines(&broken));
@@ -241,7 +262,9 @@ fn read(good: &Good, before: &Seen, now: &Book) -> Reading {
     let secrets = config.look_at_secrets();
     let seen = seen(secrets.clone(), named.and(config.seen_authorities()));
     let fresh = Good::of(&config);
-    let nothing_new = secrets == before.secrets && fresh.authorities == good.authorities;
+    let nothing_new = secrets == before.secrets
+        && version == before.fetched
+        && fresh.authorities == good.authorities;
     if !troubles.is_empty() && nothing_new {
         return Reading {
             book: None,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Fetch, NoSecret};
 
 /// `env = "NAME"`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Env(String);
 

@@ -1,29 +1,102 @@
 //! Where secrets come from, one file a kind, and the secrets once loaded. Never prints a value, and never reads one
 //! while a call waits.
 
+mod command;
+mod credential;
 mod env;
+mod fetched;
 mod file;
+mod pace;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use postern_contract::{Secret, SecretName, config::Problem};
+use futures_util::future::BoxFuture;
+use postern_contract::{Period, Secret, SecretName, config::Problem};
 use serde::Deserialize;
+
+pub(crate) use self::fetched::{Fetched, Health, Held};
+use self::pace::Pace;
 
 /// The longest secret, in bytes; a key or certificate chain is far below.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// `[secrets.NAME]` as written: exactly one kind of source.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
+/// `[secrets.NAME]`: exactly one kind of source.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub(crate) struct Source {
+    origin: Origin,
+    pace: Pace,
+}
+
+/// `[secrets.NAME]` as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    file: Option<file::File>,
+    env: Option<env::Env>,
+    credential: Option<credential::Credential>,
+    command: Option<command::Command>,
+    ttl: Option<Period>,
+    refresh_ahead: Option<Period>,
+    keep: Option<Period>,
+    timeout: Option<Period>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
     /// A file that only the gate can read.
     File(file::File),
     /// A variable in the gate's own environment.
     Env(env::Env),
+    /// A credential from systemd.
+    Credential(credential::Credential),
+    /// What a program prints.
+    Command(command::Command),
+}
+
+/// A source as it is read: there and then, or asked for in the background.
+enum Kind<'a> {
+    AtHand(&'a dyn Fetch),
+    Asked(&'a dyn Ask),
+}
+
+impl TryFrom<Written> for Source {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let origins = [
+            written.file.map(Origin::File),
+            written.env.map(Origin::Env),
+            written.credential.map(Origin::Credential),
+            written.command.map(Origin::Command),
+        ];
+        let mut origins = origins.into_iter().flatten();
+        let (Some(origin), None) = (origins.next(), origins.next()) else {
+            let words = "a secret has exactly one of `file`, `env`, `credential` and `command`";
+            return Err(words.to_owned());
+        };
+        let times = [
+            ("ttl", written.ttl),
+            ("refresh_ahead", written.refresh_ahead),
+            ("keep", written.keep),
+            ("timeout", written.timeout),
+        ];
+        if let (Kind::AtHand(kind), Some((key, _))) =
+            (origin.kind(), times.iter().find(|(_, time)| time.is_some()))
+        {
+            let kind = kind.key();
+            return Err(format!(
+                "`{key}` is for sources that are asked; a change of a `{kind}` is seen by itself"
+            ));
+        }
+        let pace = Pace::of(times.map(|(_, time)| time.map(|time| time.0)))?;
+        Ok(Self { origin, pace })
+    }
 }
 
 /// Why a secret cannot be had.
@@ -43,6 +116,22 @@ pub(crate) enum NoSecret {
         "{0} holds a line break or another control character, which no header or query can carry"
     )]
     Unprintable(String),
+    #[error("systemd gave this process no credentials: CREDENTIALS_DIRECTORY is not set")]
+    NoCredentials,
+    #[error("{program}: {error}")]
+    Unstarted {
+        program: String,
+        error: std::io::Error,
+    },
+    #[error("{program} ended with {status}")]
+    Failed {
+        program: String,
+        status: std::process::ExitStatus,
+    },
+    #[error("{program} took longer than its `timeout` and was ended")]
+    TooSlow { program: String },
+    #[error("{program} printed more than 64 KiB")]
+    TooMuch { program: String },
 }
 
 /// What every kind of source can do.
@@ -60,11 +149,50 @@ trait Fetch {
     fn file(&self, directory: &Path) -> Option<PathBuf>;
 }
 
-impl Source {
-    fn kind(&self) -> &dyn Fetch {
+/// What every kind of source can do that is asked, and may be slow or down.
+trait Ask: Send + Sync {
+    /// Asks for the value, for at most `time`. What it logs never holds the value nor the `last` one.
+    fn ask<'a>(
+        &'a self,
+        directory: &'a Path,
+        time: Duration,
+        last: Option<&'a Secret>,
+    ) -> BoxFuture<'a, Result<Secret, NoSecret>>;
+
+    /// The key under `[secrets.NAME]` that an error points at.
+    fn key(&self) -> &'static str;
+}
+
+impl Origin {
+    fn kind(&self) -> Kind<'_> {
         match self {
-            Self::File(file) => file,
-            Self::Env(env) => env,
+            Self::File(file) => Kind::AtHand(file),
+            Self::Env(env) => Kind::AtHand(env),
+            Self::Credential(credential) => Kind::AtHand(credential),
+            Self::Command(command) => Kind::Asked(command),
+        }
+    }
+}
+
+impl Source {
+    fn at_hand(&self) -> Option<&dyn Fetch> {
+        match self.origin.kind() {
+            Kind::AtHand(kind) => Some(kind),
+            Kind::Asked(_) => None,
+        }
+    }
+
+    fn asked(&self) -> Option<&dyn Ask> {
+        match self.origin.kind() {
+            Kind::AtHand(_) => None,
+            Kind::Asked(kind) => Some(kind),
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        match self.origin.kind() {
+            Kind::AtHand(kind) => kind.key(),
+            Kind::Asked(kind) => kind.key(),
         }
     }
 }
@@ -78,19 +206,27 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     /// Loads all that can be had, and says what is wrong with the others.
+    ///
+    /// Those that are `with_lines` may have several; elsewhere a line break is a fault. Of sources that are asked, the value
+    /// is the one that is `held`; that there is none is told where they are tended, and no fault of the config.
     pub(crate) fn load(
         sources: &BTreeMap<SecretName, Source>,
         directory: &Path,
+        with_lines: &BTreeSet<SecretName>,
+        held: &Held,
     ) -> (Self, Vec<Problem>) {
         let mut loaded = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, source) in sources {
-            match source
-                .kind()
-                .fetch(directory)
-                .and_then(|value| fit(name, value))
-            {
-                Ok(value) => drop(loaded.insert(name.clone(), Arc::new(value))),
+            let value = match source.at_hand() {
+                Some(kind) => kind.fetch(directory).map(Arc::new),
+                None => match held.get(name, source) {
+                    Some(value) => Ok(value),
+                    None => continue,
+                },
+            };
+            match value.and_then(|value| fit(name, value, with_lines.contains(name))) {
+                Ok(value) => drop(loaded.insert(name.clone(), value)),
                 Err(error) => problems.push(problem(name, source, &error)),
             }
         }
@@ -99,6 +235,19 @@ impl Secrets {
             since: BTreeMap::new(),
         };
         (secrets, problems)
+    }
+
+    /// Secrets that are known already.
+    #[cfg(test)]
+    pub(crate) fn of<const N: usize>(known: [(&str, &str); N]) -> Self {
+        let values = known.map(|(name, value)| {
+            let value = Arc::new(Secret::new(value.as_bytes().to_vec()));
+            (name.parse().unwrap(), value)
+        });
+        Self {
+            values: values.into(),
+            since: BTreeMap::new(),
+        }
     }
 
     /// A loaded secret.
@@ -128,32 +277,30 @@ impl Secrets {
 
 /// The files that the values are in.
 pub(crate) fn files(sources: &BTreeMap<SecretName, Source>, directory: &Path) -> Vec<PathBuf> {
-    let kinds = sources.values().map(Source::kind);
+    let kinds = sources.values().filter_map(Source::at_hand);
     kinds.filter_map(|kind| kind.file(directory)).collect()
 }
 
 /// What can be told about the sources without reading a value.
 pub(crate) fn inspect(sources: &BTreeMap<SecretName, Source>, directory: &Path) -> Vec<Problem> {
     let faults = sources.iter().filter_map(|(name, source)| {
-        let error = source.kind().inspect(directory).err()?;
+        let error = source.at_hand()?.inspect(directory).err()?;
         Some(problem(name, source, &error))
     });
     faults.collect()
 }
 
 fn problem(name: &SecretName, source: &Source, error: &NoSecret) -> Problem {
-    Problem::at(
-        ["secrets", name.as_str(), source.kind().key()],
-        error.to_string(),
-    )
+    Problem::at(["secrets", name.as_str(), source.key()], error.to_string())
 }
 
 /// A value with a control character would be refused by every request that needs it: say so at the start.
-fn fit(name: &SecretName, value: Secret) -> Result<Secret, NoSecret> {
+fn fit(name: &SecretName, value: Arc<Secret>, has_lines: bool) -> Result<Arc<Secret>, NoSecret> {
     if value.expose().is_empty() {
         return Err(NoSecret::Empty(format!("secret `{name}`")));
     }
-    if value.expose().iter().any(u8::is_ascii_control) {
+    let is_odd = |byte: &u8| byte.is_ascii_control() && !(has_lines && b"\r\n\t".contains(byte));
+    if value.expose().iter().any(is_odd) {
         return Err(NoSecret::Unprintable(format!("secret `{name}`")));
     }
     Ok(value)
@@ -164,6 +311,8 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
+
+    const STRIPE: &str = r#"{"stripe":{"file":"key"}}"#;
 
     fn sources(text: &str) -> BTreeMap<SecretName, Source> {
         serde_json::from_str(text).unwrap()
@@ -178,7 +327,12 @@ mod tests {
     }
 
     fn only_problem(directory: &Path) -> String {
-        let (loaded, problems) = Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), directory);
+        let (loaded, problems) = Secrets::load(
+            &sources(STRIPE),
+            directory,
+            &BTreeSet::new(),
+            &Held::default(),
+        );
         assert!(loaded.values.is_empty());
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].path, ["secrets", "stripe", "file"]);
@@ -188,8 +342,12 @@ mod tests {
     #[test]
     fn a_file_gives_its_content_without_the_last_line_break() {
         let directory = written(0o600, "sk_live_1\n");
-        let (loaded, problems) =
-            Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), directory.path());
+        let (loaded, problems) = Secrets::load(
+            &sources(STRIPE),
+            directory.path(),
+            &BTreeSet::new(),
+            &Held::default(),
+        );
         assert!(problems.is_empty());
         assert!(
             loaded
@@ -216,10 +374,24 @@ mod tests {
     }
 
     #[test]
+    fn several_lines_are_for_kinds_that_take_them() {
+        let written = written(0o600, "-----BEGIN\n-----END\n");
+        let lines = BTreeSet::from(["stripe".parse().unwrap()]);
+        let (loaded, problems) =
+            Secrets::load(&sources(STRIPE), written.path(), &lines, &Held::default());
+        assert!(problems.is_empty() && loaded.values.len() == 1);
+        fs::write(written.path().join("key"), "a\0b").unwrap();
+        let (_, problems) =
+            Secrets::load(&sources(STRIPE), written.path(), &lines, &Held::default());
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
     fn an_unset_variable_is_refused_when_loaded_and_not_when_inspected() {
         let sources = sources(r#"{"openai":{"env":"POSTERN_TEST_NO_SUCH_VARIABLE"}}"#);
         assert!(inspect(&sources, Path::new(".")).is_empty());
-        let (_, problems) = Secrets::load(&sources, Path::new("."));
+        let (_, problems) =
+            Secrets::load(&sources, Path::new("."), &BTreeSet::new(), &Held::default());
         assert!(
             problems[0]
                 .message
@@ -236,7 +408,14 @@ mod tests {
     #[test]
     fn a_generation_moves_when_the_value_does() {
         let written = written(0o600, "one");
-        let load = || Secrets::load(&sources(r#"{"stripe":{"file":"key"}}"#), written.path());
+        let load = || {
+            Secrets::load(
+                &sources(STRIPE),
+                written.path(),
+                &BTreeSet::new(),
+                &Held::default(),
+            )
+        };
         let name: SecretName = "stripe".parse().unwrap();
         let first = load().0.for_generation(1, None);
         let same = load().0.for_generation(2, Some(&first));

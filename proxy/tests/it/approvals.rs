@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postern_contract::{
     ActionId,
-    approval::{Answer as Said, Approval, Status, Unanswered, Verdict, Whole},
+    approval::{Answer as Said, Approval, Scope, Status, Unanswered, Verdict, Whole},
     link::{News, Origin, Reply},
     secret::Shown,
 };
@@ -20,11 +20,11 @@ use crate::{
     upstream::{Answer, Upstream},
 };
 
-const ADA: &str = "adas-key-5f1c0a7e";
+pub(crate) const ADA: &str = "adas-key-5f1c0a7e";
 
-const BODY: &str = r#"{"amount": 12000}"#;
+pub(crate) const BODY: &str = r#"{"amount": 12000}"#;
 
-fn with_approver(upstream: &Upstream, hold_for: &str) -> String {
+pub(crate) fn with_approver(upstream: &Upstream, hold_for: &str) -> String {
     format!(
         "{}\n[secrets.ada]\nfile = \"ada.key\"\n[approvals]\nhold_for = \"{hold_for}\"\n\
          [approvals.approvers.ada]\nsecret = \"ada\"\n",
@@ -32,13 +32,13 @@ fn with_approver(upstream: &Upstream, hold_for: &str) -> String {
     )
 }
 
-fn furnish(directory: &Path) {
+pub(crate) fn furnish(directory: &Path) {
     let key = directory.join("ada.key");
     fs::write(&key, ADA).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-async fn stage(hold_for: &str) -> (Upstream, House, Sandbox) {
+pub(crate) async fn stage(hold_for: &str) -> (Upstream, House, Sandbox) {
     let upstream = Upstream::start(|_| Answer::ok("refunded")).await;
     let house = House::start_with(&with_approver(&upstream, hold_for), furnish).await;
     let sandbox = house.busy_sandbox().await;
@@ -54,7 +54,7 @@ fn request(path: &str, body: &str) -> String {
 }
 
 /// A call that a rule asks about, under way.
-fn call(sandbox: &Sandbox, path: &str, body: &str) -> JoinHandle<Told> {
+pub(crate) fn call(sandbox: &Sandbox, path: &str, body: &str) -> JoinHandle<Told> {
     let (address, request) = (sandbox.address, request(path, body));
     tokio::spawn(async move {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -66,14 +66,23 @@ fn call(sandbox: &Sandbox, path: &str, body: &str) -> JoinHandle<Told> {
 }
 
 async fn list(house: &House) -> Vec<Approval> {
-    match house.tell(News::Approvals { key: None }, None).await {
+    match house
+        .tell(
+            News::Approvals {
+                wanted: Box::default(),
+                key: None,
+            },
+            None,
+        )
+        .await
+    {
         Reply::Approvals(all) => all,
         other => panic!("no list: {other:?}"),
     }
 }
 
 /// The list, once it is so.
-async fn until(house: &House, is_so: impl Fn(&[Approval]) -> bool) -> Vec<Approval> {
+pub(crate) async fn until(house: &House, is_so: impl Fn(&[Approval]) -> bool) -> Vec<Approval> {
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
     soon(async {
         loop {
@@ -87,7 +96,7 @@ async fn until(house: &House, is_so: impl Fn(&[Approval]) -> bool) -> Vec<Approv
     .await
 }
 
-fn pending(all: &[Approval]) -> usize {
+pub(crate) fn pending(all: &[Approval]) -> usize {
     let pending = all.iter().filter(|one| one.status == Status::Pending);
     pending.count()
 }
@@ -97,7 +106,7 @@ async fn waiting(house: &House) -> Approval {
     until(house, |all| pending(all) == 1).await.remove(0)
 }
 
-async fn show(house: &House, action: &ActionId) -> (Approval, Option<Whole>) {
+pub(crate) async fn show(house: &House, action: &ActionId) -> (Approval, Option<Whole>) {
     let news = News::Approval {
         action: action.clone(),
         key: None,
@@ -108,15 +117,17 @@ async fn show(house: &House, action: &ActionId) -> (Approval, Option<Whole>) {
     }
 }
 
-fn yes() -> Said {
+pub(crate) fn yes() -> Said {
     Said {
         verdict: Verdict::Approve,
         reason: None,
         digest: None,
+        scope: Scope::Once,
+        holds_ms: None,
     }
 }
 
-async fn answer(house: &House, action: &ActionId, said: Said, key: &str) -> Reply {
+pub(crate) async fn answer(house: &House, action: &ActionId, said: Said, key: &str) -> Reply {
     let news = News::Answer {
         action: action.clone(),
         answer: said,
@@ -125,7 +136,7 @@ async fn answer(house: &House, action: &ActionId, said: Said, key: &str) -> Repl
     house.tell(news, None).await
 }
 
-async fn approve(house: &House, action: &ActionId) {
+pub(crate) async fn approve(house: &House, action: &ActionId) {
     match answer(house, action, yes(), ADA).await {
         Reply::Approval(approval, None) => assert_eq!(approval.status, Status::Approved),
         other => panic!("not approved: {other:?}"),
@@ -133,7 +144,7 @@ async fn approve(house: &House, action: &ActionId) {
 }
 
 #[track_caller]
-fn refused(told: &Told, code: &str) {
+pub(crate) fn refused(told: &Told, code: &str) {
     assert_eq!(told.status, 403, "{told:?}");
     assert_eq!(told.json()["code"], code);
 }
@@ -234,7 +245,10 @@ async fn strangers_see_no_request() {
     let call = call(&sandbox, "/tools/crm/refunds", BODY);
     let asked = waiting(&house).await;
     let key = |text: &str| Some(Shown::new(text.to_owned()));
-    let list = |key| News::Approvals { key };
+    let list = |key| News::Approvals {
+        wanted: Box::default(),
+        key,
+    };
     let one = |key| News::Approval {
         action: asked.action.clone(),
         key,
@@ -262,7 +276,7 @@ async fn a_no_is_told_with_its_reason_and_nothing_is_dialled() {
     let no = Said {
         verdict: Verdict::Reject,
         reason: Some("too much at once".to_owned()),
-        digest: None,
+        ..yes()
     };
     assert!(matches!(
         answer(&house, &asked.action, no, ADA).await,

@@ -106,6 +106,22 @@ async fn a_header_credential_replaces_the_agents_own_in_any_spelling() {
 }
 
 #[tokio::test]
+async fn a_tool_that_wants_two_credentials_gets_both_and_the_agents_own_stay_behind() {
+    let (upstream, house) = stage().await;
+    let sandbox = house.busy_sandbox().await;
+    let fields = ["X_Token: mine", "authorization: mine"];
+    sandbox.ask("GET /tools/twofold/?key=mine", &fields).await;
+    let request = upstream.only();
+    let line = format!("GET /twofold/?key={SECRET} ");
+    assert!(request.starts_with(&line), "{request}");
+    let field = format!("x-token: {SECRET}\r\n");
+    assert!(request.contains(&field), "{request}");
+    assert!(!request.contains("mine"), "{request}");
+    assert_eq!(house.audit()[0]["credential"], "crm+crm");
+    assert_eq!(house.audit()[0]["dropped_credentials"], 3);
+}
+
+#[tokio::test]
 async fn a_forbidden_method_is_refused_with_the_rules_name() {
     let (upstream, house) = stage().await;
     let answer = house

@@ -265,7 +265,7 @@ async fn killed_under_load(
     sandbox: &Sandbox,
     round: usize,
     seen: &Notify,
-) -> (tempfile::TempDir, Vec<String>) {
+) -> (postern_testkit::Folder, Vec<String>) {
     let workers: Vec<_> = (0..6)
         .map(|worker| tokio::spawn(insist(sandbox.address, format!("{round}-{worker}"))))
         .collect();

@@ -1,6 +1,8 @@
 //! Clients that people use, as they come from their registries, against a fake provider behind a real gate. Skipped with a
 //! printed reason where they are not installed: `scripts/test --only clients` installs them.
 
+mod oauth;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -12,7 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::house::{self, House};
 
 /// Where `scripts/test` puts clients; why not, if this one is not there.
-fn installed(program: &str) -> Result<PathBuf, String> {
+pub(crate) fn installed(program: &str) -> Result<PathBuf, String> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("../clients")
         .join(program);

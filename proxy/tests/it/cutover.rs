@@ -108,6 +108,20 @@ async fn a_stream_whose_secret_is_withdrawn_is_cut_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_credential_is_another_now_is_cut_though_its_secret_is_the_same() {
+    let (upstream, go) = streaming().await;
+    let text = config(upstream.address);
+    let house = House::start(&text).await;
+    let sandbox = house.busy_sandbox().await;
+    let elsewhere = begin(&sandbox, "/tools/headed/slow").await;
+    let mut same = begin(&sandbox, "/tools/crm/slow").await;
+    house.rewrite(&text.replace("\"X-Token\", prefix", "\"X-Other\", prefix"));
+    assert_eq!(read_out(elsewhere).await, "");
+    go.notify_waiters();
+    read_to(&mut same, "last\n\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
 async fn a_call_that_has_no_answer_yet_is_refused_by_the_new_policy() {
     let waiting = Arc::new(Notify::new());
     let never = Arc::clone(&waiting);

@@ -21,7 +21,7 @@ use postern_contract::link::{
 use postern_contract::{RunId, SandboxId};
 use postern_daemon::{Shutdown, channel::Channel};
 use postern_proxy::{Config, Place, RunError};
-use tempfile::TempDir;
+use postern_testkit::Folder;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -31,13 +31,13 @@ use tokio::{
 pub(crate) use configs::{config, models};
 
 /// How long a test waits for anything before it fails.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const SECRET: &str = "sk_gate_5f3a";
 
 /// A gate and its posternd.
 pub(crate) struct House {
-    pub(crate) directory: TempDir,
+    pub(crate) directory: Folder,
     pub(crate) link: Channel,
     gate: Gate,
     seq: AtomicU64,
@@ -87,13 +87,14 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// A state directory with a config and its secret.
-pub(crate) fn written(config: &str) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
+pub(crate) fn written(config: &str) -> (Folder, PathBuf) {
+    let directory = Folder::new("postern-gate-");
     let path = directory.path().join("postern.toml");
     fs::write(&path, config).unwrap();
     let secret = directory.path().join("key");
     fs::write(&secret, SECRET).unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    directory.had_secret(SECRET);
     (directory, path)
 }
 
@@ -147,7 +148,7 @@ impl House {
     }
 
     /// The program over a directory that has its config, and perhaps what an earlier one left.
-    pub(crate) async fn program_in(directory: TempDir, environment: &[(&str, &Path)]) -> Self {
+    pub(crate) async fn program_in(directory: Folder, environment: &[(&str, &Path)]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_postern-proxy"));
         program
             .arg("--config")
@@ -164,7 +165,7 @@ impl House {
         Self::entered(directory, Gate::Program(child)).await
     }
 
-    async fn entered(directory: TempDir, gate: Gate) -> Self {
+    async fn entered(directory: Folder, gate: Gate) -> Self {
         let link = connected(directory.path().join("link.sock")).await;
         let house = Self {
             directory,
@@ -265,10 +266,17 @@ impl House {
 
     /// Puts another file in the place of one.
     pub(crate) fn replace(&self, name: &str, text: &str) {
-        let fresh = self.directory.path().join("fresh");
+        let (fresh, old) = (
+            self.directory.path().join("fresh"),
+            self.directory.path().join(name),
+        );
+        if name == "key" {
+            self.directory
+                .had_secret(fs::read(&old).unwrap_or_default());
+        }
         fs::write(&fresh, text).unwrap();
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::rename(&fresh, self.directory.path().join(name)).unwrap();
+        fs::rename(&fresh, old).unwrap();
     }
 
     /// Sends the program SIGHUP.
@@ -337,7 +345,7 @@ impl House {
     }
 
     /// Asks the gate to stop, as if posternd had left before.
-    pub(crate) async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> Folder {
         let Self {
             directory,
             link,
@@ -355,7 +363,7 @@ impl House {
 
 impl House {
     /// Kills the program as nothing else could, and gives what it left.
-    pub(crate) fn kill(self) -> TempDir {
+    pub(crate) fn kill(self) -> Folder {
         let Self {
             directory, gate, ..
         } = self;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{io::AsyncWriteExt, net::TcpListener, net::TcpStream, sync::Notify};
 
 use crate::{
@@ -148,6 +149,40 @@ async fn a_sandbox_has_so_many_calls_at_once_and_another_has_its_own() {
         .await
         .unwrap();
     assert_eq!(one.ask("GET /tools/crm/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_a_hundred_calls_at_once_one_has_the_only_place() {
+    let go = Arc::new(Notify::new());
+    let held = Arc::clone(&go);
+    let upstream = Upstream::start(move |_| Answer {
+        now: b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n".to_vec(),
+        then: Some((Arc::clone(&held), b"x".to_vec())),
+    })
+    .await;
+    let url = format!("http://{}", upstream.address);
+    let limits = "limits = { together = { concurrent = 1 } }";
+    let house = House::start(&config(&url, limits)).await;
+    let (one, other) = (house.busy_sandbox().await, house.busy_sandbox().await);
+    // The one that passes ends only once all others were answered, so that its place is never free meanwhile.
+    let mut refused = 0;
+    let mut passed = Vec::new();
+    let calls = (0..100).map(|call| {
+        let sandbox = if call % 2 == 0 { &one } else { &other };
+        sandbox.ask("GET /tools/crm/", &[])
+    });
+    let mut calls: FuturesUnordered<_> = calls.collect();
+    while let Some(answer) = soon(calls.next()).await {
+        match answer.status {
+            429 => refused += 1,
+            _ => passed.push(answer.status),
+        }
+        if refused == 99 {
+            go.notify_one();
+        }
+    }
+    assert_eq!((passed, refused), (vec![200], 99));
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -149,6 +149,92 @@ async fn sighup_reads_everything_anew_and_listen_addresses_wait_for_the_next_sta
 }
 
 /// A tool behind TLS that names its authority in a file beside the config.
+/// The shared config with its secret from a command that prints a file, asked every second.
+fn commanded(upstream: &Upstream, more: &str) -> String {
+    let asked = format!("command = [\"cat\", \"key\"]\nttl = \"1s\"\n{more}");
+    config(upstream.address).replacen("file = \"key\"", &asked, 1)
+}
+
+fn bearer(upstream: &Upstream) -> String {
+    let last = upstream.requests().pop().unwrap_or_default();
+    let mut lines = last.lines().map(str::to_ascii_lowercase);
+    lines
+        .find(|line| line.starts_with("authorization:"))
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_value_that_a_command_changes_is_never_sent_again() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&commanded(&upstream, "")).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(bearer(&upstream).contains(&SECRET.to_ascii_lowercase()));
+    house.replace("key", "sk_second");
+    house.until(second).await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(bearer(&upstream).ends_with("bearer sk_second"));
+    assert_eq!(upstream.connections(), 2, "the kept one is not used again");
+}
+
+#[tokio::test]
+async fn the_last_value_is_served_while_its_source_is_down() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&commanded(&upstream, "")).await;
+    let sandbox = house.busy_sandbox().await;
+    fs::remove_file(house.directory.path().join("key")).unwrap();
+    let down = |status: &GateStatus| !status.config_troubles.is_empty();
+    let status = house.until(down).await;
+    let told = &status.config_troubles[0];
+    assert!(
+        told.contains("secret `crm`") && told.contains("still served"),
+        "{told}"
+    );
+    assert!(status.troubles.is_empty(), "calls are not in trouble");
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_value_is_dropped_when_its_source_is_down_for_too_long() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&commanded(
+        &upstream,
+        "refresh_ahead = \"900ms\"\nkeep = \"0s\"\n",
+    ))
+    .await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    fs::remove_file(house.directory.path().join("key")).unwrap();
+    let gone = |status: &GateStatus| {
+        status.policy_generation >= 2
+            && status
+                .config_troubles
+                .iter()
+                .any(|told| told.contains("refused"))
+    };
+    let status = house.until(gone).await;
+    assert!(!status.config_troubles.join("").contains(SECRET));
+    let answer = sandbox.ask("GET /tools/crm/a", &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &"GATE_UNAVAILABLE".into())
+    );
+    assert_eq!(sandbox.ask("GET /tools/told/a", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_credential_of_systemds_is_a_secret() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let credentials = tempfile::tempdir().unwrap();
+    fs::write(credentials.path().join("crm-key"), "sk_systemd\n").unwrap();
+    let config = config(upstream.address).replacen("file = \"key\"", "credential = \"crm-key\"", 1);
+    let environment = [("CREDENTIALS_DIRECTORY", credentials.path())];
+    let house = House::program(&config, &environment).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(bearer(&upstream).ends_with("bearer sk_systemd"));
+}
+
 fn vouched(address: std::net::SocketAddr) -> String {
     tls::config(address).replace("private = true", "private = true\nca = \"roots.pem\"")
 }

@@ -19,7 +19,7 @@ use crate::{
 
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-async fn admin(directory: &Path, path: &str) -> crate::house::Answer {
+pub(crate) async fn admin(directory: &Path, path: &str) -> crate::house::Answer {
     let mut stream = UnixStream::connect(directory.join("admin.sock"))
         .await
         .unwrap();

@@ -10,9 +10,7 @@ mod errand;
 mod map;
 mod output;
 mod preset;
-mod room;
 mod settings;
-mod stderr;
 mod text;
 mod words;
 
@@ -21,12 +19,16 @@ use std::sync::Arc;
 use super::{
     Host, StartError, Surroundings,
     ground::Ground,
-    pool::{Homes, Housed},
+    pool::Housed,
+    room::{Room, Shop},
 };
 use crate::config::Agent;
-pub(super) use output::{Heard, OUTPUT_BYTES_MAX, Output};
-use room::{Room, Shop};
+pub(super) use map::Meaning;
+pub(super) use output::{Heard, OUTPUT_BYTES_MAX, Output, TooMuch, value};
+pub(super) use preset::MODEL;
 pub use settings::Settings;
+pub(super) use settings::check_words;
+pub(super) use words::{text_of, variables};
 
 /// Installs the files, if there are any, and builds the first sandbox.
 ///
@@ -39,12 +41,7 @@ pub(super) async fn start(
 ) -> Result<Arc<dyn Host>, StartError> {
     let files = settings.files.as_ref();
     let (ground, weakened) = Ground::with_files(agent, files, around).await?;
-    let shop = Arc::new(Shop {
-        ground,
-        settings: settings.clone(),
-    });
-    let sandbox = shop.ground.build().await?;
-    let first = std::future::ready(Ok(Room::of(Arc::clone(&shop), sandbox)));
-    let homes = Homes::open(shop, agent, first);
+    let craft = settings.clone();
+    let homes = Room::homes(Shop { ground, craft }, agent).await?;
     Ok(Arc::new(Housed::new(agent, weakened, homes)))
 }

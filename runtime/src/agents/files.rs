@@ -57,6 +57,19 @@ impl Files {
             mount,
         }))
     }
+
+    /// The files of an agent whose program may be one of the system's.
+    pub(super) fn of_a_program(
+        written: &AgentWritten,
+        places: &Places,
+    ) -> Result<Option<Self>, Wrong> {
+        let files = Self::mean(written, places)?;
+        if files.is_none() && written.mount.is_some() {
+            let told = "there is nothing to mount: say `source` too, or leave `mount` out";
+            return Err(Wrong::at(&["mount"], told));
+        }
+        Ok(files)
+    }
 }
 
 fn check_mount(mount: &Path) -> Result<(), Wrong> {

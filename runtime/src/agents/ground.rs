@@ -6,15 +6,16 @@ use std::{path::Path, sync::Arc};
 use postern_contract::{
     SandboxId,
     launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose, Trusted},
-    link::{News, Origin},
+    link::{ListenerKind, News, Origin},
 };
 use tokio::sync::watch;
 
-use super::{StartError, Surroundings, files::Files};
+use super::{StartError, Surroundings, dummies::Dummies, files::Files, reports::Desk};
 use crate::{
     config::{Agent, Isolation},
     link::{Link, LinkError},
-    sandbox::{Exit, Launcher, Process, Sandbox, Wanted, Weakened},
+    printed::Printed,
+    sandbox::{Exit, Launcher, Process, Sandbox, SandboxError, Wanted, Weakened},
 };
 
 /// SIGKILL, the same number on every Linux.
@@ -28,6 +29,8 @@ pub(super) struct Ground {
     trusted: Trusted,
     launcher: Arc<Launcher>,
     link: Link,
+    reports: Desk,
+    pub(super) printed: Printed,
     weakened: watch::Sender<Vec<Weakened>>,
 }
 
@@ -73,6 +76,8 @@ impl Ground {
             trusted: around.trusted.clone(),
             launcher: Arc::clone(&around.launcher),
             link: around.link.clone(),
+            reports: Desk::new(&around.store, &around.clock),
+            printed: around.printed.clone(),
             weakened,
         };
         (ground, told)
@@ -81,8 +86,11 @@ impl Ground {
     /// Builds a sandbox and tells the gate whose its calls will be.
     pub(super) async fn build(&self) -> Result<Sandbox, StartError> {
         let wanted = self.wanted();
-        let kinds = wanted.listeners.iter().map(|made| (*made).into()).collect();
-        let (sandbox, listeners) = self.launcher.start(wanted).await?;
+        let made = wanted.listeners.iter().map(|made| (*made).into());
+        let kinds = made.chain([ListenerKind::Reports]).collect();
+        let dummies = Dummies::fresh(&self.agent).map_err(SandboxError::Random)?;
+        let (mut sandbox, mut listeners) = self.launcher.start(wanted).await?;
+        listeners.push(self.reports.open().map_err(SandboxError::Socket)?);
         self.weakened.send_replace(sandbox.weakened.clone());
         let news = News::SandboxStarted {
             sandbox: sandbox.id.clone(),
@@ -94,9 +102,22 @@ impl Ground {
             },
             listeners: kinds,
         };
-        self.link.tell(news, listeners).await?;
+        let end = sandbox.ender();
+        self.link.announce(news, listeners, end).await?;
+        if let Err(error) = self.furnish(dummies, &mut sandbox).await {
+            self.end(sandbox).await;
+            return Err(error);
+        }
         tracing::info!(agent = %self.agent.name, sandbox = %sandbox.id, "sandbox stands");
         Ok(sandbox)
+    }
+
+    /// Puts its dummies into a sandbox. Nothing runs in it before the gate knows what to look for.
+    async fn furnish(&self, mut dummies: Dummies, sandbox: &mut Sandbox) -> Result<(), StartError> {
+        if let Some(news) = dummies.news(&sandbox.id) {
+            self.link.tell(news, Vec::new()).await?;
+        }
+        Ok(dummies.furnish(sandbox).await?)
     }
 
     /// Ends a sandbox whole, and tells the gate.
@@ -110,7 +131,7 @@ impl Ground {
     pub(super) async fn ended(&self, sandbox: SandboxId) {
         let news = News::SandboxEnded { sandbox };
         match self.link.tell(news, Vec::new()).await {
-            // A broken link is told where it breaks, and the gate has closed the listeners by itself then.
+            // A link that is lost is told of where it is, and the gate has closed the listeners by itself then.
             Ok(_) | Err(LinkError::Broken) => {}
             Err(error) => tracing::warn!(%error, "the gate was not told that a sandbox ended"),
         }
@@ -131,6 +152,7 @@ impl Ground {
                 scratch_bytes: settings.disk.map(|size| size.0),
                 ..Limits::default()
             },
+            require: settings.require.clone(),
             allow_weaker: settings.allow_weaker.clone(),
         }
     }

@@ -12,6 +12,8 @@ mod settings;
 
 use std::sync::Arc;
 
+use postern_invoke::Resumes;
+
 use super::{
     Host, StartError, Surroundings,
     ground::Ground,
@@ -36,5 +38,6 @@ pub(super) async fn start(
     let sandbox = yard.ground.build().await?;
     let first = House::begin(Arc::clone(&yard), sandbox);
     let homes = Homes::open(yard, agent, first);
-    Ok(Arc::new(Housed::new(agent, weakened, homes)))
+    let housed = Housed::new(agent, weakened, homes);
+    Ok(Arc::new(housed.resuming(Resumes::WithState)))
 }

@@ -7,8 +7,10 @@
 //! run ── Call ───▶ carry_out ─▶ Input … Input ─▶ run        a model, tool or worker call, whichever the kind has
 //! ```
 
+pub mod acp;
 pub mod builtin;
 pub mod command;
+mod dummies;
 pub mod files;
 mod ground;
 pub mod http;
@@ -16,6 +18,11 @@ mod node;
 pub mod place;
 pub mod pool;
 pub mod python;
+mod reports;
+mod room;
+mod running;
+mod sessions;
+mod stderr;
 mod values;
 
 use std::{
@@ -37,6 +44,8 @@ use crate::{
     config::{Agent, AgentWritten, Places, Wrong},
     install::{InstallError, Installed, Installer},
     link::{Link, LinkError},
+    printed::Printed,
+    questions::Questions,
     sandbox::{Launcher, SandboxError, Weakened},
     source::Source,
 };
@@ -55,6 +64,8 @@ pub enum KindName {
     Command,
     /// A server in the sandbox.
     Http,
+    /// A program that speaks the Agent Client Protocol.
+    Acp,
 }
 
 /// A kind with its own settings.
@@ -70,6 +81,8 @@ pub enum Kind {
     Command(Box<command::Settings>),
     /// A server in the sandbox.
     Http(Box<http::Settings>),
+    /// A program that speaks the Agent Client Protocol.
+    Acp(Box<acp::Settings>),
 }
 
 /// Whether an agent can be called.
@@ -135,8 +148,12 @@ pub struct Surroundings {
     pub sockets: PathBuf,
     /// Remembers what is installed.
     pub store: Runs,
+    /// Where what they print goes.
+    pub printed: Printed,
     /// What time it is.
     pub clock: Clock,
+    /// Where agents ask humans while their runs go on.
+    pub questions: Questions,
 }
 
 /// Why an agent could not be started at all.
@@ -189,6 +206,10 @@ impl Kind {
                 let settings = http::Settings::mean(written, places);
                 settings.map(|settings| Self::Http(Box::new(settings)))
             }
+            KindName::Acp => {
+                let settings = acp::Settings::mean(written, places);
+                settings.map(|settings| Self::Acp(Box::new(settings)))
+            }
         }
     }
 
@@ -201,6 +222,7 @@ impl Kind {
             Self::Node(_) => "node",
             Self::Command(_) => "command",
             Self::Http(_) => "http",
+            Self::Acp(_) => "acp",
         }
     }
 
@@ -212,6 +234,7 @@ impl Kind {
             Self::Python(settings) | Self::Node(settings) => Some(&settings.files.source),
             Self::Command(settings) => settings.files.as_ref().map(|files| &files.source),
             Self::Http(settings) => settings.files.as_ref().map(|files| &files.source),
+            Self::Acp(settings) => settings.files.as_ref().map(|files| &files.source),
         }
     }
 
@@ -236,6 +259,7 @@ impl Kind {
             }
             Self::Command(settings) => command::start(agent, settings, around).await,
             Self::Http(settings) => http::start(agent, settings, around).await,
+            Self::Acp(settings) => acp::start(agent, settings, around).await,
         }
     }
 }

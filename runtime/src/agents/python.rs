@@ -26,7 +26,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use postern_contract::{SandboxId, config::Role};
 use postern_daemon::files;
-use postern_invoke::{Input, Plan, RunFacts, Worker as WorkerPlan};
+use postern_invoke::{Input, Plan, Resumes, RunFacts, Worker as WorkerPlan};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 
@@ -217,6 +217,7 @@ impl Host for Python {
     fn plan(&self) -> Plan {
         Plan::Worker(WorkerPlan {
             model: self.model.clone(),
+            resumes: Resumes::Always,
         })
     }
 

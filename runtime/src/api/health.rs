@@ -1,6 +1,5 @@
 //! Probes: `/` and `/healthz` say that the daemon lives, `/readyz` whether calls can be answered, part by part,
-//! `/startupz` whether the start is over. Never asks
-//! anybody anything: what they say is known already.
+//! `/startupz` whether the start is over. Never asks anybody anything: what they say is known already.
 
 use axum::{
     Json,
@@ -8,13 +7,19 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use postern_contract::{config::Role, link::GateStatus};
+use postern_contract::{
+    ModelName,
+    config::Role,
+    link::{GateStatus, Sighting},
+};
+use postern_daemon::clock::rfc3339;
 use serde_json::{Map, Value, json};
 
 use super::Refused;
 use crate::{
     agents::Readiness,
     app::{App, GateView, Served},
+    checks::Found,
 };
 
 pub(super) async fn alive(State(app): State<App>) -> Response {
@@ -81,17 +86,17 @@ fn alive_body(served: &Served) -> Json<Value> {
 }
 
 fn ready_answer<'a>(app: &App, agents: impl Iterator<Item = &'a Served>) -> Response {
-    let gate = app.gate();
+    let (gate, found) = (app.gate(), app.checks());
     let stopping = app.desk.is_stopping();
-    let mut all_ready = gate.trouble().is_none() && !stopping;
+    let mut all_ready = gate.trouble().is_none() && found.store.is_none() && !stopping;
     let mut parts = Map::new();
     for served in agents {
         let readiness = served.readiness();
-        all_ready &= matches!(readiness, Readiness::Ready { .. });
-        parts.insert(
-            served.agent.name.to_string(),
-            agent_part(served, &readiness),
-        );
+        let is_there = !found.missing.contains(&served.agent.name);
+        all_ready &= matches!(readiness, Readiness::Ready { .. }) && is_there;
+        let mut part = agent_part(served, &readiness);
+        add_parts(&mut part, (served, &readiness), (&gate, is_there));
+        parts.insert(served.agent.name.to_string(), part);
     }
     let (code, status) = if all_ready {
         (StatusCode::OK, "ready")
@@ -103,7 +108,7 @@ fn ready_answer<'a>(app: &App, agents: impl Iterator<Item = &'a Served>) -> Resp
     let body = json!({
         "status": status,
         "llm_gateway": gate.trouble().unwrap_or_else(|| "reachable".to_owned()),
-        "parts": { "gate": gate_part(&gate), "agents": parts },
+        "parts": { "gate": gate_part(&gate), "stores": stores_part(&found), "agents": parts },
     });
     (code, Json(body)).into_response()
 }
@@ -120,6 +125,72 @@ fn agent_part(served: &Served, readiness: &Readiness) -> Value {
     let weakened = served.callee.host.weakened();
     if !weakened.is_empty() {
         part["weakened"] = json!(weakened);
+    }
+    part
+}
+
+/// Its files and its worker, where it has such, and its models.
+fn add_parts(
+    part: &mut Value,
+    (served, readiness): (&Served, &Readiness),
+    (gate, is_there): (&GateView, bool),
+) {
+    let kind = &served.agent.kind;
+    if kind.source().is_some() {
+        part["installed"] = installed_part(is_there);
+    }
+    if kind.has_code() {
+        part["worker"] = match readiness {
+            Readiness::Ready { .. } => json!({ "status": "up" }),
+            Readiness::Starting => json!({ "status": "starting" }),
+            Readiness::NotReady { why } => json!({ "status": "down", "why": why }),
+        };
+    }
+    part["models"] = models_part(served, gate);
+}
+
+fn installed_part(is_there: bool) -> Value {
+    if is_there {
+        return json!({ "status": "ready" });
+    }
+    json!({ "status": "not ready", "why": "its installed files are gone" })
+}
+
+/// The gate's own store is among the gate's troubles.
+fn stores_part(found: &Found) -> Value {
+    match &found.store {
+        None => json!({ "runs": { "status": "writable" } }),
+        Some(why) => json!({ "runs": { "status": "not writable", "why": why } }),
+    }
+}
+
+/// What the agent's models were last heard to say. A provider that is away makes nobody unready: other runs need no model, and
+/// only the next question tells that it is back.
+fn models_part(served: &Served, gate: &GateView) -> Value {
+    let sighted = match gate {
+        GateView::Reachable(status) => status.models.as_slice(),
+        GateView::Unreachable(_) => &[],
+    };
+    let of = |name: &ModelName| sighted.iter().find(|sighting| sighting.model == *name);
+    let models = served.agent.models.iter();
+    models
+        .map(|model| (model.name.to_string(), model_part(of(&model.name))))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn model_part(sighting: Option<&Sighting>) -> Value {
+    let Some(sighting) = sighting else {
+        return json!({ "status": "not asked yet" });
+    };
+    let mut part = match sighting.unreached {
+        None => json!({ "status": "reachable" }),
+        Some((why, since)) => {
+            json!({ "status": "unreachable", "why": why, "since": rfc3339(since) })
+        }
+    };
+    if let Some(at) = sighting.answered_ms {
+        part["answered_at"] = json!(rfc3339(at));
     }
     part
 }

@@ -3,14 +3,14 @@
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{FromRequest, FromRequestParts, Path, State, rejection::ExtensionRejection},
+    extract::{FromRequest, FromRequestParts, State, rejection::ExtensionRejection},
     http::{self, HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use postern_contract::{RequestId, RunId};
 use postern_invoke::{Request, RunFacts};
 
-use super::{Refused, body, caller};
+use super::{Refused, addressed::Addressed, body, caller};
 use crate::{
     app::App,
     runs::{Answer, Ask, Begun, IDEMPOTENCY_KEY_BYTES_MAX},
@@ -19,19 +19,20 @@ use crate::{
 pub(super) const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-pub(super) async fn default(
+pub(super) async fn invoke(
     State(app): State<App>,
+    Addressed(served): Addressed,
     incoming: Incoming,
 ) -> Result<Response, Refused> {
-    invoke(&app, None, incoming).await
-}
-
-pub(super) async fn named(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    incoming: Incoming,
-) -> Result<Response, Refused> {
-    invoke(&app, Some(&name), incoming).await
+    let ask = ask(&app, incoming).await?;
+    let answer = match app.desk.begin(&served.callee, ask).await? {
+        Begun::Before(answer) => answer,
+        Begun::Running(_, updates) => {
+            let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
+            Answer::clone(&answer)
+        }
+    };
+    Ok(respond(answer))
 }
 
 /// A call of an agent whose body nobody has read yet.
@@ -58,19 +59,6 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
     }
 }
 
-async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {
-    let served = app.served(name).ok_or(Refused::NotFound)?;
-    let ask = ask(app, incoming).await?;
-    let answer = match app.desk.begin(&served.callee, ask).await? {
-        Begun::Before(answer) => answer,
-        Begun::Running(_, updates) => {
-            let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
-            Answer::clone(&answer)
-        }
-    };
-    Ok(respond(answer))
-}
-
 pub(super) async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
     let Incoming { id, headers, body } = incoming;
     let named = run_id(&headers)?;
@@ -82,9 +70,9 @@ pub(super) async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
     if request.history.len() > limits.history_max {
         return Err(Refused::LongHistory(limits.history_max));
     }
-    let run = named
-        .or_else(|| request.run_id.clone())
-        .unwrap_or_else(RunId::fresh);
+    let named = named.or_else(|| request.run_id.clone());
+    let names_run = named.is_some();
+    let run = named.unwrap_or_else(RunId::fresh);
     let facts = RunFacts {
         run,
         request_id: id,
@@ -94,6 +82,7 @@ pub(super) async fn ask(app: &App, incoming: Incoming) -> Result<Ask, Refused> {
         request,
         facts,
         idempotency_key,
+        names_run,
     })
 }
 

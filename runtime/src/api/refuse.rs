@@ -10,6 +10,7 @@ use postern_contract::{RunId, approval::Unanswered};
 use postern_invoke::BadRequest;
 use serde_json::json;
 
+use super::caller::Stranger;
 use crate::runs::{Answer, BeginError, pauses::ResumeError};
 
 /// How soon a caller may try again where there was no place, in seconds.
@@ -47,6 +48,8 @@ pub(crate) enum Refused {
     Store,
     #[error("a valid operator key is required")]
     Unauthorized,
+    #[error("{0}")]
+    Stranger(#[from] Stranger),
     #[error("run {0} not found")]
     NoSuchRun(String),
     #[error("there is no such request for approval")]
@@ -65,6 +68,8 @@ pub(crate) enum Refused {
     Resume(Answer),
     #[error("the gate cannot be asked")]
     Gate,
+    #[error("too many follow what runs print")]
+    ManyFollowers,
     #[error("run {0} has ended")]
     RunEnded(RunId),
     #[error("the events of run {0} from there on are not kept any more")]
@@ -94,9 +99,10 @@ impl Refused {
             Self::Gate => (StatusCode::SERVICE_UNAVAILABLE, "GATE_UNAVAILABLE"),
             Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
+            Self::ManyFollowers => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_FOLLOWERS"),
             Self::RunEnded(_) => (StatusCode::CONFLICT, "RUN_ENDED"),
             Self::EventsGone(_) => (StatusCode::GONE, "EVENTS_GONE"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::Stranger(_) | Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
         }
     }
 }
@@ -130,6 +136,10 @@ impl From<ResumeError> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, code) = self.kind();
+        let challenge = match &self {
+            Self::Stranger(stranger) => stranger.challenge(),
+            _ => "Bearer",
+        };
         let body = match self {
             // As the run itself was answered.
             Self::Resume(answer) => return answer.into_response(),
@@ -146,7 +156,10 @@ impl IntoResponse for Refused {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }
             StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static(challenge),
+                );
             }
             // What is left of the body is not read: the connection cannot go on.
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {

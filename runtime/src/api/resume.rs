@@ -2,7 +2,7 @@
 //! has said yes, so nobody needs to call this; whoever does gets what comes of it. Never says yes itself.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
@@ -11,53 +11,23 @@ use postern_store::runs::Paused;
 use serde_json::Value;
 
 use super::{
-    Refused, body, caller,
+    Refused,
+    addressed::AddressedPause,
+    body, caller,
     invoke::{Incoming, respond, run_id},
     sse,
 };
 use crate::{
-    app::{App, Served},
-    runs::{Answer, pauses::Resumed},
+    app::App,
+    runs::{Answer, Asker, pauses::Resumed},
 };
 
-pub(super) async fn default(
+pub(super) async fn plain(
     State(app): State<App>,
-    Path(action): Path<String>,
+    addressed: AddressedPause,
     incoming: Incoming,
 ) -> Result<Response, Refused> {
-    plain(&app, None, (&action, incoming)).await
-}
-
-pub(super) async fn named(
-    State(app): State<App>,
-    Path((name, action)): Path<(String, String)>,
-    incoming: Incoming,
-) -> Result<Response, Refused> {
-    plain(&app, Some(&name), (&action, incoming)).await
-}
-
-pub(super) async fn stream(
-    State(app): State<App>,
-    Path(action): Path<String>,
-    incoming: Incoming,
-) -> Result<Response, Refused> {
-    streamed(&app, None, (&action, incoming)).await
-}
-
-pub(super) async fn stream_named(
-    State(app): State<App>,
-    Path((name, action)): Path<(String, String)>,
-    incoming: Incoming,
-) -> Result<Response, Refused> {
-    streamed(&app, Some(&name), (&action, incoming)).await
-}
-
-async fn plain(
-    app: &App,
-    name: Option<&str>,
-    asked: (&str, Incoming),
-) -> Result<Response, Refused> {
-    let mut answer = match resume(app, name, asked).await? {
+    let mut answer = match resume(&app, &addressed, incoming).await? {
         Resumed::Running(_, updates) => {
             let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
             Answer::clone(&answer)
@@ -72,12 +42,12 @@ async fn plain(
     Ok(respond(answer))
 }
 
-async fn streamed(
-    app: &App,
-    name: Option<&str>,
-    asked: (&str, Incoming),
+pub(super) async fn streamed(
+    State(app): State<App>,
+    addressed: AddressedPause,
+    incoming: Incoming,
 ) -> Result<Response, Refused> {
-    match resume(app, name, asked).await? {
+    match resume(&app, &addressed, incoming).await? {
         Resumed::Running(run, updates) => Ok(sse::live(&run, updates, app.desk.clock())),
         Resumed::Before(answer) => Ok(sse::afterwards(&answer)),
         other => Err(not_now(other)),
@@ -94,16 +64,17 @@ fn not_now(resumed: Resumed) -> Refused {
 
 async fn resume(
     app: &App,
-    name: Option<&str>,
-    (action, incoming): (&str, Incoming),
+    AddressedPause { served, action }: &AddressedPause,
+    incoming: Incoming,
 ) -> Result<Resumed, Refused> {
-    let served = app.served(name).ok_or(Refused::NotFound)?;
     let Incoming { headers, body, .. } = incoming;
+    // Before anything of the body is read.
+    let user = caller::end_user(app, &headers)?;
     let body = body::read(&headers, body, (app.limits(), app.desk.clock())).await?;
     let run = named_run(&headers, &body)?;
     let no_checkpoint = || Refused::NoCheckpoint(action.escape_default().take(80).collect());
     let id: ActionId = action.parse().map_err(|_| no_checkpoint())?;
-    if !may_resume(app, served, (&id, &run), &headers).await? {
+    if !may_resume(app, served.asked_by(user.as_deref()), (&id, &run)).await? {
         return Err(no_checkpoint());
     }
     Ok(app.desk.resume(Some(&served.callee), &id).await?)
@@ -112,16 +83,13 @@ async fn resume(
 /// Whether this action put this run aside, and the caller may see that.
 async fn may_resume(
     app: &App,
-    served: &Served,
+    asker: Asker<'_>,
     (action, run): (&ActionId, &RunId),
-    headers: &HeaderMap,
 ) -> Result<bool, Refused> {
-    let user = caller::end_user(app, headers)?;
     let paused = app.desk.store().paused(action).await.map_err(|error| {
         tracing::error!(%error, "the store failed");
         Refused::Store
     })?;
-    let asker = served.asked_by(user.as_deref());
     Ok(paused.is_some_and(|Paused { run: found, .. }| {
         found.run == *run && asker.sees(&found.agent, found.user.as_deref())
     }))

@@ -1,16 +1,12 @@
 //! `DELETE /runs/{id}`: ends a run that goes on. Never touches a run of another agent than the one that is addressed, nor
 //! one that is for another user.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{Json, extract::State};
 use postern_contract::RunId;
 use postern_store::runs::Run;
 use serde_json::{Value, json};
 
-use super::{Refused, caller};
+use super::{Refused, addressed::AddressedRun};
 use crate::{
     app::App,
     runs::{Answer, Asker},
@@ -19,41 +15,20 @@ use crate::{
 /// How often a run is looked for that is neither over nor found to go on.
 const ATTEMPTS_MAX: u32 = 4;
 
+/// Answers once the run is over and stored; it may have ended by itself meanwhile.
 pub(super) async fn cancel(
     State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
+    addressed: AddressedRun,
 ) -> Result<Json<Value>, Refused> {
-    end(&app, None, &id, &headers).await
-}
-
-pub(super) async fn cancel_named(
-    State(app): State<App>,
-    Path((name, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Refused> {
-    end(&app, Some(&name), &id, &headers).await
-}
-
-/// Answers once the run is over and stored; it may have ended by itself meanwhile.
-async fn end(
-    app: &App,
-    name: Option<&str>,
-    id: &str,
-    headers: &HeaderMap,
-) -> Result<Json<Value>, Refused> {
-    let served = app.served(name).ok_or(Refused::NotFound)?;
-    let run = parse(id)?;
-    let user = caller::end_user(app, headers)?;
-    let asker = served.asked_by(user.as_deref());
+    let (asker, run) = (addressed.asker(), &addressed.run);
     let mut was_there = false;
     // It may be put aside just then, or go on again.
     for _attempt in 0..ATTEMPTS_MAX {
-        if let Some(updates) = app.desk.cancel(asker, &run) {
+        if let Some(updates) = app.desk.cancel(asker, run) {
             updates.folded().await.ok_or(Refused::NoAnswer)?;
             was_there = true;
         }
-        let found = stored(app, asker, &run).await?;
+        let found = stored(&app, asker, run).await?;
         if let Some(answer) = app.desk.drop_paused(&found).await? {
             return Ok(told(&answer));
         }
@@ -64,7 +39,7 @@ async fn end(
             break;
         }
     }
-    Err(Refused::RunEnded(run))
+    Err(Refused::RunEnded(run.clone()))
 }
 
 fn told(answer: &Answer) -> Json<Value> {
@@ -76,11 +51,6 @@ fn told(answer: &Answer) -> Json<Value> {
         told["code"] = code.clone();
     }
     Json(told)
-}
-
-pub(super) fn parse(id: &str) -> Result<RunId, Refused> {
-    id.parse()
-        .map_err(|_| Refused::NoSuchRun(id.escape_default().take(80).collect()))
 }
 
 /// The asker's run, as the store has it.

@@ -19,8 +19,8 @@ use crate::runs::{Answer, Update, Updates};
 /// How long a stream is silent at most: callers and what is between see that it lives.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 
-const BEAT: &[u8] = b": still here\n\n";
-const DONE: &[u8] = b"data: [DONE]\n\n";
+pub(super) const BEAT: &[u8] = b": still here\n\n";
+pub(super) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// A run's updates as they come.
 pub(super) fn live(run: &RunId, updates: Updates, clock: &Clock) -> Response {
@@ -69,7 +69,7 @@ pub(super) fn afterwards(answer: &Answer) -> Response {
     respond(&answer.run, Body::from(bytes))
 }
 
-fn respond(run: &RunId, body: Body) -> Response {
+pub(super) fn respond(run: &RunId, body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     for (name, value) in [
@@ -122,7 +122,7 @@ impl Teller {
 }
 
 /// The end of a stream that is not the run's.
-fn broken(why: &str, code: &str) -> Bytes {
+pub(super) fn broken(why: &str, code: &str) -> Bytes {
     let event = json!({ "type": "error", "message": why, "code": code });
     let mut bytes = format!("data: {event}\n\n").into_bytes();
     bytes.extend_from_slice(DONE);

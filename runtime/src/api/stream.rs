@@ -1,15 +1,13 @@
 //! `POST /invoke/stream` and `GET /runs/{id}/stream`: the same runs as `/invoke`, told as they go on, and picked up again where
 //! a connection broke. Never tells anything that the plain answer would not be folded from.
 
-use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use postern_contract::RunId;
 
 use super::{
-    Refused, caller,
+    Refused,
+    addressed::{Addressed, AddressedRun},
+    caller,
     invoke::{Incoming, ask},
     runs, sse,
 };
@@ -21,44 +19,16 @@ use crate::{
 /// Where a client that reconnects says what it has heard last.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(super) async fn default(
+pub(super) async fn invoke(
     State(app): State<App>,
+    Addressed(served): Addressed,
     incoming: Incoming,
 ) -> Result<Response, Refused> {
-    invoke(&app, None, incoming).await
-}
-
-pub(super) async fn named(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    incoming: Incoming,
-) -> Result<Response, Refused> {
-    invoke(&app, Some(&name), incoming).await
-}
-
-pub(super) async fn pick_up(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    of_run(&app, None, &id, &headers).await
-}
-
-pub(super) async fn pick_up_named(
-    State(app): State<App>,
-    Path((name, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    of_run(&app, Some(&name), &id, &headers).await
-}
-
-async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Response, Refused> {
-    let served = app.served(name).ok_or(Refused::NotFound)?;
     if let Some((run, heard)) = last_event_id(&incoming.headers)? {
-        let user = caller::end_user(app, &incoming.headers)?;
-        return go_on(app, served.asked_by(user.as_deref()), &run, heard).await;
+        let user = caller::end_user(&app, &incoming.headers)?;
+        return go_on(&app, served.asked_by(user.as_deref()), &run, heard).await;
     }
-    let ask = ask(app, incoming).await?;
+    let ask = ask(&app, incoming).await?;
     let user = ask.facts.user.clone();
     match app.desk.begin(&served.callee, ask).await? {
         Begun::Running(run, updates) => Ok(sse::live(&run, updates, app.desk.clock())),
@@ -72,21 +42,18 @@ async fn invoke(app: &App, name: Option<&str>, incoming: Incoming) -> Result<Res
     }
 }
 
-async fn of_run(
-    app: &App,
-    name: Option<&str>,
-    id: &str,
-    headers: &HeaderMap,
+pub(super) async fn pick_up(
+    State(app): State<App>,
+    addressed: AddressedRun,
+    headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let served = app.served(name).ok_or(Refused::NotFound)?;
-    let run = runs::parse(id)?;
-    let heard = match last_event_id(headers)? {
-        Some((named, heard)) if named == run => heard,
+    let run = &addressed.run;
+    let heard = match last_event_id(&headers)? {
+        Some((named, heard)) if named == *run => heard,
         Some(_) => return Err(not_an_event()),
         None => 0,
     };
-    let user = caller::end_user(app, headers)?;
-    go_on(app, served.asked_by(user.as_deref()), &run, heard).await
+    go_on(&app, addressed.asker(), run, heard).await
 }
 
 async fn go_on(app: &App, asker: Asker<'_>, run: &RunId, heard: u64) -> Result<Response, Refused> {

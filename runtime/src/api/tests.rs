@@ -5,16 +5,23 @@ use axum::{
     http::{Request, StatusCode},
 };
 use http_body_util::BodyExt;
+use postern_contract::{
+    Code,
+    link::{GateStatus, Sighting},
+};
 use postern_daemon::{Clock, Shutdown, serve};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
+mod described;
 mod streams;
 
 use super::*;
 use crate::{
     agents::Readiness,
     app::GateView,
+    checks::Found,
     config::{ApiLimits, Terms},
     runs::tests::{Bench, bench, bench_on},
 };
@@ -179,6 +186,43 @@ async fn probes_say_what_is_known() {
         (503, &json!("not ready"))
     );
     assert_eq!(got.body["llm_gateway"], "the link to the gate is broken");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_503_and_a_provider_that_is_away_is_told() {
+    let mut bench = bench(0).await;
+    let models = |unreached| GateStatus {
+        models: vec![Sighting {
+            model: "fast".parse().unwrap(),
+            answered_ms: Some(0),
+            unreached,
+        }],
+        ..GateStatus::default()
+    };
+    let away = Some((Code::UpstreamTimeout, 1000));
+    for (unreached, status) in [(None, "reachable"), (away, "unreachable")] {
+        bench
+            .gate
+            .send_replace(GateView::Reachable(models(unreached)));
+        let got = send(&bench, request("GET", "/readyz", "")).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+        assert_eq!(got.body["parts"]["stores"]["runs"]["status"], "writable");
+        let model = &got.body["parts"]["agents"]["desk"]["models"]["fast"];
+        assert_eq!(model["status"], status);
+        assert_eq!(model["answered_at"], "1970-01-01T00:00:00.000Z");
+    }
+    let full = "database or disk is full".to_owned();
+    let (found, told) = watch::channel(Found {
+        store: Some(full.clone()),
+        ..Found::default()
+    });
+    bench.app = bench.app.clone().checked(told);
+    let got = send(&bench, request("GET", "/readyz", "")).await;
+    let runs = &got.body["parts"]["stores"]["runs"];
+    assert_eq!((got.status.as_u16(), &runs["why"]), (503, &json!(full)));
+    found.send_replace(Found::default());
+    let got = send(&bench, request("GET", "/readyz", "")).await;
+    assert_eq!(got.status, 200, "{}", got.body);
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub struct HttpWritten {
     pub invoke: Option<String>,
     /// Where it is called and answers piece by piece.
     pub stream: Option<String>,
+    /// Where it is called again once a human has said yes.
+    pub resume: Option<String>,
 }
 
 /// Where a server listens, unless the config says otherwise.

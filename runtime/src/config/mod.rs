@@ -1,6 +1,9 @@
 //! `postern.toml` as posternd means it. Reads the file and checks it whole; never starts anything, never reads a secret.
 
+mod acp;
+mod callers;
 mod command;
+mod dummies;
 mod functions;
 mod http;
 mod isolation;
@@ -18,12 +21,14 @@ use std::{
 
 use postern_contract::{
     AgentName, ByteSize, ModelName, ToolName,
-    config::{Document, Listen, Problem, Protocol, Role, Tool},
+    config::{Document, Dummy, Listen, ListenTls, Problem, Protocol, Role, Tool},
     launch::Layer,
 };
 use postern_daemon::config::{self as file, ConfigError, Loaded};
 use postern_invoke::ToolFunction;
 
+pub use acp::{AcpWritten, Permissions};
+pub(crate) use callers::Callers;
 pub use command::{
     BecomesWritten, CommandWritten, InputWritten, OutputWritten, PresetName, RuleWritten,
 };
@@ -61,6 +66,8 @@ pub struct Config {
     pub listen: Listen,
     /// What the public API takes.
     pub api: ApiLimits,
+    /// Who may call it.
+    pub(crate) callers: Callers,
     /// Which agent the root routes serve; `None` only where there is no agent.
     pub default_agent: Option<AgentName>,
     /// The agents.
@@ -109,6 +116,8 @@ pub struct GrantedTool {
     pub functions: Vec<ToolFunction>,
     /// Its own URL, where no other does: it speaks no HTTP.
     pub own_url: Option<String>,
+    /// What programs find in the place of its credential.
+    pub dummies: Vec<Dummy>,
 }
 
 /// A model as an agent sees it.
@@ -137,6 +146,8 @@ pub struct SandboxSettings {
     pub wall_time: Duration,
     /// More of the host to show.
     pub read_only: Vec<PathBuf>,
+    /// Layers that must stand, of those that are best effort.
+    pub require: BTreeSet<Layer>,
     /// Layers that may be absent.
     pub allow_weaker: BTreeSet<Layer>,
     /// Sandboxes that are up before anybody asks, where runs or users have their own.
@@ -192,6 +203,10 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
         problems.extend(found);
         ApiLimits::default()
     });
+    let callers = Callers::mean(&document.callers, source.directory()).unwrap_or_else(|found| {
+        problems.extend(found);
+        Callers::default()
+    });
     let mut agents = BTreeMap::new();
     for (name, written) in &document.agents {
         match agent(name, written, &document, &places) {
@@ -210,12 +225,27 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
         .default_agent
         .or_else(|| agents.keys().next().cloned());
     Ok(Config {
-        listen: document.listen,
+        listen: from(document.listen, source.directory()),
         api,
+        callers,
         default_agent,
         agents,
         warnings,
     })
+}
+
+/// With paths that start where the file is.
+fn from(listen: Listen, directory: &Path) -> Listen {
+    let tls = listen.tls.map(|tls| ListenTls {
+        certificate: directory.join(tls.certificate),
+        key: directory.join(tls.key),
+    });
+    let api_socket = listen.api_socket.map(|path| directory.join(path));
+    Listen {
+        tls,
+        api_socket,
+        ..listen
+    }
 }
 
 fn placed(name: &AgentName, wrong: Wrong) -> Problem {
@@ -240,7 +270,9 @@ fn agent(
     wrong.extend(check_on_approval(written));
     wrong.extend(check_port(written, document));
     wrong.extend(check_shown(written));
+    wrong.extend(dummies::check(written, document));
     wrong.extend(check_limits(&written.sandbox));
+    wrong.extend(check_layers(&written.sandbox));
     let models = granted_models(written, document);
     let runs = Terms::mean(&written.runs).unwrap_or_else(|found| {
         wrong.extend(found);
@@ -285,6 +317,7 @@ fn sandbox(written: &SandboxWritten) -> SandboxSettings {
         disk: written.disk,
         wall_time: written.wall_time.map_or(WALL_TIME_DEFAULT, |time| time.0),
         read_only: written.read_only.clone(),
+        require: written.require.iter().copied().collect(),
         allow_weaker: written.allow_weaker.iter().copied().collect(),
         pool: written.pool.unwrap_or(isolation::POOL_DEFAULT),
         users: written.users.unwrap_or(isolation::USERS_DEFAULT),
@@ -292,6 +325,18 @@ fn sandbox(written: &SandboxWritten) -> SandboxSettings {
             .idle
             .map_or(isolation::IDLE_DEFAULT, |period| period.0),
     }
+}
+
+/// A wall is asked for, or may be absent.
+fn check_layers(written: &SandboxWritten) -> Vec<Wrong> {
+    let allowed = written.allow_weaker.iter();
+    let both = allowed.filter(|layer| written.require.contains(layer));
+    let wrong = both.map(|layer| {
+        let message =
+            format!("`{layer}` is in `require` too: either it must stand or it may be absent");
+        Wrong::at(&["sandbox", "allow_weaker"], message)
+    });
+    wrong.collect()
 }
 
 fn check_environment(written: &AgentWritten) -> Vec<Wrong> {
@@ -349,6 +394,10 @@ fn check_tables(written: &AgentWritten) -> Option<Wrong> {
     if written.http.is_some() && written.kind != KindName::Http {
         let told = "`http` belongs to `kind = \"http\"`";
         return Some(Wrong::at(&["http"], told));
+    }
+    if written.acp.is_some() && written.kind != KindName::Acp {
+        let told = "`acp` belongs to `kind = \"acp\"`";
+        return Some(Wrong::at(&["acp"], told));
     }
     let command = written.command.as_ref()?;
     if written.kind != KindName::Command {
@@ -412,6 +461,7 @@ fn granted_tools(written: &AgentWritten, document: &Document<AgentWritten>) -> V
             name: name.clone(),
             functions: functions::of_tool(name, tool),
             own_url: own_url(tool),
+            dummies: tool.dummy.clone(),
         })
     });
     granted.collect()

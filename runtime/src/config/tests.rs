@@ -107,6 +107,10 @@ fn each_mistake_is_told_with_its_place() {
             "[agents.desk.sandbox]\nallow_weaker = [\"separate_uids\"]",
             "separate_uids",
         ),
+        (
+            "[agents.desk.sandbox]\nrequire = [\"cgroup\"]\nallow_weaker = [\"divert\", \"cgroup\"]",
+            "postern.toml:7:1: `cgroup` is in `require` too",
+        ),
     ];
     for (line, told) in cases {
         let error = load(&desk(line)).unwrap_err();

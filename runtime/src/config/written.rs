@@ -7,7 +7,7 @@ use postern_contract::{
 };
 use serde::Deserialize;
 
-use super::{command::CommandWritten, http::HttpWritten, terms::TermsWritten};
+use super::{acp::AcpWritten, command::CommandWritten, http::HttpWritten, terms::TermsWritten};
 use crate::{agents::KindName, source};
 
 /// `[agents.NAME]`.
@@ -49,6 +49,8 @@ pub struct AgentWritten {
     pub command: Option<CommandWritten>,
     /// `[agents.NAME.http]`.
     pub http: Option<HttpWritten>,
+    /// `[agents.NAME.acp]`.
+    pub acp: Option<AcpWritten>,
     /// `[agents.NAME.runs]`.
     #[serde(default)]
     pub runs: TermsWritten,
@@ -96,6 +98,9 @@ pub struct SandboxWritten {
     /// More of the host to show, at the same path.
     #[serde(default)]
     pub read_only: Vec<PathBuf>,
+    /// Layers that must stand, of those that are best effort.
+    #[serde(default)]
+    pub require: Vec<Layer>,
     /// Layers that may be absent.
     #[serde(default)]
     pub allow_weaker: Vec<Layer>,
@@ -112,7 +117,7 @@ impl AgentWritten {
     #[must_use]
     pub fn isolation(&self) -> Isolation {
         let of_the_kind = match self.kind {
-            KindName::Command => Isolation::Run,
+            KindName::Command | KindName::Acp => Isolation::Run,
             _ => Isolation::Agent,
         };
         self.isolation.unwrap_or(of_the_kind)

@@ -122,6 +122,12 @@ impl Installed {
     }
 }
 
+/// Where the files of an agent are that its next sandbox is shown, in the directory of all agents.
+#[must_use]
+pub(crate) fn live(agents: &Path, name: &AgentName) -> PathBuf {
+    agents.join(name.as_str()).join(tree::CURRENT)
+}
+
 /// Installs agents beneath one directory.
 #[derive(Debug, Clone)]
 pub struct Installer {
@@ -206,6 +212,7 @@ impl Installer {
             trusted: None,
             listeners: Vec::new(),
             limits: Limits::default(),
+            require: agent.sandbox.require.clone(),
             allow_weaker: weaker(agent),
         };
         self.launcher

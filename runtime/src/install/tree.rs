@@ -16,6 +16,9 @@ use crate::source::Digest;
 /// How a directory begins whose content is not whole.
 const STAGING: &str = ".staging-";
 
+/// The symlink to the version that is live.
+pub(super) const CURRENT: &str = "current";
+
 /// How the symlink is called while it is made.
 const CURRENT_STAGED: &str = ".current";
 
@@ -78,7 +81,7 @@ impl Tree {
 
     /// Makes a version the live one in one step, and says which was before.
     pub(super) fn go_live(&self, digest: Digest) -> Result<Option<String>, InstallError> {
-        let current = self.directory.join("current");
+        let current = self.directory.join(CURRENT);
         let before = fs::read_link(&current).ok();
         let before = before.and_then(|link| Some(link.file_name()?.to_str()?.to_owned()));
         if before == Some(digest.to_string()) {

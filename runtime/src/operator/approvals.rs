@@ -4,12 +4,12 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::HeaderMap,
 };
 use postern_contract::{
-    ActionId,
-    approval::{Answer, Approval, Status, Unanswered, Verdict, Whole},
+    ActionId, AgentName, Period,
+    approval::{Answer, Approval, Scope, Status, Unanswered, Verdict, Wanted, Whole},
     secret::Shown,
 };
 use postern_daemon::clock::rfc3339;
@@ -23,9 +23,6 @@ use crate::{
     runs::pauses,
 };
 
-/// The scope that there is: the one call that was shown.
-const ONCE: &str = "once";
-
 /// The longest key that anybody shows, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -38,12 +35,31 @@ struct Said {
     payload_hash: Option<String>,
 }
 
+/// Which requests are asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    agent_id: Option<AgentName>,
+    status: Option<Status>,
+    user_id: Option<String>,
+    after: Option<ActionId>,
+    limit: Option<u32>,
+}
+
 pub(super) async fn list(
     State(office): State<Office>,
     headers: HeaderMap,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Vec<Value>>, Refused> {
     let key = office.asker(&headers)?;
-    let all = told(office.link.approvals(key).await)?;
+    let Query(query) = query.map_err(|rejection| Refused::Query(rejection.body_text()))?;
+    let wanted = Wanted {
+        agent: query.agent_id,
+        user: query.user_id,
+        status: query.status,
+        after: query.after,
+        limit: query.limit,
+    };
+    let all = told(office.link.approvals(wanted, key).await)?;
     Ok(Json(all.iter().map(shown).collect()))
 }
 
@@ -83,18 +99,59 @@ async fn answer(
 ) -> Result<Json<Value>, Refused> {
     let key = approver(headers)?;
     let said = read(body)?;
-    if said.scope.as_deref().is_some_and(|scope| scope != ONCE) || said.duration.is_some() {
-        let why = "only the scope `once` exists: the one call that was shown, and no duration";
-        return Err(Refused::Query(why.to_owned()));
-    }
+    let (scope, holds_ms) = said.scope()?;
     let answer = Answer {
         verdict,
+        scope,
+        holds_ms,
         reason: said.reason,
         digest: said.payload_hash,
     };
     let (approval, _) = told(office.link.answer(action(&id)?, answer, key).await)?;
     pauses::answered(&office.app, &approval);
     Ok(Json(shown(&approval)))
+}
+
+/// Takes a yes to more than one call back.
+pub(super) async fn revoke(
+    State(office): State<Office>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refused> {
+    let key = approver(&headers)?;
+    let (approval, _) = told(office.link.revoke(action(&id)?, key).await)?;
+    Ok(Json(shown(&approval)))
+}
+
+impl Said {
+    /// What a yes is for, and for how many milliseconds. A duration alone is for the agent and its user, as the dialect has it.
+    fn scope(&self) -> Result<(Scope, Option<u64>), Refused> {
+        let scope = match self.scope.as_deref().filter(|scope| !scope.is_empty()) {
+            None if self.duration().is_none() => Scope::Once,
+            Some("once") => Scope::Once,
+            Some("run") => Scope::Run,
+            None | Some("agent_user_ttl" | "window" | "ttl") => Scope::AgentUserTtl,
+            Some(_) => {
+                let why = "`scope` is `once`, `run` or `agent_user_ttl`";
+                return Err(Refused::Query(why.to_owned()));
+            }
+        };
+        let Some(duration) = self.duration() else {
+            return Ok((scope, None));
+        };
+        if scope != Scope::AgentUserTtl {
+            let why = "`duration` belongs to the scope `agent_user_ttl`";
+            return Err(Refused::Query(why.to_owned()));
+        }
+        let period: Period = duration
+            .parse()
+            .map_err(|error| Refused::Query(format!("`duration`: {error}")))?;
+        Ok((scope, u64::try_from(period.0.as_millis()).ok()))
+    }
+
+    fn duration(&self) -> Option<&str> {
+        self.duration.as_deref().filter(|text| !text.is_empty())
+    }
 }
 
 /// A body, which may be absent or `null`.
@@ -136,7 +193,10 @@ fn told<T>(answered: Result<Told<T>, LinkError>) -> Result<T, Refused> {
         Ok(Err(why)) => Err(match why {
             Unanswered::NoApprover => Refused::Unauthorized,
             Unanswered::Unknown => Refused::NoSuchRequest,
-            Unanswered::NotPending | Unanswered::OtherPayload => Refused::NotMutable(why),
+            Unanswered::TooWide => Refused::Query(why.to_string()),
+            Unanswered::NotPending | Unanswered::OtherPayload | Unanswered::NotGranted => {
+                Refused::NotMutable(why)
+            }
             Unanswered::NotKept => Refused::Store,
         }),
         Err(error) => {
@@ -158,12 +218,16 @@ fn shown(approval: &Approval) -> Value {
         "capability": "",
         "status": approval.status,
         "duration": "",
-        "scope": ONCE,
+        "scope": approval.scope,
+        "wider": approval.wider,
+        "granted_until": approval.granted_until_ms.map(rfc3339),
         "approver_id": approval.approver.as_ref().map_or("", |by| by.as_str()),
         "reason": approval.reason.as_deref().unwrap_or_default(),
         "action_id": approval.action,
         "run_id": approval.run.as_ref().map_or("", |run| run.as_str()),
         "payload_hash": approval.digest,
+        "origin": approval.origin,
+        "message": approval.words.as_deref().unwrap_or_default(),
         "rule": approval.rule,
         "tool_method": approval.method,
         "tool_url": format!("{}{}", approval.authority, approval.path),

@@ -2,7 +2,7 @@
 
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use postern_contract::Secret;
 use postern_daemon::files;
 
@@ -13,7 +13,7 @@ const KEY_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 1024;
 
 /// The header of newer clients of the dialect; older ones send a bearer token.
-const KEY_HEADER: &str = "x-runagents-api-key";
+pub(crate) const KEY_HEADER: HeaderName = HeaderName::from_static("x-runagents-api-key");
 
 /// The key in a file, which is made if it is not there.
 pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {

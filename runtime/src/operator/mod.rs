@@ -22,7 +22,7 @@ use crate::{
     app::App,
     link::Link,
 };
-pub(crate) use key::{read_or_make, shown};
+pub(crate) use key::{KEY_HEADER, read_or_make, shown};
 
 /// What the dialect calls the place where all agents live.
 const NAMESPACE: &str = "default";
@@ -55,6 +55,7 @@ pub(crate) fn router(app: App, link: Link, key: Secret) -> Router {
         .route("/api/v1/runs", get(runs::list))
         .route("/api/v1/runs/{id}", get(runs::one))
         .route("/api/v1/runs/{id}/events", get(runs::events))
+        .route("/api/v1/runs/{id}/logs", get(runs::logs))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(office.clone(), with_key))
@@ -68,6 +69,7 @@ fn approvals() -> Router<Office> {
         .route("/{id}", get(approvals::one))
         .route("/{id}/approve", post(approvals::approve))
         .route("/{id}/reject", post(approvals::reject))
+        .route("/{id}/revoke", post(approvals::revoke))
         .layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX));
     // The older name, too.
     Router::new()

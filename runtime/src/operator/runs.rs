@@ -3,6 +3,7 @@
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
+    response::Response,
 };
 use postern_contract::{AgentName, RunId};
 use postern_daemon::clock::rfc3339;
@@ -11,7 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::NAMESPACE;
-use crate::{api::Refused, app::App, runs::pauses};
+use crate::{
+    api::{
+        Refused,
+        logs::{self, LogsQuery},
+    },
+    app::App,
+    runs::pauses,
+};
 
 /// Rows of one answer, unless the caller asks for fewer or more; the store has a bound of its own.
 const ROWS_DEFAULT: u32 = 100;
@@ -81,6 +89,15 @@ pub(super) async fn events(
         .await
         .map_err(|error| unread(&error))?;
     Ok(Json(events.iter().map(event).collect()))
+}
+
+pub(super) async fn logs(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    query: Result<Query<LogsQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let run = find(&app, &id).await?;
+    logs::of_found(app, run, query).await
 }
 
 async fn find(app: &App, id: &str) -> Result<Run, Refused> {

@@ -121,7 +121,7 @@ impl Active {
             cancelled: Arc::default(),
         };
         book.runs.insert(run.clone(), entry.clone());
-        self.count.send_replace(book.runs.len());
+        self.count_of(&book);
         Some(Some(Ticket {
             run: run.clone(),
             entry,
@@ -221,7 +221,15 @@ impl Active {
             }
             None => own.log.lose(),
         }
-        self.count.send_replace(book.runs.len());
+        self.count_of(&book);
+    }
+
+    /// Those who wait for the last run to end need not hear of any other.
+    fn count_of(&self, book: &Book) {
+        self.count.send_if_modified(|count| {
+            *count = book.runs.len();
+            *count == 0
+        });
     }
 }
 
@@ -256,6 +264,11 @@ impl Book {
 impl Ticket {
     pub(super) fn listen(&self) -> Updates {
         self.entry.log.listen(0)
+    }
+
+    /// Whose run it is.
+    pub(super) fn agent(&self) -> &AgentName {
+        &self.entry.agent
     }
 
     /// Returns when all runs are asked to end.

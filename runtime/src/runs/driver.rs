@@ -2,20 +2,27 @@
 //! itself; streaming and plain answers hear the same updates.
 //!
 //! ```text
-//! place ─▶ gate told ─▶ Start ─▶ machine ─ actions ─▶ emit · call (a task each) ─ inputs ─▶ machine … Finish
-//!                                                                                             │
-//!                            everybody who listens ◀─ stored, gate told, out of the book ◀────┘
+//! place ─▶ gate told ─▶ run stored ─▶ Start ─▶ machine ─ actions ─▶ emit · call (a task each) ─ inputs ─▶ … Finish
+//!                                                                                                           │
+//!                                          everybody who listens ◀─ stored, gate told, out of the book ◀────┘
 //! ```
 
 use std::time::Duration;
 
-use postern_contract::{RunId, link::News};
+use futures_util::future::{BoxFuture, Shared};
+use postern_contract::{
+    ActionId, AgentName, RunId,
+    approval::{Question, Waits},
+    link::News,
+};
 use postern_daemon::Clock;
 use postern_invoke::{
-    Action, Checkpoint, Event, Failure, Input, Machine, Outcome, Pause, RunFacts, ToolRequest,
+    Action, Asks, Checkpoint, Event, Failure, Input, Machine, Outcome, RunFacts, ToolRequest,
     outcome::Ending,
 };
-use postern_store::runs::{self as store, End, EventType, NewEvent, RunStatus, Runs, RunsError};
+use postern_store::runs::{
+    self as store, End, EventType, Kept, NewEvent, RunStatus, Runs, RunsError,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -25,10 +32,14 @@ use crate::{
     agents::{Call, Coming, Place},
     config::WhenLeft,
     link::{Link, LinkError},
+    printed::Printed,
 };
 
 /// Inputs that wait for the machine; more wait at the sender.
 const INPUTS_MAX: usize = 64;
+
+/// Whether a run is stored, for everybody who waits to know.
+pub(super) type Storing = Shared<BoxFuture<'static, bool>>;
 
 /// One run.
 pub(super) struct Driver {
@@ -36,11 +47,16 @@ pub(super) struct Driver {
     pub(super) facts: RunFacts,
     /// Nobody waits for it once it is taken.
     pub(super) coming: Option<Coming>,
+    /// Whether the run is stored, once that is known; nothing where it was before. Until then no call goes out.
+    pub(super) stored: Option<Storing>,
     pub(super) store: Runs,
     pub(super) link: Link,
+    pub(super) printed: Printed,
     pub(super) clock: Clock,
     pub(super) terms: Terms,
     pub(super) ticket: Ticket,
+    /// What its end outlives before it is told.
+    pub(super) kept: Kept,
     /// Events that go into the store with the next commit.
     pub(super) unrecorded: Vec<NewEvent>,
     /// An event that is told once it is true after a crash, too.
@@ -51,9 +67,24 @@ pub(super) struct Driver {
 
 impl Driver {
     /// The run, from its start to its stored end.
-    pub(super) async fn drive(mut self) {
+    pub(super) async fn drive(self) {
+        let (run, printed, store) = (
+            self.facts.run.clone(),
+            self.printed.clone(),
+            self.store.clone(),
+        );
+        let begun = printed.begin(&run);
+        self.go().await;
+        printed.end(&run, begun, &store).await;
+    }
+
+    async fn go(mut self) {
         let begun = self.clock.now();
-        let answer = match self.settle().await {
+        let settled = self.settle().await;
+        if !self.is_stored().await {
+            return self.let_go(settled).await;
+        }
+        let answer = match settled {
             Ok(place) => {
                 let waited = self.clock.now().saturating_duration_since(begun);
                 let left = self.terms.deadline.saturating_sub(waited);
@@ -64,7 +95,7 @@ impl Driver {
                 return drop(place);
             }
             Err(failure) => {
-                let outcome = self.failed(failure);
+                let outcome = self.machine.without_place(failure);
                 self.keep(outcome).await
             }
         };
@@ -79,11 +110,41 @@ impl Driver {
         let coming = coming.ok_or_else(|| Failure::NoPlace("it was left already".to_owned()))?;
         let place = tokio::select! {
             place = coming => place.map_err(Failure::NoPlace)?,
+            () = self.unstored() => return Err(Failure::Stopping),
             () = self.clock.after(self.terms.deadline) => return Err(Failure::DeadlinePassed),
             () = stopping => return Err(Failure::Stopping),
             () = unwanted => return Err(Failure::Cancelled),
         };
         self.register(&*place).await.map(|()| place)
+    }
+
+    /// Waits until the run is stored, or is known not to be.
+    fn is_stored(&self) -> impl Future<Output = bool> + use<> {
+        let stored = self.stored.clone();
+        async move {
+            match stored {
+                Some(stored) => stored.await,
+                None => true,
+            }
+        }
+    }
+
+    /// Returns if it turns out that the run is not stored.
+    fn unstored(&self) -> impl Future<Output = ()> + use<> {
+        let is_stored = self.is_stored();
+        async move {
+            if is_stored.await {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Gives back what was got ready for a run that there is not.
+    async fn let_go(self, settled: Result<Box<dyn Place>, Failure>) {
+        if let Ok(place) = settled {
+            let told = self.link.tell(self.over(&*place), Vec::new()).await;
+            warn_if_untold(&self.facts.run, told);
+        }
     }
 
     /// Stores how the run ended, and tells the gate that it has.
@@ -92,14 +153,6 @@ impl Driver {
         let (answer, told) = tokio::join!(self.keep(outcome), link.tell(news, Vec::new()));
         warn_if_untold(&answer.run, told);
         answer
-    }
-
-    fn failed(&self, failure: Failure) -> Outcome {
-        Outcome {
-            facts: self.facts.clone(),
-            duration_ms: 0,
-            ending: Ending::Failed(failure),
-        }
     }
 
     async fn register(&mut self, place: &dyn Place) -> Result<(), Failure> {
@@ -117,7 +170,10 @@ impl Driver {
             let news = self.over(place);
             warn_if_untold(&self.facts.run, self.link.tell(news, Vec::new()).await);
         }
-        Err(Failure::ModelUnreachable(error.to_string()))
+        Err(match error {
+            LinkError::Broken => Failure::NoPlace(error.to_string()),
+            error => Failure::ModelUnreachable(error.to_string()),
+        })
     }
 
     fn over(&self, place: &dyn Place) -> News {
@@ -141,6 +197,13 @@ impl Driver {
                     Action::Finish(outcome) => return *outcome,
                     Action::Emit(event) => {
                         self.emit(event).await;
+                        continue;
+                    }
+                    Action::Ask => {
+                        let inputs = inputs.clone();
+                        calls.spawn(async move {
+                            drop(inputs.send(Input::Asked(ActionId::fresh())).await);
+                        });
                         continue;
                     }
                     Action::CallModel(chat) => Call::Model(chat),
@@ -225,11 +288,18 @@ impl Driver {
         self.note(status.1, told(&outcome, &answer));
         tracing::info!(run = %answer.run, status = answer.status, ms = outcome.duration_ms, now = ?status.0, "run ended");
         let stored = match &outcome.ending {
-            Ending::Paused(pause) => self.put_aside(pause, &answer).await,
+            Ending::Paused(pause) => {
+                let pause = self.aside((&pause.action, &pause.checkpoint), &answer);
+                self.store.pause_run(&answer.run, &pause).await
+            }
+            Ending::Halted(halt) => {
+                let pause = self.aside((&halt.action, &halt.checkpoint), &answer);
+                self.store.put_back(&answer.run, &pause).await
+            }
             _ => self.finish(status.0, &answer).await,
         };
         let (answer, last) = match stored {
-            Ok(()) => (answer, outcome.last_event()),
+            Ok(()) => self.put_question(outcome, answer).await,
             Err(error) => {
                 tracing::error!(run = %answer.run, %error, "the end of a run was not stored");
                 self.held_back = None;
@@ -244,30 +314,76 @@ impl Driver {
         answer
     }
 
+    /// Has a human asked what the agent asks by itself, now that the run can wait for the answer. Where the gate cannot be reached
+    /// it is asked again until it can.
+    async fn put_question(&mut self, outcome: Outcome, answer: Answer) -> (Answer, Event) {
+        let last = outcome.last_event();
+        let Ending::Paused(pause) = &outcome.ending else {
+            return (answer, last);
+        };
+        let Some(asks) = pause.checkpoint.asks() else {
+            return (answer, last);
+        };
+        let question = question((&pause.action, asks), self.ticket.agent(), &self.facts);
+        let why = match self.link.asked(question).await {
+            Ok(_) => return (answer, last),
+            Err(LinkError::Refused(why)) => why,
+            Err(error) => {
+                tracing::warn!(run = %answer.run, %error, "the gate was not told yet what an agent asks");
+                return (answer, last);
+            }
+        };
+        self.held_back = None;
+        let failed = Outcome {
+            ending: Ending::Failed(Failure::NotAsked(why)),
+            facts: outcome.facts,
+            duration_ms: outcome.duration_ms,
+        };
+        let answer = Answer::of(&failed);
+        self.note(EventType::InvokeFailed, told(&failed, &answer));
+        let end = self.end(RunStatus::Failed, &answer);
+        match self.store.end_paused(&pause.action, &end).await {
+            Ok(_) => (answer, failed.last_event()),
+            Err(error) => {
+                tracing::error!(run = %answer.run, %error, "the end of a run was not stored");
+                Answer::not_stored(answer.run)
+            }
+        }
+    }
+
     async fn finish(&mut self, status: RunStatus, answer: &Answer) -> Result<(), RunsError> {
-        let end = End {
+        let end = self.end(status, answer);
+        self.store.finish_run(&answer.run, &end).await
+    }
+
+    fn end(&mut self, status: RunStatus, answer: &Answer) -> End {
+        End {
             status,
             outcome: answer.to_stored(),
             events: std::mem::take(&mut self.unrecorded),
             at_ms: self.clock.unix_ms(),
-        };
-        self.store.finish_run(&answer.run, &end).await
+            kept: self.kept,
+        }
     }
 
-    async fn put_aside(&mut self, pause: &Pause, answer: &Answer) -> Result<(), RunsError> {
+    /// What the store keeps of the run until it goes on.
+    fn aside(
+        &mut self,
+        (action, checkpoint): (&ActionId, &Checkpoint),
+        answer: &Answer,
+    ) -> store::Pause {
         let aside = Aside {
             // With what is about to be told of the pause.
             told: self.ticket.told() + u64::from(self.held_back.is_some()) + 1,
-            checkpoint: pause.checkpoint.clone(),
+            checkpoint: checkpoint.clone(),
         };
-        let pause = store::Pause {
-            action: pause.action.clone(),
+        store::Pause {
+            action: action.clone(),
             state: serde_json::to_value(&aside).unwrap_or_default(),
             outcome: answer.to_stored(),
             events: std::mem::take(&mut self.unrecorded),
             at_ms: self.clock.unix_ms(),
-        };
-        self.store.pause_run(&answer.run, &pause).await
+        }
     }
 }
 
@@ -280,6 +396,23 @@ pub(super) struct Aside {
     pub(super) checkpoint: Checkpoint,
 }
 
+/// What an agent asks by itself in a run.
+pub(super) fn question(
+    (action, asks): (&ActionId, &Asks),
+    agent: &AgentName,
+    facts: &RunFacts,
+) -> Question {
+    Question {
+        action: action.clone(),
+        agent: agent.clone(),
+        run: facts.run.clone(),
+        user: facts.user.clone(),
+        words: asks.words.clone(),
+        detail: asks.detail.clone(),
+        waits: Waits::Paused,
+    }
+}
+
 /// Where a run stands that has come to this, and the event that says so.
 fn status_of(ending: &Ending) -> (RunStatus, EventType) {
     match ending {
@@ -287,6 +420,7 @@ fn status_of(ending: &Ending) -> (RunStatus, EventType) {
             (RunStatus::Completed, EventType::AgentMessage)
         }
         Ending::Paused(_) => (RunStatus::PausedApproval, EventType::ApprovalRequired),
+        Ending::Halted(_) => (RunStatus::PausedApproval, EventType::InvokeFailed),
         Ending::Failed(_) => (RunStatus::Failed, EventType::InvokeFailed),
     }
 }
@@ -305,8 +439,13 @@ fn reported(request: &ToolRequest) -> Value {
 /// What the run's last event says.
 fn told(outcome: &Outcome, answer: &Answer) -> Value {
     match &outcome.ending {
-        Ending::Failed(failure) => json!({ "error": failure.to_string(), "code": failure.code() }),
+        Ending::Failed(failure) => why(failure),
+        Ending::Halted(halt) => why(&halt.failure),
         Ending::Paused(pause) => pause.detail.clone(),
         _ => json!({ "message": answer.body.get("response") }),
     }
+}
+
+fn why(failure: &Failure) -> Value {
+    json!({ "error": failure.to_string(), "code": failure.code() })
 }

@@ -17,19 +17,22 @@ mod places;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use postern_contract::{AgentName, RunId};
 use postern_daemon::Clock;
 use postern_invoke::{Machine, Request, RunFacts};
 use postern_store::runs::{Begun as Stored, NewRun, Run, Runs, RunsError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::{
     agents::{Host, NoPlace, Readiness},
     config::Terms,
     link::Link,
+    printed::Printed,
+    questions::Questions,
 };
+use active::Active;
 pub use active::Found;
-use active::{Active, Ticket};
 pub use answer::Answer;
 use driver::Driver;
 pub use log::{Update, Updates};
@@ -50,6 +53,8 @@ pub struct Ask {
     pub facts: RunFacts,
     /// The caller's `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// Whether the run's id is the caller's choice, and so perhaps another run's.
+    pub names_run: bool,
 }
 
 /// Who asks for a run that was begun before.
@@ -76,14 +81,6 @@ pub enum Begun {
     Running(RunId, Updates),
     /// The same call was answered before.
     Before(Answer),
-}
-
-/// What stands in the book and the store.
-enum Registered {
-    /// A run of ours.
-    Fresh(Ticket),
-    /// The one that the key began before.
-    Earlier(Box<Run>),
 }
 
 /// Why no run was begun.
@@ -148,6 +145,9 @@ impl Callee {
 pub struct RunDesk {
     store: Runs,
     link: Link,
+    printed: Printed,
+    /// What is asked while runs go on.
+    pub(crate) questions: Questions,
     clock: Clock,
     active: Active,
     registering: Arc<Mutex<()>>,
@@ -156,11 +156,13 @@ pub struct RunDesk {
 impl RunDesk {
     /// A desk with no run going on.
     #[must_use]
-    pub fn new(store: Runs, link: Link, clock: Clock) -> Self {
+    pub fn new(store: Runs, (link, questions): (Link, Questions), printed: Printed) -> Self {
         Self {
             store,
             link,
-            clock,
+            questions,
+            clock: printed.clock().clone(),
+            printed,
             active: Active::default(),
             registering: Arc::default(),
         }
@@ -170,6 +172,12 @@ impl RunDesk {
     #[must_use]
     pub fn store(&self) -> &Runs {
         &self.store
+    }
+
+    /// What runs print.
+    #[must_use]
+    pub fn printed(&self) -> &Printed {
+        &self.printed
     }
 
     /// Begins a run, or finds the one that the same idempotency key began.
@@ -200,27 +208,64 @@ impl RunDesk {
             agent: callee.name.clone(),
             why,
         })?;
-        let ticket = match self.register(callee, &ask).await? {
-            Registered::Fresh(ticket) => ticket,
-            Registered::Earlier(run) => return self.earlier(*run).await,
+        let new = self.new_run(callee, &ask);
+        // Those that bring a key come one at a time, so that the second finds what the first one did.
+        let turn = match new.idempotency_key {
+            Some(_) => Some(self.registering.lock().await),
+            None => None,
+        };
+        if let Some(run) = self.begun_before(callee, &ask).await? {
+            return self.earlier(run).await;
+        }
+        self.require_free(&ask, &new.run).await?;
+        // Before it is stored, so that whoever finds it in the store also finds it here until it is answered.
+        let entered = self.active.enter(&callee.name, &ask.facts);
+        let Some(ticket) = entered.ok_or(BeginError::Stopping)? else {
+            return Err(BeginError::Taken(new.run));
         };
         let updates = ticket.listen();
-        let run = ask.facts.run.clone();
+        let (stored, is_stored) = oneshot::channel();
         let driver = Driver {
             machine: Machine::new(callee.host.plan(), ask.request, ask.facts.clone()),
             facts: ask.facts,
             coming: Some(coming),
+            stored: Some(async { is_stored.await.is_ok() }.boxed().shared()),
             store: self.store.clone(),
             link: self.link.clone(),
+            printed: self.printed.clone(),
             clock: self.clock.clone(),
             terms: callee.terms,
             ticket,
+            kept: new.kept(),
             unrecorded: Vec::new(),
             held_back: None,
             called: None,
         };
-        tokio::spawn(kept_in_place(driver, place));
-        Ok(Begun::Running(run, updates))
+        // It settles while the run is stored.
+        let driving = tokio::spawn(kept_in_place(driver, place));
+        let begun = self.store.begin_run(&new).await;
+        if let Ok(Stored::Fresh) = begun {
+            let _driver_is_gone = stored.send(());
+            return Ok(Begun::Running(new.run, updates));
+        }
+        // Its ticket is gone before anybody looks for the run in the book.
+        drop(stored);
+        drop(driving.await);
+        drop(turn);
+        match begun {
+            Ok(Stored::Earlier(run)) => self.earlier(*run).await,
+            Err(RunsError::RunTaken(run)) => Err(BeginError::Taken(run)),
+            Err(error) => Err(store_failed(error)),
+            Ok(Stored::Fresh) => Err(BeginError::Stopping),
+        }
+    }
+
+    /// An id that exists is refused before it stands in the book, where somebody may look for the run that has it.
+    async fn require_free(&self, ask: &Ask, run: &RunId) -> Result<(), BeginError> {
+        match ask.names_run && self.store.run(run).await.map_err(store_failed)?.is_some() {
+            true => Err(BeginError::Taken(run.clone())),
+            false => Ok(()),
+        }
     }
 
     async fn begun_before(&self, callee: &Callee, ask: &Ask) -> Result<Option<Run>, BeginError> {
@@ -230,25 +275,6 @@ impl RunDesk {
         let user = ask.facts.user.as_deref();
         let found = self.store.run_by_key(&callee.name, user, key).await;
         found.map_err(store_failed)
-    }
-
-    /// Puts a run into the book and the store, one caller at a time: of two that bring the same id or key, the second finds
-    /// what the first one did. Unless it is fresh, its ticket is gone before anybody looks for the run in the book.
-    async fn register(&self, callee: &Callee, ask: &Ask) -> Result<Registered, BeginError> {
-        let _turn = self.registering.lock().await;
-        // Before it is stored, so that whoever finds it in the store also finds it here until it is answered.
-        let ticket = self
-            .active
-            .enter(&callee.name, &ask.facts)
-            .ok_or(BeginError::Stopping)?;
-        match self.store.begin_run(&self.new_run(callee, ask)).await {
-            Ok(Stored::Fresh) => ticket
-                .map(Registered::Fresh)
-                .ok_or_else(|| BeginError::Taken(ask.facts.run.clone())),
-            Ok(Stored::Earlier(run)) => Ok(Registered::Earlier(run)),
-            Err(RunsError::RunTaken(run)) => Err(BeginError::Taken(run)),
-            Err(error) => Err(store_failed(error)),
-        }
     }
 
     fn new_run(&self, callee: &Callee, ask: &Ask) -> NewRun {

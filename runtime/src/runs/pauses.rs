@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! PAUSED_APPROVAL ── gate: APPROVED ──▶ RUNNING: a driver with what was put aside, and the call again with its action id
-//!                 ── gate: REJECTED, EXPIRED; DELETE ──▶ FAILED
+//!        ▲        ── gate: REJECTED, EXPIRED; DELETE ──▶ FAILED
+//!        └── its model fails on the way: it goes on again when somebody asks for it, and a few times by itself
 //! ```
 
 use std::time::Duration;
@@ -15,13 +16,13 @@ use postern_contract::{
     link::News,
 };
 use postern_invoke::{Event, Failure, Machine, Outcome, Plan, RunFacts, outcome::Ending};
-use postern_store::runs::{End, EventType, NewEvent, Paused, Run, RunStatus};
+use postern_store::runs::{Awaited, End, EventType, Kept, NewEvent, Paused, Run, RunStatus};
 use serde_json::json;
 
 use super::{
     Answer, BeginError, Callee, RunDesk, Updates,
     active::Ticket,
-    driver::{Aside, Driver},
+    driver::{self, Aside, Driver},
     kept_in_place,
     places::Place,
     require_ready, store_failed,
@@ -35,8 +36,15 @@ use crate::{
 /// How often the gate is asked about all that wait: an answer is acted upon at once, so this is for what a crash came between.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// How often, and how soon after each other, it is tried to act upon an answer at once.
+const TRIES_OF_AN_ANSWER_MAX: u32 = 10;
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
 /// How many runs are looked at in one go.
 const LOOKED_AT_MAX: u32 = 1000;
+
+/// How often a run goes on by itself whose model fails on the way. Whoever asks for it has it go on however often it did.
+const TRIES_BY_ITSELF_MAX: u32 = 5;
 
 /// How many of them at the same time: one whose agent is busy holds up few others.
 const LOOKED_AT_ONCE_MAX: usize = 8;
@@ -85,10 +93,15 @@ async fn look(app: &App) {
     };
     let looks = stream::iter(awaited);
     looks
-        .for_each_concurrent(LOOKED_AT_ONCE_MAX, async |(action, agent)| {
-            let callee = app
-                .served(Some(agent.as_str()))
-                .map(|served| &served.callee);
+        .for_each_concurrent(LOOKED_AT_ONCE_MAX, async |awaited| {
+            let Awaited {
+                action,
+                agent,
+                tries,
+            } = awaited;
+            let served = app.served(Some(agent.as_str()));
+            let callee = served.map(|served| &served.callee);
+            let callee = callee.filter(|_| tries <= TRIES_BY_ITSELF_MAX);
             if let Err(error) = app.desk.resume(callee, &action).await {
                 tracing::debug!(%action, %agent, %error, "a run that waits does not go on yet");
             }
@@ -98,12 +111,21 @@ async fn look(app: &App) {
 
 /// Somebody has answered: a run that waited for that goes on, or is over. Returns at once.
 pub(crate) fn answered(app: &App, approval: &Approval) {
+    app.desk.questions.answered(&approval.action);
     let (app, approval) = (app.clone(), approval.clone());
     tokio::spawn(async move {
         let callee = app.served(Some(approval.agent.as_str()));
         let callee = callee.map(|served| &served.callee);
-        if let Err(error) = app.desk.resume(callee, &approval.action).await {
-            tracing::warn!(action = %approval.action, %error, "a run that waited does not go on yet");
+        for _ in 0..TRIES_OF_AN_ANSWER_MAX {
+            match app.desk.resume(callee, &approval.action).await {
+                // Whoever answered was so quick that the run is still about to be put aside.
+                Ok(Resumed::Pending | Resumed::GoesOn) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    return tracing::warn!(action = %approval.action, %error, "a run that waited does not go on yet");
+                }
+            }
+            app.desk.clock().after(TRY_AGAIN).await;
         }
     });
 }
@@ -120,7 +142,12 @@ impl RunDesk {
         action: &ActionId,
     ) -> Result<Resumed, ResumeError> {
         let paused = self.store.paused(action).await.map_err(store_failed)?;
-        let Some(Paused { run, is_taken }) = paused else {
+        let Some(Paused {
+            run,
+            is_taken,
+            tries,
+        }) = paused
+        else {
             return Ok(Resumed::Pending);
         };
         if is_taken || run.status != RunStatus::PausedApproval {
@@ -128,14 +155,14 @@ impl RunDesk {
         }
         let approval = match self.link.approval(action.clone(), None).await? {
             Ok((approval, _)) => approval,
-            Err(Unanswered::Unknown) => return self.fail(action, Failure::Unanswered, None).await,
+            Err(Unanswered::Unknown) => return self.ask_again(action, &run).await,
             Err(_) => return Ok(Resumed::Pending),
         };
+        let is_late = approval.expires_ms <= self.clock.unix_ms();
         match (approval.status, callee) {
+            (Status::Approved, _) if tries > 0 && is_late => self.give_up(action, &run).await,
             (Status::Approved, Some(callee)) => self.go_on(callee, (run, *approval)).await,
-            (Status::Approved, None) if approval.expires_ms > self.clock.unix_ms() => {
-                Ok(Resumed::Pending)
-            }
+            (Status::Approved, None) if !is_late => Ok(Resumed::Pending),
             (Status::Pending, _) => Ok(Resumed::Pending),
             (Status::Rejected, _) => {
                 let failure = Failure::Rejected(approval.reason.clone());
@@ -144,6 +171,23 @@ impl RunDesk {
             (Status::Expired | Status::Approved, _) => {
                 self.fail(action, Failure::Unanswered, None).await
             }
+        }
+    }
+
+    /// The gate knows nothing of a request: it has not heard of it yet where the agent asks by itself, and has forgotten it where
+    /// a rule does.
+    async fn ask_again(&self, action: &ActionId, run: &Run) -> Result<Resumed, ResumeError> {
+        let state = self.store.kept(action).await.map_err(store_failed)?;
+        let aside = state.and_then(|state| serde_json::from_value::<Aside>(state).ok());
+        let asks = aside.as_ref().and_then(|aside| aside.checkpoint.asks());
+        let Some(asks) = asks else {
+            return self.fail(action, Failure::Unanswered, None).await;
+        };
+        let question = driver::question((action, asks), &run.agent, &facts(run));
+        match self.link.asked(question).await {
+            Ok(_) => Ok(Resumed::Pending),
+            Err(LinkError::Refused(why)) => self.fail(action, Failure::NotAsked(why), None).await,
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -200,25 +244,25 @@ impl RunDesk {
         callee: &Callee,
         (action, run, by): (ActionId, Run, Option<ApproverName>),
     ) -> Result<Resumed, ResumeError> {
-        let Plan::Builtin(plan) = callee.host.plan() else {
-            return self.fail(&action, Failure::PauseNotKept, None).await;
-        };
         let facts = facts(&run);
         let coming = callee.host.place(&facts);
         let coming = coming.map_err(|why| BeginError::NoPlace {
             agent: callee.name.clone(),
             why,
         })?;
-        let Some((ticket, aside)) = self.claim(&action, &facts, by).await? else {
+        let plan = callee.host.plan();
+        let Some((ticket, machine)) = self.claim((&action, plan), &facts, by).await? else {
             return Ok(Resumed::GoesOn);
         };
         let updates = ticket.listen_on();
         let driver = Driver {
-            machine: Machine::resume(plan, (aside.checkpoint, action), facts.clone()),
+            machine,
             facts,
             coming: Some(coming),
+            stored: None,
             store: self.store.clone(),
             link: self.link.clone(),
+            printed: self.printed.clone(),
             clock: self.clock.clone(),
             // Nobody has to listen to it: whoever began it was told to come back.
             terms: Terms {
@@ -226,6 +270,7 @@ impl RunDesk {
                 ..callee.terms
             },
             ticket,
+            kept: Kept::Synced,
             unrecorded: Vec::new(),
             held_back: None,
             called: None,
@@ -238,15 +283,16 @@ impl RunDesk {
     /// Takes a run that waits into the book and what was put aside out of the store. `None` if somebody else has.
     async fn claim(
         &self,
-        action: &ActionId,
+        (action, plan): (&ActionId, Plan),
         facts: &RunFacts,
         by: Option<ApproverName>,
-    ) -> Result<Option<(Ticket, Aside)>, ResumeError> {
+    ) -> Result<Option<(Ticket, Machine)>, ResumeError> {
         let _turn = self.registering.lock().await;
         let paused = self.store.paused(action).await.map_err(store_failed)?;
         let Some(Paused {
             run,
             is_taken: false,
+            ..
         }) = paused
         else {
             return Ok(None);
@@ -272,13 +318,18 @@ impl RunDesk {
         let Some((_, state)) = taken.map_err(store_failed)? else {
             return Ok(None);
         };
-        match serde_json::from_value::<Aside>(state) {
-            Ok(aside) => {
-                ticket.has_told(aside.told);
-                Ok(Some((ticket, aside)))
+        let aside = serde_json::from_value::<Aside>(state).ok();
+        let resumed = aside.and_then(|Aside { told, checkpoint }| {
+            let waits = (checkpoint, action.clone());
+            Some((told, Machine::resume(plan, waits, facts.clone())?))
+        });
+        match resumed {
+            Some((told, machine)) => {
+                ticket.has_told(told);
+                Ok(Some((ticket, machine)))
             }
-            Err(error) => {
-                tracing::error!(run = %run.run, %error, "what was put aside of a run cannot be read");
+            None => {
+                tracing::error!(run = %run.run, "what was put aside of a run is nothing that its agent can go on with");
                 let failed = failed(facts, &Failure::PauseNotKept);
                 let end = self.end(&failed, EventType::InvokeFailed, "posternd");
                 self.store
@@ -308,17 +359,35 @@ impl RunDesk {
             (Failure::Rejected(_), Some(by)) => self.end(&failed, EventType::Rejected, by.as_str()),
             _ => self.end(&failed, EventType::InvokeFailed, "posternd"),
         };
-        if !self
-            .store
-            .end_paused(action, &end)
-            .await
-            .map_err(store_failed)?
-        {
+        tracing::info!(run = %run.run, %failure, "a run that waited is over");
+        self.over(action, end, failed).await
+    }
+
+    /// Ends a run that went on, failed on its way and has no time left to go on again: with what it failed of.
+    async fn give_up(&self, action: &ActionId, run: &Run) -> Result<Resumed, ResumeError> {
+        let answer = Answer::stored(run);
+        let word = |key: &str| answer.body[key].as_str().unwrap_or_default().to_owned();
+        let last = Event::Error {
+            message: word("error"),
+            code: word("code"),
+        };
+        let failed = (answer, last);
+        let end = self.end(&failed, EventType::InvokeFailed, "posternd");
+        tracing::info!(run = %run.run, "a run that failed on its way has no time left to go on");
+        self.over(action, end, failed).await
+    }
+
+    async fn over(
+        &self,
+        action: &ActionId,
+        end: End,
+        (answer, last): (Answer, Event),
+    ) -> Result<Resumed, ResumeError> {
+        let ended = self.store.end_paused(action, &end).await;
+        if !ended.map_err(store_failed)? {
             return Ok(Resumed::GoesOn);
         }
-        tracing::info!(run = %run.run, %failure, "a run that waited is over");
-        let (answer, last) = failed;
-        self.active.amend(&run.run, &last, answer.clone());
+        self.active.amend(&answer.run, &last, answer.clone());
         Ok(Resumed::Failed(answer))
     }
 
@@ -335,6 +404,7 @@ impl RunDesk {
             outcome: answer.to_stored(),
             events: vec![why],
             at_ms,
+            kept: Kept::Synced,
         }
     }
 }
@@ -357,8 +427,9 @@ fn facts(run: &Run) -> RunFacts {
     }
 }
 
-/// What a run that waits is asked about, from the answer that its caller got.
+/// What a run that waits is asked about, or was before it failed on its way, from the answer that its caller got.
 pub(crate) fn action_of(outcome: &serde_json::Value) -> Option<ActionId> {
-    let detail = outcome.get("body")?.get("approval_required")?;
+    let body = outcome.get("body")?;
+    let detail = body.get("approval_required").unwrap_or(body);
     detail.get("action_id")?.as_str()?.parse().ok()
 }

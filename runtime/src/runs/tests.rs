@@ -1,5 +1,7 @@
 //! Runs with a played agent and a played gate: what is stored, told and answered, and in which order.
 
+mod at_once;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -14,7 +16,7 @@ use postern_contract::{
     link::{FromGate, GateStatus, News, Reply, ToGate},
 };
 use postern_daemon::channel::{Channel, Listener};
-use postern_invoke::{Input, Plan, Worker};
+use postern_invoke::{Input, Plan, Resumes, Worker};
 use postern_store::runs::{EventType, RunStatus};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -52,6 +54,7 @@ impl Host for PlayedHost {
     fn plan(&self) -> Plan {
         Plan::Worker(Worker {
             model: "fast".to_owned(),
+            resumes: Resumes::Always,
         })
     }
 
@@ -152,7 +155,8 @@ pub(crate) async fn bench_on(answers: usize, terms: Terms, clock: Clock) -> Benc
         ..GateStatus::default()
     };
     let (gate, view) = watch::channel(GateView::Reachable(status));
-    let desk = RunDesk::new(store, link, clock);
+    let questions = Questions::new(link.clone(), clock.clone());
+    let desk = RunDesk::new(store, (link, questions), Printed::new(clock));
     let app = App::new(agents, Some(name), desk, view);
     Bench {
         app,
@@ -213,6 +217,7 @@ impl Bench {
             request,
             facts,
             idempotency_key: key.map(str::to_owned),
+            names_run: true,
         };
         self.app.desk.begin(self.callee(), ask).await
     }

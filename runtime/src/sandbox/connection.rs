@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use postern_contract::launch::{Ask, Outcome, Said, Verb};
 use postern_daemon::channel::{Channel, ChannelError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{Exit, SandboxError, slots::Slot};
 
@@ -36,24 +37,55 @@ struct Pending {
 pub(super) struct Connection {
     orders: mpsc::Sender<Order>,
     ended: watch::Receiver<bool>,
+    ender: Ender,
+}
+
+/// Ends a sandbox that somebody else holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ender(Arc<Notify>);
+
+impl Ender {
+    /// The sandbox ends as if its launcher had.
+    pub(crate) fn end(&self) {
+        self.0.notify_one();
+    }
+
+    /// Returns when it is to end.
+    pub(crate) async fn asked(&self) {
+        self.0.notified().await;
+    }
 }
 
 impl Connection {
     pub(super) fn open(channel: Channel, slot: Slot) -> Self {
         let (orders, queue) = mpsc::channel(QUEUED_MAX);
         let (ending, ended) = watch::channel(false);
+        let ender = Ender::default();
         let owner = Owner {
             channel,
             seq: 0,
             pending: BTreeMap::new(),
             processes: BTreeMap::new(),
         };
+        let asked = ender.clone();
         tokio::spawn(async move {
-            owner.run(queue).await;
+            // Where somebody ends it, whatever the owner waits for then, be it the launcher that does not read.
+            tokio::select! {
+                () = owner.run(queue) => {}
+                () = asked.asked() => {}
+            }
             drop(slot);
             ending.send_replace(true);
         });
-        Self { orders, ended }
+        Self {
+            orders,
+            ended,
+            ender,
+        }
+    }
+
+    pub(super) fn ender(&self) -> Ender {
+        self.ender.clone()
     }
 
     pub(super) async fn ask(&self, verb: Verb, fds: Vec<OwnedFd>) -> Result<Done, SandboxError> {

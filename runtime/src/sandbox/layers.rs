@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use postern_contract::launch::{Enforced, Layer, Limits, Obstacle, Standing};
 use serde::Serialize;
 
+use super::Wanted;
+
 /// Walls without which no sandbox starts unless `allow_weaker` names them. The others are best effort until their issue.
 pub const REQUIRED: &[Layer] = &[
     Layer::UserNamespace,
@@ -22,6 +24,33 @@ pub const REQUIRED: &[Layer] = &[
     Layer::ResourceLimits,
 ];
 
+/// Walls that are told of where they are absent, and required only where the config says `require`.
+const BEST_EFFORT: &[Layer] = &[
+    Layer::Cgroup,
+    Layer::CgroupNamespace,
+    Layer::Divert,
+    Layer::Landlock,
+];
+
+/// What decides about the walls of one sandbox.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demands<'a> {
+    limits: &'a Limits,
+    require: &'a BTreeSet<Layer>,
+    allow_weaker: &'a BTreeSet<Layer>,
+}
+
+impl<'a> Demands<'a> {
+    /// For this sandbox.
+    pub(super) fn of(wanted: &'a Wanted) -> Self {
+        Self {
+            limits: &wanted.limits,
+            require: &wanted.require,
+            allow_weaker: &wanted.allow_weaker,
+        }
+    }
+}
+
 /// A required wall does not stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -32,7 +61,7 @@ pub struct LayerAbsent {
     why: String,
 }
 
-/// A wall that was allowed to be absent, and is.
+/// A wall that may be absent, and is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Weakened {
     /// Which.
@@ -43,35 +72,35 @@ pub struct Weakened {
 
 /// What the operator can say in the config where a wall cannot be had.
 pub(super) fn way_around(obstacle: &Obstacle) -> String {
-    match obstacle
-        .layer
-        .filter(|layer| REQUIRED.contains(layer) || *layer == Layer::Cgroup)
-    {
+    let named = |layer: &Layer| REQUIRED.contains(layer) || BEST_EFFORT.contains(layer);
+    match obstacle.layer.filter(named) {
         Some(layer) => format!("; or say `allow_weaker = [\"{layer}\"]` for the agent"),
         None => String::new(),
     }
 }
 
-pub(super) fn required(limits: &Limits, allow_weaker: &BTreeSet<Layer>) -> Vec<Layer> {
-    asked_for(limits)
-        .filter(|layer| !allow_weaker.contains(layer))
+pub(super) fn required(demands: &Demands<'_>) -> Vec<Layer> {
+    asked_for(demands)
+        .difference(demands.allow_weaker)
+        .copied()
         .collect()
 }
 
-/// What every sandbox has, and what holds the limits that were written for this one.
-fn asked_for(limits: &Limits) -> impl Iterator<Item = Layer> {
+/// What every sandbox has, what holds the limits that were written for this one, and what its config asks for.
+fn asked_for(demands: &Demands<'_>) -> BTreeSet<Layer> {
+    let limits = demands.limits;
     let of_all_together = limits.memory_bytes.is_some() || limits.cpu_percent.is_some();
     let more = of_all_together.then_some(Layer::Cgroup);
-    REQUIRED.iter().copied().chain(more)
+    let always = REQUIRED.iter().copied().chain(more);
+    always.chain(demands.require.iter().copied()).collect()
 }
 
 /// Compares what was built with what was required, and says what is weaker than it could be.
 pub(super) fn compare(
     enforced: &Enforced,
-    limits: &Limits,
-    allow_weaker: &BTreeSet<Layer>,
+    demands: &Demands<'_>,
 ) -> Result<Vec<Weakened>, LayerAbsent> {
-    for layer in required(limits, allow_weaker) {
+    for layer in required(demands) {
         if let Some(why) = absence(enforced, layer) {
             return Err(LayerAbsent {
                 layer: layer.to_string(),
@@ -79,10 +108,16 @@ pub(super) fn compare(
             });
         }
     }
-    let weakened = asked_for(limits).filter(|layer| allow_weaker.contains(layer));
-    Ok(weakened
-        .filter_map(|layer| absence(enforced, layer).map(|why| Weakened { layer, why }))
-        .collect())
+    let asked_for = asked_for(demands);
+    let weakened = asked_for.intersection(demands.allow_weaker).copied();
+    let weakened =
+        weakened.filter_map(|layer| absence(enforced, layer).map(|why| Weakened { layer, why }));
+    let effort = BEST_EFFORT
+        .iter()
+        .filter(|layer| !asked_for.contains(layer));
+    let missed =
+        effort.filter_map(|&layer| absence(enforced, layer).map(|why| Weakened { layer, why }));
+    Ok(weakened.chain(missed).collect())
 }
 
 fn absence(enforced: &Enforced, layer: Layer) -> Option<String> {
@@ -97,10 +132,26 @@ fn absence(enforced: &Enforced, layer: Layer) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// What is said of a sandbox with these limits, these required and these allowed to be absent.
+    fn judged(
+        enforced: &Enforced,
+        limits: &Limits,
+        (require, allow_weaker): (&[Layer], &[Layer]),
+    ) -> Result<Vec<Weakened>, LayerAbsent> {
+        let demands = Demands {
+            limits,
+            require: &require.iter().copied().collect(),
+            allow_weaker: &allow_weaker.iter().copied().collect(),
+        };
+        let told = compare(enforced, &demands);
+        let required = required(&demands);
+        assert!(allow_weaker.iter().all(|layer| !required.contains(layer)));
+        told
+    }
+
     fn whole() -> Enforced {
-        REQUIRED
-            .iter()
-            .map(|layer| (*layer, Standing::Enforced("yes".to_owned())))
+        let all = REQUIRED.iter().chain(BEST_EFFORT);
+        all.map(|layer| (*layer, Standing::Enforced("yes".to_owned())))
             .collect()
     }
 
@@ -108,26 +159,21 @@ mod tests {
     fn an_absent_layer_is_an_error_with_its_name_unless_it_was_named() {
         let mut enforced = whole();
         assert_eq!(
-            compare(&enforced, &Limits::default(), &BTreeSet::new()),
+            judged(&enforced, &Limits::default(), (&[], &[])),
             Ok(Vec::new())
         );
         enforced.insert(
             Layer::SeparateUid,
             Standing::Absent("ordinary user".to_owned()),
         );
-        let error = compare(&enforced, &Limits::default(), &BTreeSet::new())
+        let error = judged(&enforced, &Limits::default(), (&[], &[]))
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("`separate_uid`") && error.contains("ordinary user"),
             "{error}"
         );
-        let weakened = compare(
-            &enforced,
-            &Limits::default(),
-            &BTreeSet::from([Layer::SeparateUid]),
-        )
-        .unwrap();
+        let weakened = judged(&enforced, &Limits::default(), (&[], &[Layer::SeparateUid])).unwrap();
         assert_eq!(weakened[0].layer, Layer::SeparateUid);
     }
 
@@ -137,7 +183,7 @@ mod tests {
             let mut enforced = whole();
             enforced.remove(&layer);
             assert!(
-                compare(&enforced, &Limits::default(), &BTreeSet::new()).is_err(),
+                judged(&enforced, &Limits::default(), (&[], &[])).is_err(),
                 "{layer:?}"
             );
         }
@@ -149,20 +195,37 @@ mod tests {
             memory_bytes: Some(1 << 29),
             ..Limits::default()
         };
-        let none = BTreeSet::new();
-        assert!(compare(&whole(), &Limits::default(), &none).is_ok());
-        let error = compare(&whole(), &written, &none).unwrap_err().to_string();
+        let mut enforced = whole();
+        enforced.remove(&Layer::Cgroup);
+        assert!(judged(&enforced, &Limits::default(), (&[], &[])).is_ok());
+        let error = judged(&enforced, &written, (&[], &[]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`cgroup`"), "{error}");
-        let named = BTreeSet::from([Layer::Cgroup]);
-        let weakened = compare(&whole(), &written, &named).unwrap();
+        let weakened = judged(&enforced, &written, (&[], &[Layer::Cgroup])).unwrap();
         assert_eq!(weakened[0].layer, Layer::Cgroup);
-        assert!(!required(&written, &named).contains(&Layer::Cgroup));
     }
 
     #[test]
     fn silence_is_absence() {
         let mut enforced = whole();
         enforced.remove(&Layer::NetNamespace);
-        assert!(compare(&enforced, &Limits::default(), &BTreeSet::new()).is_err());
+        assert!(judged(&enforced, &Limits::default(), (&[], &[])).is_err());
+    }
+
+    #[test]
+    fn a_layer_of_best_effort_is_told_where_it_is_absent_and_stops_only_where_it_is_asked_for() {
+        let mut enforced = whole();
+        let unlimited = Limits::default();
+        enforced.remove(&Layer::Divert);
+        assert!(judged(&enforced, &unlimited, (&[Layer::Divert], &[])).is_err());
+        let why = Standing::Absent("no nf_tables".to_owned());
+        enforced.insert(Layer::Divert, why);
+        let told = judged(&enforced, &unlimited, (&[], &[])).unwrap();
+        assert_eq!(told[0].layer, Layer::Divert);
+        let error = judged(&enforced, &unlimited, (&[Layer::Divert], &[])).unwrap_err();
+        assert!(error.to_string().contains("`divert`"), "{error}");
+        let both = (&[Layer::Divert][..], &[Layer::Divert][..]);
+        assert_eq!(judged(&enforced, &unlimited, both).unwrap(), told);
     }
 }

@@ -29,6 +29,8 @@ use postern_daemon::channel::{Channel, ChannelError};
 use tokio::sync::oneshot;
 
 use connection::Connection;
+pub(crate) use connection::Ender;
+use layers::Demands;
 pub use layers::{LayerAbsent, REQUIRED, Weakened};
 use slots::{Slot, Slots};
 
@@ -61,6 +63,12 @@ pub enum SandboxError {
     /// The connection failed.
     #[error("the launcher's connection failed: {0}")]
     Channel(#[from] ChannelError),
+    /// No socket of ours for it can be made.
+    #[error("no socket for it can be made: {0}")]
+    Socket(#[source] std::io::Error),
+    /// The system gives no random numbers.
+    #[error("no random numbers can be had: {0}")]
+    Random(#[source] std::io::Error),
     /// Too many sandboxes at once.
     #[error("all {0} sandboxes are in use")]
     NoSlot(usize),
@@ -84,6 +92,8 @@ pub struct Wanted {
     pub listeners: Vec<Listener>,
     /// Bounds on what runs inside.
     pub limits: Limits,
+    /// Layers that must stand, beside those that every sandbox has.
+    pub require: std::collections::BTreeSet<Layer>,
     /// Layers that may be absent.
     pub allow_weaker: std::collections::BTreeSet<Layer>,
 }
@@ -102,6 +112,8 @@ pub struct Sandbox {
     pub id: SandboxId,
     /// Layers that were allowed to be absent and are.
     pub weakened: Vec<Weakened>,
+    /// What every program in it finds in its environment, whatever else is said there.
+    pub(crate) own: BTreeMap<String, String>,
     connection: Connection,
 }
 
@@ -187,12 +199,13 @@ impl Launcher {
                 "sent other listeners than were asked for",
             ));
         }
-        let weakened = layers::compare(&enforced, &wanted.limits, &wanted.allow_weaker)?;
+        let weakened = layers::compare(&enforced, &Demands::of(&wanted))?;
         let connection = Connection::open(channel, slot);
         Ok((
             Sandbox {
                 id: plan.sandbox,
                 weakened,
+                own: BTreeMap::new(),
                 connection,
             },
             listeners,
@@ -210,7 +223,7 @@ fn plan(wanted: &Wanted, slot: &Slot) -> Plan {
         trusted: wanted.trusted.clone(),
         listeners: wanted.listeners.clone(),
         limits: wanted.limits.clone(),
-        required: layers::required(&wanted.limits, &wanted.allow_weaker),
+        required: layers::required(&Demands::of(wanted)),
     }
 }
 
@@ -237,9 +250,11 @@ impl Sandbox {
             stderr,
             channel,
         } = open;
+        let mut env = program.env;
+        env.extend(self.own.clone());
         let verb = Verb::Exec {
             argv: program.argv,
-            env: program.env,
+            env,
             cwd: program.cwd,
             channel: channel.is_some(),
         };
@@ -297,6 +312,16 @@ impl Sandbox {
         .map(drop)
     }
 
+    /// Ends it whoever holds it.
+    pub(crate) fn ender(&self) -> Ender {
+        self.connection.ender()
+    }
+
+    /// Ends it for all who hold it: what did not do as it was told is trusted no more.
+    pub fn end(&self) {
+        self.ender().end();
+    }
+
     /// Returns when the sandbox is gone.
     pub async fn ended(&self) {
         self.connection.ended().await;
@@ -304,9 +329,13 @@ impl Sandbox {
 
     async fn ask(&self, verb: Verb, fds: Vec<OwnedFd>) -> Result<connection::Done, SandboxError> {
         let asked = self.connection.ask(verb, fds);
-        tokio::time::timeout(VERB_MAX, asked)
-            .await
-            .map_err(|_| SandboxError::Odd("did not answer in time"))?
+        let Ok(answer) = tokio::time::timeout(VERB_MAX, asked).await else {
+            // Whether it was done, or is done yet, nobody can tell.
+            tracing::error!(sandbox = %self.id, "the launcher did not answer in time: the sandbox is ended");
+            self.end();
+            return Err(SandboxError::Odd("did not answer in time"));
+        };
+        answer
     }
 }
 

@@ -15,6 +15,7 @@ fn wanted() -> Wanted {
         trusted: None,
         listeners: Vec::new(),
         limits: Limits::default(),
+        require: BTreeSet::new(),
         allow_weaker: BTreeSet::new(),
     }
 }
@@ -144,4 +145,17 @@ async fn a_launcher_that_goes_away_ends_its_sandbox() {
         sandbox.signal(1, 9).await,
         Err(SandboxError::Ended)
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verb_that_is_never_answered_ends_its_sandbox() {
+    let played = played();
+    let (sandbox, channel) = played.start(all_enforced).await;
+    let sandbox = sandbox.unwrap();
+    let said = sandbox.signal(1, 9).await;
+    assert!(matches!(said, Err(SandboxError::Odd(_))), "{said:?}");
+    sandbox.ended().await;
+    // What was asked is the last that the launcher hears.
+    assert!(channel.receive::<Ask>().await.unwrap().is_some());
+    assert!(channel.receive::<Ask>().await.unwrap().is_none());
 }

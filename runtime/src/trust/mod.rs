@@ -49,26 +49,48 @@ pub(crate) enum NoTrust {
     },
 }
 
+/// Where the merged list lies, once it is placed.
+pub(crate) fn lists(shims: &Path) -> Trusted {
+    Trusted {
+        list: shims.join(NAME),
+        java: shims.join(JAVA_NAME),
+    }
+}
+
+/// Places the list for the authority that a gate tells of, and says whether sandboxes were made for another one before.
+pub(crate) fn following(
+    shims: PathBuf,
+) -> impl FnMut(&str) -> Result<bool, String> + Send + Sync + 'static {
+    let mut placed: Option<String> = None;
+    move |ca_certificate| {
+        if placed.as_deref() == Some(ca_certificate) {
+            return Ok(false);
+        }
+        place(&shims, ca_certificate).map_err(|error| error.to_string())?;
+        Ok(placed.replace(ca_certificate.to_owned()).is_some())
+    }
+}
+
 /// Writes the merged list into a directory that sandboxes are shown files of.
-pub(crate) fn place(shims: &Path, ca_certificate: &str) -> Result<Trusted, NoTrust> {
+fn place(shims: &Path, ca_certificate: &str) -> Result<Trusted, NoTrust> {
     if !ca_certificate.contains(CERTIFICATE) {
         return Err(NoTrust::NoCertificate);
     }
     let list = merged(&host_list()?, ca_certificate);
-    Ok(Trusted {
-        list: write(shims.join(NAME), &list)?,
-        java: write(shims.join(JAVA_NAME), &for_java(&list))?,
-    })
+    let trusted = lists(shims);
+    write(&trusted.list, &list)?;
+    write(&trusted.java, &for_java(&list))?;
+    Ok(trusted)
 }
 
 /// Writes a file that everybody may read.
-fn write(path: PathBuf, written: &[u8]) -> Result<PathBuf, NoTrust> {
-    let done = files::write_private(&path, written)
-        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)));
-    match done {
-        Ok(()) => Ok(path),
-        Err(error) => Err(NoTrust::File { path, error }),
-    }
+fn write(path: &Path, written: &[u8]) -> Result<(), NoTrust> {
+    let done = files::write_private(path, written)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)));
+    done.map_err(|error| NoTrust::File {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// The list as Java reads it. What in the host's list is no certificate is no authority either.

@@ -41,13 +41,22 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// `--target T --host H`, and `--field 'name: value'` for each field more.
+/// `--target T --host H`, and `--field 'name: value'` for each field more. With `--body TEXT` it is a POST of that JSON.
 fn request(options: &Options) -> anyhow::Result<Vec<u8>> {
     let target: String = options.must("target")?;
     let host: String = options.must("host")?;
     let fields = options.all("field").map(|field| format!("{field}\r\n"));
     let fields: String = fields.collect();
-    Ok(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n").into_bytes())
+    let (method, fields, body) = match options.maybe::<String>("body")? {
+        None => ("GET", fields, String::new()),
+        Some(body) => {
+            let length = body.len();
+            let said = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
+            ("POST", fields + &said, body)
+        }
+    };
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n");
+    Ok((head + &body).into_bytes())
 }
 
 /// Asks `--requests N` times over `--connections N`, or each time anew with `--fresh yes`.

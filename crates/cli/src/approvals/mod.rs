@@ -7,11 +7,13 @@
 
 mod shown;
 
+pub(crate) use shown::plain;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use http::{HeaderName, Method, StatusCode};
 use http_body_util::Full;
-use postern_contract::{ActionId, Secret};
+use postern_contract::{ActionId, AgentName, Period, Secret};
 use postern_daemon::files;
 use serde_json::{Value, json};
 
@@ -22,7 +24,7 @@ use crate::{
 };
 
 /// Where posternd's operator API listens unless the config says otherwise.
-const OPERATOR: &str = "127.0.0.1:8092";
+pub(crate) const OPERATOR: &str = "127.0.0.1:8092";
 
 /// Where requests are.
 const REQUESTS: &str = "/api/v1/approvals/requests";
@@ -31,7 +33,7 @@ const REQUESTS: &str = "/api/v1/approvals/requests";
 const KEY: HeaderName = HeaderName::from_static("x-runagents-api-key");
 
 /// The largest file of a key, in bytes.
-const KEY_BYTES_MAX: u64 = 1024;
+pub(crate) const KEY_BYTES_MAX: u64 = 1024;
 
 /// Shows calls that wait for a human, and answers them
 #[derive(Debug, clap::Args)]
@@ -46,21 +48,71 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Work {
     /// Lists what waits and what was answered, newest first
-    #[command(after_help = "Example:\n  postern approvals list --key-file ada.key")]
-    List(Place),
+    #[command(
+        after_help = "Example:\n  postern approvals list --key-file ada.key\n  postern approvals list --key-file ada.key --status APPROVED --agent desk"
+    )]
+    List(Listing),
     /// Shows all that one call would send
     #[command(after_help = "Example:\n  postern approvals show act_0199… --key-file ada.key")]
     Show(One),
-    /// Lets one call go on, once, as it was shown
+    /// Lets one call go on, once, as it was shown; with `--scope` also others like it
     #[command(
-        after_help = "Example:\n  postern approvals approve act_0199… --key-file ada.key --payload-hash 7c9e…"
+        after_help = "Example:\n  postern approvals approve act_0199… --key-file ada.key --payload-hash 7c9e…\n  postern approvals approve act_0199… --key-file ada.key --payload-hash 7c9e… --scope run"
     )]
-    Approve(Answering),
+    Approve(Approving),
+    /// Takes a yes to more than one call back
+    #[command(after_help = "Example:\n  postern approvals revoke act_0199… --key-file ada.key")]
+    Revoke(One),
     /// Refuses one call
     #[command(
         after_help = "Example:\n  postern approvals reject act_0199… --key-file ada.key --reason \"too much\""
     )]
     Reject(Answering),
+}
+
+#[derive(Debug, clap::Args)]
+struct Listing {
+    #[command(flatten)]
+    place: Place,
+    /// Of this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<AgentName>,
+    /// For this end user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// In this state
+    #[arg(long, value_parser = ["PENDING", "APPROVED", "REJECTED", "EXPIRED"])]
+    status: Option<String>,
+    /// Those that come after this one, the last of the list before
+    #[arg(long, value_name = "ID")]
+    after: Option<ActionId>,
+}
+
+impl Listing {
+    /// As a query, encoded.
+    fn query(&self) -> String {
+        let agent = self.agent.as_ref().map(AgentName::as_str);
+        let after = self.after.as_ref().map(ActionId::as_str);
+        let parts = [
+            ("agent_id", agent),
+            ("user_id", self.user.as_deref()),
+            ("status", self.status.as_deref()),
+            ("after", after),
+        ];
+        let said = parts.into_iter().filter_map(|(key, value)| {
+            let value: String = value?.bytes().map(encoded).collect();
+            Some(format!("{key}={value}"))
+        });
+        format!("?{}", said.collect::<Vec<_>>().join("&"))
+    }
+}
+
+/// A byte as it may stand in a query whatever it is.
+fn encoded(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() {
+        return char::from(byte).to_string();
+    }
+    format!("%{byte:02X}")
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,6 +138,18 @@ struct One {
 }
 
 #[derive(Debug, clap::Args)]
+struct Approving {
+    #[command(flatten)]
+    answering: Answering,
+    /// What the yes is for: `once`, the same rule, tool, method and path in this `run`, or for this agent and user (`agent_user_ttl`)
+    #[arg(long, value_name = "SCOPE", value_parser = ["once", "run", "agent_user_ttl"])]
+    scope: Option<String>,
+    /// How long it holds with `--scope agent_user_ttl`, such as `1h`; a day at most
+    #[arg(long = "for", value_name = "PERIOD")]
+    duration: Option<Period>,
+}
+
+#[derive(Debug, clap::Args)]
 struct Answering {
     #[command(flatten)]
     one: One,
@@ -100,29 +164,40 @@ struct Answering {
 /// Does the work.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.work {
-        Work::List(place) => {
-            let all = get(place, "")?;
+        Work::List(listing) => {
+            let place = &listing.place;
+            let all = get(place, &listing.query())?;
             tell(place, &all, || shown::list(&all));
         }
         Work::Show(one) => {
             let whole = get(&one.place, &format!("/{}", one.action))?;
             tell(&one.place, &whole, || shown::whole(&whole));
         }
-        Work::Approve(answering) if answering.payload_hash.is_none() => {
+        Work::Approve(Approving { answering, .. }) if answering.payload_hash.is_none() => {
             let action = &answering.one.action;
             return Err(Failure::Usage(format!(
                 "read it first with `postern approvals show {action}`, and say which call you mean with `--payload-hash`"
             )));
         }
-        Work::Approve(answering) => answer(answering, "approve")?,
-        Work::Reject(answering) => answer(answering, "reject")?,
+        Work::Approve(approving) => {
+            let duration = approving.duration.map(|period| period.to_string());
+            let more = json!({ "scope": approving.scope, "duration": duration });
+            answer(&approving.answering, "approve", more)?;
+        }
+        Work::Reject(answering) => answer(answering, "reject", json!({}))?,
+        Work::Revoke(One { action, place }) => {
+            let path = format!("/{action}/revoke");
+            let revoked = call(place, Method::POST, (&path, String::new()))?;
+            tell(place, &revoked, || shown::line(&revoked));
+        }
     }
     Ok(())
 }
 
-fn answer(answering: &Answering, verb: &str) -> Result<(), Failure> {
+fn answer(answering: &Answering, verb: &str, mut said: Value) -> Result<(), Failure> {
     let One { action, place } = &answering.one;
-    let said = json!({ "reason": answering.reason, "payload_hash": answering.payload_hash });
+    said["reason"] = json!(answering.reason);
+    said["payload_hash"] = json!(answering.payload_hash);
     let path = format!("/{action}/{verb}");
     let answered = call(place, Method::POST, (&path, said.to_string()))?;
     tell(place, &answered, || shown::line(&answered));
@@ -167,7 +242,7 @@ fn understood(answer: &Answer) -> Result<Value, Failure> {
     if answer.status == StatusCode::OK {
         return Ok(body);
     }
-    let why = shown::plain(body["error"].as_str().unwrap_or("no reason was given"));
+    let why = plain(body["error"].as_str().unwrap_or("no reason was given"));
     let hint = match answer.status {
         StatusCode::UNAUTHORIZED => {
             ": the key in --key-file is no approver's (`[approvals.approvers]`)"

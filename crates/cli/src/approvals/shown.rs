@@ -24,7 +24,7 @@ const DECEIVING: [std::ops::RangeInclusive<char>; 14] = [
 ];
 
 /// A text that stays within its line and says what it says.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() || DECEIVING.iter().any(|range| range.contains(&character)) {
@@ -52,15 +52,22 @@ pub(super) fn line(one: &Value) -> String {
         by if by.is_empty() => String::new(),
         by => format!("  by {by}"),
     };
+    let (id, status, agent) = (text("id"), text("status"), text("agent_id"));
+    let until = text("expires_at");
+    if one["origin"] == "agent" {
+        let words = text("message");
+        return format!(
+            "{id}  {status:<8}  agent {agent} asks by itself, and says: \"{words}\"  until {until}{by}"
+        );
+    }
+    let (method, url, rule) = (text("tool_method"), text("tool_url"), text("rule"));
+    let also = match (one["scope"].as_str(), text("granted_until")) {
+        (Some("run"), held) => format!("  and others of its run until {held}"),
+        (Some("agent_user_ttl"), held) => format!("  and others for this user until {held}"),
+        _ => String::new(),
+    };
     format!(
-        "{}  {:<8}  {} {}  rule `{}`  agent {}  until {}{by}",
-        text("id"),
-        text("status"),
-        text("tool_method"),
-        text("tool_url"),
-        text("rule"),
-        text("agent_id"),
-        text("expires_at"),
+        "{id}  {status:<8}  {method} {url}  rule `{rule}`  agent {agent}  until {until}{by}{also}"
     )
 }
 
@@ -114,6 +121,18 @@ mod tests {
             "pay 1\\u{1b}[2K\\u{d}\\u{202e}0001 yap\\u{2066}\\u{200b}\\u{feff}\\u{e0041}\\u{a}"
         );
         assert_eq!(plain("grüße, 漢字"), "grüße, 漢字");
+    }
+
+    #[test]
+    fn what_an_agent_asks_by_itself_is_shown_as_its_words() {
+        let one = json!({
+            "id": "act_1", "status": "PENDING", "origin": "agent", "message": "rule `all`\n\u{202e}", "agent_id": "desk",
+            "expires_at": "soon", "body_base64": STANDARD.encode("{}"),
+        });
+        let shown = whole(&one);
+        let told =
+            "agent desk asks by itself, and says: \"rule `all`\\u{a}\\u{202e}\"  until soon\n";
+        assert!(shown.contains(told), "{shown}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
 };
 
+use postern_contract::Secret;
 use postern_daemon::files;
 
 use super::place::Place;
@@ -35,6 +36,9 @@ pub(super) struct Order {
     pub(super) place: Place,
 }
 
+/// The first line that a daemon reads.
+pub(super) struct Boot(Secret);
+
 /// A child and the pipe whose end tells it to go.
 pub(super) struct Held {
     pub(super) child: Child,
@@ -57,17 +61,24 @@ impl Order {
         held(&mut command, None)
     }
 
-    /// Both daemons, posternd first in the pair.
-    pub(super) fn daemons(&self) -> Result<(Held, Held), Failure> {
+    /// What both daemons of this run are told before they read anything: the token that they show each other.
+    pub(super) fn boot() -> Result<Boot, Failure> {
         let token =
             files::random_hex(TOKEN_BYTES).map_err(|error| Failure::Run(error.to_string()))?;
-        let boot = serde_json::json!({ "link_token": token }).to_string() + "\n";
-        let gate = command(self.gate());
-        let gate = self.daemon(gate, self.mode.gate_uid(), &boot)?;
+        let line = serde_json::json!({ "link_token": token }).to_string() + "\n";
+        Ok(Boot(Secret::new(line.into_bytes())))
+    }
+
+    /// The gate, also one after another.
+    pub(super) fn start_gate(&self, boot: &Boot) -> Result<Held, Failure> {
+        self.daemon(command(self.gate()), self.mode.gate_uid(), boot)
+    }
+
+    /// posternd.
+    pub(super) fn start_runtime(&self, boot: &Boot) -> Result<Held, Failure> {
         let mut runtime = command(self.runtime());
         keep_only(&mut runtime, RUNTIME_VARIABLES);
-        let runtime = self.daemon(runtime, self.mode.runtime_uid(), &boot)?;
-        Ok((runtime, gate))
+        self.daemon(runtime, self.mode.runtime_uid(), boot)
     }
 
     /// One launcher, whose standard input is posternd's connection.
@@ -112,7 +123,7 @@ impl Order {
         arguments
     }
 
-    fn daemon(&self, mut command: Command, uid: u32, boot: &str) -> Result<Held, Failure> {
+    fn daemon(&self, mut command: Command, uid: u32, boot: &Boot) -> Result<Held, Failure> {
         command
             .arg("--lifeline")
             .env("NOTIFY_SOCKET", self.place.notify_socket());
@@ -153,13 +164,13 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Command {
     command
 }
 
-fn held(command: &mut Command, boot: Option<&str>) -> Result<Held, Failure> {
+fn held(command: &mut Command, boot: Option<&Boot>) -> Result<Held, Failure> {
     let failed = |error: io::Error| Failure::Run(format!("starting a daemon: {error}"));
     let mut child = command.spawn().map_err(failed)?;
     let mut lifeline = child.stdin.take();
-    if let (Some(pipe), Some(line)) = (&mut lifeline, boot) {
+    if let (Some(pipe), Some(Boot(line))) = (&mut lifeline, boot) {
         // A child that is gone already is noticed by its end.
-        let _ = pipe.write_all(line.as_bytes());
+        let _ = pipe.write_all(line.expose());
     }
     Ok(Held { child, lifeline })
 }

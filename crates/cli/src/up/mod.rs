@@ -8,8 +8,9 @@
 //!            └─ SIGTERM ▶ posternd drains ▶ ended ▶ SIGTERM ▶ gate ▶ ended ▶ launchers ended ▶ run directory gone
 //! ```
 //!
-//! Whoever is killed, however: a daemon's end stops the supervisor, the supervisor's end cuts the lifelines, posternd's
-//! end closes the launchers' connections, and a launcher's end is its sandbox's. The sweeper removes the sockets.
+//! Whoever is killed, however: the gate is started again, posternd's end stops the supervisor, the supervisor's end cuts the
+//! lifelines, posternd's end closes the launchers' connections, and a launcher's end is its sandbox's. The sweeper removes
+//! the sockets.
 
 mod access;
 mod check;
@@ -17,6 +18,7 @@ mod daemons;
 mod doors;
 mod place;
 mod readiness;
+mod revival;
 mod supervisor;
 
 use std::path::{Path, PathBuf};

@@ -1,14 +1,17 @@
-//! The supervisor's one loop: a phase, what arrived, the next phase. Never starts a daemon twice.
+//! The supervisor's one loop: a phase, what arrived, the next phase. Never starts posternd twice, nor a gate beside another.
 //!
 //! ```text
 //! Starting ─▶ Serving ─▶ Draining (posternd) ─▶ Closing (gate) ─▶ Emptying (launchers) ─▶ done
-//!     └───────────┴─ a daemon ended ─▶ the same way; what is gone already is not waited for
+//!     │        │  ▲└─ the gate ended ─▶ started again (`revival.rs`), for posternd lives on
+//!     │        │  └───────────────────────┘
+//!     └────────┴─ a daemon ended ─▶ the same way to the end; what is gone already is not waited for
 //! ```
 //!
 //! A phase that takes longer than its limit ends with SIGKILL for what it waited for.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    os::unix::process::ExitStatusExt as _,
     process::{Child, ExitStatus},
     time::{Duration, Instant},
 };
@@ -23,9 +26,10 @@ use postern_daemon::Clock;
 use postern_sys::seqpacket;
 
 use super::{
-    daemons::{Held, Order},
+    daemons::{Boot, Held, Order},
     doors::{Doors, Signals},
     readiness::{Daemon, Heard, Readiness},
+    revival::Revival,
 };
 use crate::{Failure, sweep, terminal};
 
@@ -51,8 +55,10 @@ pub(super) struct Supervisor {
     clock: Clock,
     begun: Instant,
     sweeper: Option<Held>,
+    boot: Boot,
     runtime: Watched,
     gate: Watched,
+    revival: Revival,
     launchers: Vec<Child>,
     phase: Phase,
     failure: Option<Failure>,
@@ -125,6 +131,8 @@ impl Watched {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         match code {
             Some(0) if asked => None,
+            // It was told to end before it could hear of it in its own way.
+            None if asked && status.signal() == Some(Signal::SIGTERM as i32) => None,
             Some(0) => Some(Failure::Run(format!("{} ended by itself", self.name))),
             Some(code @ (exit::RUN | exit::CONFIG)) => Some(Failure::Told(code)),
             _ => Some(Failure::Run(format!("{} ended: {status}", self.name))),
@@ -144,20 +152,24 @@ impl Supervisor {
         let launcher = order.place.launcher(order.mode, &order.shown);
         order.place.fill(order.mode, &launcher)?;
         let doors = Doors::open(&order.place, order.mode, signals, lifeline)?;
-        let (runtime, gate) = order.daemons()?;
+        let boot = Order::boot()?;
+        let gate = order.start_gate(&boot)?;
+        let runtime = order.start_runtime(&boot)?;
         Ok(Self {
             doors,
             phase: Phase::Starting {
                 until: clock.now() + START_LIMIT,
             },
-            clock,
             begun,
             sweeper: Some(sweeper),
             runtime: Watched::new("posternd", runtime),
             gate: Watched::new("the gate", gate),
+            revival: Revival::new(clock.now()),
+            boot,
             launchers: Vec::new(),
             failure: None,
             order,
+            clock,
         })
     }
 
@@ -190,6 +202,9 @@ impl Supervisor {
         let Some(daemon) = self.daemon_of(pid) else {
             return;
         };
+        if daemon == Daemon::Gate && note.lines().any(|line| line == "READY=1") {
+            self.revival.is_ready();
+        }
         match readiness.hear(daemon, note) {
             Heard::AllReady => self.ready(readiness, json),
             // Told so by somebody else: the other one must not wait for a peer that is leaving.
@@ -231,7 +246,11 @@ impl Supervisor {
             });
             return terminal::say(&line.to_string());
         }
-        terminal::say(&format!("ready: http://{} in {ms} ms", listen.api));
+        terminal::say(&format!(
+            "ready: {}://{} in {ms} ms",
+            listen.api_scheme(),
+            listen.api
+        ));
     }
 
     /// Gives a connection its launcher, if it is posternd's.
@@ -275,21 +294,48 @@ impl Supervisor {
         self.launchers
             .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let asked = self.phase.is_ending();
-        for daemon in [&mut self.runtime, &mut self.gate] {
-            if !daemon.reap() {
-                continue;
-            }
-            let fault = daemon.fault(asked);
-            // Where one daemon's end was the other's reason to go, the end that nobody has told yet is the cause.
-            let is_cause = matches!(fault, Some(Failure::Run(_)));
-            if self.failure.is_none()
-                || (is_cause && matches!(self.failure, Some(Failure::Told(_))))
-            {
-                self.failure = fault;
-            }
+        if self.runtime.reap() {
+            self.keep_fault(self.runtime.fault(asked));
         }
-        if !asked && (self.runtime.ended.is_some() || self.gate.ended.is_some()) {
+        if self.gate.reap() && !self.gate_comes_again() {
+            self.keep_fault(self.gate.fault(asked));
+        }
+        let gate_is_gone = self.gate.ended.is_some() && self.revival.due().is_none();
+        if !asked && (self.runtime.ended.is_some() || gate_is_gone) {
             self.drain();
+        }
+    }
+
+    /// Where one daemon's end was the other's reason to go, the end that nobody has told yet is the cause.
+    fn keep_fault(&mut self, fault: Option<Failure>) {
+        let is_cause = matches!(fault, Some(Failure::Run(_)));
+        if self.failure.is_none() || (is_cause && matches!(self.failure, Some(Failure::Told(_)))) {
+            self.failure = fault;
+        }
+    }
+
+    /// Whether the gate, which has ended, is to be started again: while posternd serves, which waits for it.
+    fn gate_comes_again(&mut self) -> bool {
+        let serves = self.phase == Phase::Serving && self.runtime.ended.is_none();
+        let again = serves && self.revival.ended(self.clock.now());
+        if let (true, Some(status)) = (again, self.gate.ended) {
+            terminal::complain(&format!(
+                "postern: the gate ended ({status}) and is started again"
+            ));
+        }
+        again
+    }
+
+    fn revive_gate(&mut self) {
+        match self.order.start_gate(&self.boot) {
+            Ok(held) => {
+                self.gate = Watched::new("the gate", held);
+                self.revival.began(self.clock.now());
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                self.drain();
+            }
         }
     }
 
@@ -298,6 +344,9 @@ impl Supervisor {
         let now = self.clock.now();
         if self.phase.until().is_some_and(|until| until <= now) {
             return self.overdue();
+        }
+        if self.phase == Phase::Serving && self.revival.due().is_some_and(|due| due <= now) {
+            return self.revive_gate();
         }
         if matches!(self.phase, Phase::Draining { .. }) && self.runtime.ended.is_some() {
             self.phase = Phase::Closing {
@@ -345,9 +394,10 @@ impl Supervisor {
         matches!(self.phase, Phase::Emptying { .. }) && self.launchers.is_empty()
     }
 
-    /// Until the phase's limit, rounded up so that it is over when the wait ends.
+    /// Until the phase's limit or the gate's next start, rounded up so that it is over when the wait ends.
     fn timeout(&self) -> PollTimeout {
-        let Some(until) = self.phase.until() else {
+        let due = self.revival.due().filter(|_| self.phase == Phase::Serving);
+        let Some(until) = self.phase.until().or(due) else {
             return PollTimeout::NONE;
         };
         let left = until.saturating_duration_since(self.clock.now());

@@ -1,10 +1,10 @@
 //! The whole file and the references inside it. Never decides what a value means to a daemon.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Api, Approvals, Audit, Egress, Model, Policy, Provider, Tool};
+use super::{Api, Approvals, Audit, Callers, Egress, Model, Policy, Provider, Tool};
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
@@ -23,6 +23,9 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// What the public API takes.
     #[serde(default)]
     pub api: Api,
+    /// Who may call it.
+    #[serde(default)]
+    pub callers: Callers,
     /// How long the gate waits for agents.
     #[serde(default)]
     pub patience: Patience,
@@ -39,7 +42,7 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     pub default_agent: Option<AgentName>,
     /// Where local sources of agents may lie, beside the config's own directory.
     #[serde(default)]
-    pub object_roots: Vec<std::path::PathBuf>,
+    pub object_roots: Vec<PathBuf>,
     /// Secrets by reference.
     #[serde(default = "BTreeMap::new")]
     pub secrets: BTreeMap<SecretName, Source>,
@@ -67,15 +70,42 @@ pub struct Listen {
     /// The public API; default 127.0.0.1:8080.
     #[serde(default = "default_api")]
     pub api: SocketAddr,
+    /// The public API on a Unix socket, too; none by default.
+    pub api_socket: Option<PathBuf>,
+    /// TLS of the public API's address; none by default.
+    pub tls: Option<ListenTls>,
     /// The operator API; default 127.0.0.1:8092.
     #[serde(default = "default_operator")]
     pub operator: SocketAddr,
+}
+
+/// `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenTls {
+    /// The certificate and those between it and its authority, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+}
+
+impl Listen {
+    /// What a client of the public API writes before its address.
+    #[must_use]
+    pub fn api_scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
 }
 
 impl Default for Listen {
     fn default() -> Self {
         Self {
             api: default_api(),
+            api_socket: None,
+            tls: None,
             operator: default_operator(),
         }
     }
@@ -208,6 +238,7 @@ impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source>
             );
         }
         self.check_tool_environment(&mut found);
+        self.check_dummies(&mut found);
         self.check_ports(&mut found);
         found
     }
@@ -221,6 +252,16 @@ impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source>
                 "there are several agents: say `default_agent = \"NAME\"` for the one that `/invoke` serves",
             )),
             _ => {}
+        }
+    }
+
+    /// A dummy stands for a credential.
+    fn check_dummies(&self, found: &mut Vec<Problem>) {
+        for (name, tool) in &self.tools {
+            if !tool.dummy.is_empty() && tool.credential.is_none() {
+                let told = "a dummy stands for the tool's credential, and it has none";
+                found.push(Problem::at(["tools", name.as_str(), "dummy"], told));
+            }
         }
     }
 

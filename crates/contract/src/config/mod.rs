@@ -1,20 +1,26 @@
 //! `postern.toml` as written: the shape that both daemons read, each filling in the parts that are its own. Never reads
 //! a file (that is `postern_daemon::config`) and never holds a secret's value.
 
+mod answers;
 mod api;
 mod approvals;
 mod audit;
+mod callers;
 mod document;
+mod dummy;
 mod egress;
 mod policy;
 mod ports;
 mod reach;
 mod tool;
 
+pub use answers::{Answers, Encoding, Mask};
 pub use api::Api;
 pub use approvals::{Approvals, Approver};
 pub use audit::Audit;
-pub use document::{AgentGrants, Document, Granted, Ignored, Listen, Patience, Problem};
+pub use callers::{Algorithm, Callers, Jwt};
+pub use document::{AgentGrants, Document, Granted, Ignored, Listen, ListenTls, Patience, Problem};
+pub use dummy::{Alphabet, DUMMY_BYTES_MAX, Dummy, DummyFile, Shape};
 pub use egress::{Egress, ProxyCredential, Resolve};
 pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use reach::{Limits, Timeouts, Together};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Ignored, Limits, Timeouts};
+use super::{Answers, Dummy, Ignored, Limits, Timeouts, dummy};
 use crate::ProviderName;
 
 /// A service that agents may call under `/tools/NAME/…` or by its own URL.
@@ -16,6 +16,9 @@ pub struct Tool<Credential = Ignored> {
     pub description: String,
     /// What the gate adds to a call.
     pub credential: Option<Credential>,
+    /// What programs find in the place of the credential.
+    #[serde(default, deserialize_with = "dummy::one_or_several")]
+    pub dummy: Vec<Dummy>,
     /// Words that rules can refer to.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -41,6 +44,9 @@ pub struct Tool<Credential = Ignored> {
     pub limits: Limits,
     /// How often a call that cannot have had an effect is tried again; at most 5, 1 by default.
     pub retries: Option<u8>,
+    /// What becomes of answers to calls with a credential.
+    #[serde(default)]
+    pub answers: Answers,
     /// If there are any, a call must match one of them besides the policy.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
@@ -126,6 +132,9 @@ pub struct Provider<Credential = Ignored> {
     pub limits: Limits,
     /// How often a call that cannot have had an effect is tried again; at most 5, 1 by default.
     pub retries: Option<u8>,
+    /// What becomes of answers to calls with a credential.
+    #[serde(default)]
+    pub answers: Answers,
 }
 
 /// A model as agents call it.

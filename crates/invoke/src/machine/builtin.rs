@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::{Action, Input, Step};
 use crate::{
     call,
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, TurnCheckpoint},
     event::Event,
-    outcome::{CallMade, Ending, Failure, Pause},
+    outcome::{CallMade, Ending, Failure, Halt, Pause},
     plan::{Builtin, ToolFunction, ToolRequest},
     request::{CachedCall, HistoryEntry, Request},
 };
@@ -42,6 +42,8 @@ pub(super) struct Conversation {
     calls_made: Vec<CallMade>,
     /// What a human said yes to, for the calls of a resumed turn.
     action: Option<ActionId>,
+    /// By which the run goes on again if it fails on its way.
+    resumed_by: Option<ActionId>,
     place: Place,
 }
 
@@ -93,16 +95,18 @@ impl Conversation {
             usage: Usage::default(),
             calls_made: Vec::new(),
             action: None,
+            resumed_by: None,
             place: Place::New,
         }
     }
 
-    pub(super) fn resume(agent: Builtin, checkpoint: Checkpoint, action: ActionId) -> Self {
+    pub(super) fn resume(agent: Builtin, checkpoint: TurnCheckpoint, action: ActionId) -> Self {
         let nothing_asked = Request {
             message: Value::Null,
             history: Vec::new(),
             run_id: None,
             tool_cache: checkpoint.cache,
+            conversation_id: None,
         };
         let fresh = Self::new(agent, nothing_asked);
         Self {
@@ -115,7 +119,8 @@ impl Conversation {
             model: checkpoint.model,
             usage: checkpoint.usage,
             calls_made: checkpoint.calls_made,
-            action: Some(action),
+            action: Some(action.clone()),
+            resumed_by: Some(action),
             place: Place::Paused(checkpoint.pending),
             ..fresh
         }
@@ -137,10 +142,11 @@ impl Conversation {
                 self.replied(reply, has_said, step);
             }
             (Input::ModelFailed { status, detail }, Place::AskingModel { .. }) => {
-                step.fail(match status {
+                let failure = match status {
                     Some(status) => Failure::ModelStatus { status, detail },
                     None => Failure::ModelUnreachable(detail),
-                });
+                };
+                self.fail(failure, step);
             }
             (
                 Input::ToolReturned {
@@ -297,26 +303,53 @@ impl Conversation {
             tool: wanted.name.clone(),
             detail: detail.clone(),
         });
-        let pending = iter::once(wanted).chain(rest).collect();
-        let checkpoint = Checkpoint {
-            messages: std::mem::take(&mut self.chat.messages),
-            pending,
-            iterations: self.iterations,
-            // The call that waits was counted and did not go out.
-            sent: self.sent.saturating_sub(1),
-            model: self.model.clone(),
-            usage: self.usage,
-            calls_made: self.calls_made.clone(),
-            cache: std::mem::take(&mut self.cache),
-        };
+        // The call that waits was counted and did not go out.
+        self.sent = self.sent.saturating_sub(1);
+        let checkpoint = self.checkpoint(iter::once(wanted).chain(rest).collect());
         step.end(Ending::Paused(Box::new(Pause {
             action,
             detail,
+            said: None,
             model: std::mem::take(&mut self.model),
             usage: self.usage,
             tool_calls_made: std::mem::take(&mut self.calls_made),
             checkpoint,
         })));
+    }
+
+    /// Ends with this failure. A run that went on after a human's yes goes on again if nothing but its model was asked: all that
+    /// the yes was for stands in its conversation, or has not gone out yet.
+    pub(super) fn fail(&mut self, failure: Failure, step: &mut Step) {
+        let left = match std::mem::replace(&mut self.place, Place::New) {
+            Place::AskingModel { .. } => Some(Vec::new()),
+            Place::Paused(pending) => Some(pending),
+            Place::New | Place::CallingTool { .. } => None,
+        };
+        let goes_on = self.resumed_by.take().zip(left);
+        // What nobody wants any more is over.
+        let goes_on = goes_on.filter(|_| !matches!(failure, Failure::Cancelled));
+        let Some((action, pending)) = goes_on else {
+            return step.fail(failure);
+        };
+        let checkpoint = self.checkpoint(pending);
+        step.end(Ending::Halted(Box::new(Halt {
+            action,
+            failure,
+            checkpoint,
+        })));
+    }
+
+    fn checkpoint(&mut self, pending: Vec<ToolCall>) -> Checkpoint {
+        Checkpoint::Turn(Box::new(TurnCheckpoint {
+            messages: std::mem::take(&mut self.chat.messages),
+            pending,
+            iterations: self.iterations,
+            sent: self.sent,
+            model: self.model.clone(),
+            usage: self.usage,
+            calls_made: self.calls_made.clone(),
+            cache: std::mem::take(&mut self.cache),
+        }))
     }
 
     /// Tells the model and the caller what a call brought.

@@ -4,6 +4,7 @@
 pub(crate) mod capabilities;
 pub(crate) mod cgroup;
 pub(crate) mod cgroup_namespace;
+pub(crate) mod divert;
 pub(crate) mod fresh_proc;
 pub(crate) mod ipc_namespace;
 pub(crate) mod landlock;

@@ -6,21 +6,26 @@
 //! connect to 127.127.0.1:4180 ─▶ the gate's own listener
 //! ask any address, port 53 ────▶ names: datagrams and connections
 //!         to any address:443 ──▶ captured: the accepted socket's own address is the one that was meant
-//!         to any other port ───▶ others: recorded and reset (TCP); by an address of its own whoever of the sandbox listens there
+//!         to any other port ───▶ others: recorded and reset (TCP), see divert.rs; by an address of its own whoever listens there
 //! send to any other port ──────▶ refused (ICMP unreachable)
 //! ```
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
-    os::fd::{AsRawFd, OwnedFd},
+    io::ErrorKind::{BrokenPipe, ConnectionReset},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use nix::{
     errno::Errno,
-    sched::{CloneFlags, unshare},
-    sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect, listen,
-        setsockopt, socket, sockopt,
+    fcntl::{OFlag, open, openat},
+    sched::{CloneFlags, setns, unshare},
+    sys::{
+        socket::{
+            AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect,
+            listen, setsockopt, socket, sockopt,
+        },
+        stat::Mode,
     },
 };
 use postern_contract::{
@@ -28,21 +33,71 @@ use postern_contract::{
     launch::{Layer, Listener, OTHERS_PORT, Obstacle},
 };
 use postern_sys::{
-    divert::Divert,
     interface,
     route::{self, Family},
+    seqpacket,
 };
 
 use crate::ledger::{Ledger, stops};
 
 /// Where programs ask for names.
-const NAMES_PORT: u16 = 53;
+pub(super) const NAMES_PORT: u16 = 53;
 
 /// Connections that wait for the gate to accept them.
 const BACKLOG: i32 = 1024;
 
 /// How long a connection to an agent may take to be made, in milliseconds; the kernel keeps the time.
 const DIAL_MS_MAX: u32 = 2_000;
+
+/// What the launcher says when the network stands; the namespace comes along.
+const STANDS: &[u8] = b"network";
+
+/// The launcher's end of the way by which process 1 comes to the network, which is made meanwhile.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// Kept open because the way to it goes with the host's /proc.
+    namespaces: OwnedFd,
+    to: OwnedFd,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub(crate) struct Door(OwnedFd);
+
+impl Way {
+    /// From this process, before its root changes.
+    pub(crate) fn open() -> Result<(Self, Door), Obstacle> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let namespaces = open("/proc/self/ns", flags, Mode::empty()).map_err(lost)?;
+        let (to, from) = seqpacket::pair().map_err(lost)?;
+        Ok((Self { namespaces, to }, Door(from)))
+    }
+
+    /// Lets process 1 into the network namespace that this process is in now.
+    pub(crate) fn let_in(self) -> Result<(), Obstacle> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let namespace = openat(&self.namespaces, "net", flags, Mode::empty()).map_err(lost)?;
+        match seqpacket::send(self.to.as_fd(), STANDS, &[namespace.as_fd()]) {
+            // Where it has ended, its report says why.
+            Err(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset) => Err(lost(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Door {
+    /// Enters the network namespace that the launcher made; waits for it.
+    pub(crate) fn enter(self) -> Result<(), Obstacle> {
+        let heard = seqpacket::receive(self.0.as_fd(), STANDS.len()).map_err(lost)?;
+        let (_, fds) = heard.ok_or_else(|| lost("nobody made it"))?;
+        let namespace = fds.first().ok_or_else(|| lost("it did not come along"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(lost)
+    }
+}
+
+fn lost<E: std::fmt::Display>(error: E) -> Obstacle {
+    stops(Layer::NetNamespace, "cannot enter the network namespace")(error)
+}
 
 /// Enters a network namespace, brings `lo` up and makes the plan's listeners.
 pub(crate) fn furnish(
@@ -53,7 +108,7 @@ pub(crate) fn furnish(
     unshare(CloneFlags::CLONE_NEWNET).map_err(stops(Layer::NetNamespace, step))?;
     let step = "cannot bring lo up";
     interface::loopback_up().map_err(stops(Layer::NetNamespace, step))?;
-    let mut detail = if listeners.iter().any(|made| *made != Listener::Gate) {
+    let detail = if listeners.iter().any(|made| *made != Listener::Gate) {
         lead_back_in()?
     } else {
         "lo alone".to_owned()
@@ -68,18 +123,14 @@ pub(crate) fn furnish(
             Listener::NamesByDatagram => datagrams(NAMES_PORT),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let others = listeners.iter().zip(&made);
-    if let Some((_, socket)) = others.into_iter().find(|(is, _)| **is == Listener::Others) {
-        detail += &lead_others(listeners, socket);
-    }
     ledger.enforced(Layer::NetNamespace, &detail);
     Ok(made)
 }
 
 /// Addresses of this machine, as far as a program inside asks: in the ranges of those that stand for names, and so far up
 /// that no name is ever given one.
-const OWN_V4: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
-const OWN_V6: Ipv6Addr = Ipv6Addr::new(
+pub(super) const OWN_V4: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
+pub(super) const OWN_V6: Ipv6Addr = Ipv6Addr::new(
     0xfd70, 0x6f73, 0x7465, 0x726e, 0xffff, 0xffff, 0xffff, 0xfffe,
 );
 
@@ -98,28 +149,6 @@ fn lead_back_in() -> Result<String, Obstacle> {
     })
 }
 
-/// Leads connections to every other port to a socket, so that somebody writes them down, and says how that went. Without it they
-/// are refused, unless it is a port of the agent's own: they lead out of the sandbox neither way.
-fn lead_others(listeners: &[Listener], to: &OwnedFd) -> String {
-    let captured = listeners.iter().filter_map(|listener| match listener {
-        Listener::Captured { port } => Some(*port),
-        _ => None,
-    });
-    let ports: Vec<u16> = captured.chain([NAMES_PORT]).collect();
-    let divert = Divert {
-        port: OTHERS_PORT,
-        ports: &ports,
-        own: &[IpAddr::V4(OWN_V4), IpAddr::V6(OWN_V6)],
-    };
-    let led = setsockopt(to, sockopt::IpTransparent, &true)
-        .map_err(Into::into)
-        .and_then(|()| divert.begin());
-    match led {
-        Ok(()) => ", attempts at other ports too".to_owned(),
-        Err(error) => format!(", attempts at other ports leave no record: {error}"),
-    }
-}
-
 /// The gate's own listening socket; close-on-exec and non-blocking, like all here.
 fn gate() -> Result<OwnedFd, Obstacle> {
     let address = SocketAddrV4::new(gate_address()?, GATE_PORT);
@@ -128,7 +157,7 @@ fn gate() -> Result<OwnedFd, Obstacle> {
 
 /// A listening socket for what is connected to at this port by any address; of both families where there are two, as
 /// one socket.
-pub(crate) fn capture(port: u16) -> Result<OwnedFd, Obstacle> {
+fn capture(port: u16) -> Result<OwnedFd, Obstacle> {
     let made = match listening_v6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)) {
         Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => {
             listening_v4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))

@@ -147,9 +147,8 @@ fn an_attempt_at_any_other_port_comes_out_at_one_socket_and_never_at_the_agents_
     for mode in Mode::all() {
         let site = Site::new(mode);
         let (mut launcher, enforced, others) = with_others(&site);
-        let how = format!("{:?}", enforced.get(&Layer::NetNamespace));
-        if !how.contains("attempts at other ports too") {
-            eprintln!("skipped: {how}");
+        if let Some(Standing::Absent(why)) = enforced.get(&Layer::Divert) {
+            eprintln!("skipped: {why}");
             return;
         }
         let (_, mut server) = launcher.spawn(&["perl", "-e", serve]);
@@ -211,6 +210,14 @@ fn the_report_says_what_is_captured() {
             panic!("{enforced:?}")
         };
         assert!(how.contains("leads to the gate"), "{how}");
+        // Nobody asked for a record of other ports, and nobody claims one.
+        let divert = enforced.get(&Layer::Divert);
+        assert!(matches!(divert, Some(Standing::Absent(_))), "{divert:?}");
+        let required = Plan {
+            required: vec![Layer::Divert],
+            ..captured(&[80])
+        };
+        assert!(site.refusal(&required).contains("leave no record"));
     }
 }
 

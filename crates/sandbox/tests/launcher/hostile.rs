@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File, Permissions},
+    io::Read,
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::{PermissionsExt, symlink},
@@ -12,12 +13,12 @@ use std::{
 
 use postern_contract::{
     MESSAGE_BYTES_MAX,
-    launch::{Access, Layer, Plan, Purpose, Verb},
+    launch::{Access, Layer, Plan, Purpose, Said, Verb},
 };
 use postern_sandbox::config::Written;
 use postern_sys::seqpacket;
 
-use crate::harness::{Mode, RANGE, Site, exec, mount, plan};
+use crate::harness::{Launcher, Mode, RANGE, Site, exec, mount, plan};
 
 #[test]
 fn sources_that_are_not_its_to_show() {
@@ -371,5 +372,55 @@ fn descriptors_that_the_launcher_inherited_go_no_further() {
         let (mut launcher, _listeners) = site.build(&plan());
         let seen = launcher.shell("cd /proc/self/fd; echo *");
         assert_eq!(seen, "0 1 2 3\n", "inherited as {}", secret.as_raw_fd());
+    }
+}
+
+#[test]
+fn a_starting_program_that_is_stopped_holds_nobody_up() {
+    const STARTS: usize = 200;
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        let stop = "echo on; while :; do kill -STOP -- -1; done";
+        let (_, mut output) = launcher.spawn(&["bash", "-c", stop]);
+        output.read_exact(&mut [0; 3]).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        for _ in 0..STARTS {
+            let fds = [null.as_fd(), null.as_fd(), null.as_fd()];
+            launcher.client.ask(exec(&["true"]), &fds).unwrap();
+        }
+        let mut clear = launcher.client.ask(Verb::Clear, &[]).unwrap();
+        loop {
+            match launcher.hear() {
+                Said::Done { re, .. } if re == clear => break,
+                // Too much at once.
+                Said::Failed { re, .. } if re == clear => {
+                    clear = launcher.client.ask(Verb::Clear, &[]).unwrap();
+                }
+                _ => {}
+            }
+        }
+        // All of them are gone, and the next is served as if nothing had been.
+        assert_eq!(launcher.shell("echo on"), "on\n");
+    }
+}
+
+#[test]
+fn no_signal_is_blocked_or_ignored_in_a_program_that_starts() {
+    /// 32 and 33, which the C library keeps for itself and may leave ignored in what it starts; no program may name them.
+    const THE_LIBRARYS_OWN: u64 = 0b11 << 31;
+    for mode in Mode::all() {
+        let (mut launcher, _listeners) = Site::new(mode).build(&plan());
+        let assert_none = |launcher: &mut Launcher| {
+            let (said, _) = launcher.run(&["grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status"]);
+            let sets = said.lines().map(|line| line.split_once(":\t").unwrap().1);
+            let sets: Vec<_> = sets
+                .map(|set| u64::from_str_radix(set, 16).unwrap() & !THE_LIBRARYS_OWN)
+                .collect();
+            assert_eq!(sets, [0, 0], "{said}");
+        };
+        // Alone and beside another, which are two ways to start.
+        assert_none(&mut launcher);
+        let (_, _output) = launcher.spawn(&["sleep", "1000"]);
+        assert_none(&mut launcher);
     }
 }

@@ -349,7 +349,7 @@ fn the_report_is_honest() {
         let holds = |layer: Layer, enforced: &Enforced| {
             matches!(enforced.get(&layer), Some(Standing::Enforced(_)))
         };
-        assert_eq!(enforced.len(), 16, "every layer is reported: {enforced:?}");
+        assert_eq!(enforced.len(), 17, "every layer is reported: {enforced:?}");
         assert_eq!(holds(Layer::SeparateUid, &enforced), mode == Mode::Root);
         assert_eq!(holds(Layer::Landlock, &enforced), harness::has_landlock());
         assert!(holds(Layer::Overlay, &enforced));

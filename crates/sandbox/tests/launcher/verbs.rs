@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use postern_contract::launch::{Access, ExitStatus, Listener, Outcome, Plan, Said, Verb};
+use postern_contract::launch::{Access, ExitStatus, Outcome, Plan, Said, Verb};
 
 use crate::harness::{Mode, Site, exec, mount, plan, readable};
 
@@ -35,37 +35,6 @@ fn the_gate_hears_what_calls_from_inside() {
         let mut text = String::new();
         output.read_to_string(&mut text).unwrap();
         assert_eq!(text, "welcome");
-    }
-}
-
-#[test]
-fn one_more_listener_can_be_had() {
-    for mode in Mode::all() {
-        let listeners = vec![Listener::Gate, Listener::Captured { port: 80 }];
-        let (mut launcher, _listeners) = Site::new(mode).build(&Plan {
-            listeners,
-            ..plan()
-        });
-        for port in [443, 9000] {
-            let listener = launcher.descriptor(Verb::Listen { port });
-            let connect = format!("exec 3<>/dev/tcp/192.0.2.7/{port}");
-            let (_, _output) = launcher.spawn(&["bash", "-c", &connect]);
-            let meant = accept(listener).local_addr().unwrap();
-            assert_eq!(meant.ip().to_canonical().to_string(), "192.0.2.7");
-            assert!(matches!(launcher.hear(), Said::Exited { .. }));
-        }
-        let again = launcher.failure(Verb::Listen { port: 80 });
-        assert!(again.contains("EADDRINUSE"), "{again}");
-        assert!(
-            launcher
-                .failure(Verb::Listen { port: 4180 })
-                .contains("something else answers there")
-        );
-        assert!(
-            launcher
-                .failure(Verb::Listen { port: 0 })
-                .contains("no port")
-        );
     }
 }
 

@@ -14,6 +14,7 @@
 #[path = "../../src"]
 mod whole {
     //! The library's files, but for its stages.
+    pub(crate) mod answers;
     pub(crate) mod checked;
     pub(crate) mod config;
     pub(crate) mod connection;
@@ -36,8 +37,8 @@ use postern_contract::launch::Layer;
 
 // Under the names that they have for one another.
 use self::whole::{
-    checked, config, connection, discard, exec, init, janitor, launch, ledger, program, serve,
-    signals,
+    answers, checked, config, connection, discard, exec, init, janitor, launch, ledger, program,
+    serve, signals,
 };
 
 /// What stands before the name of a layer.

@@ -20,8 +20,8 @@ use postern_contract::launch::{Layer, Listener, Obstacle};
 
 use self::whole::{
     capabilities as capabilities_, cgroup as cgroup_, cgroup_namespace as cgroup_namespace_,
-    fresh_proc as fresh_proc_, ipc_namespace as ipc_namespace_, landlock as landlock_,
-    mount_namespace as mount_namespace_, net_namespace as net_namespace_,
+    divert as divert_, fresh_proc as fresh_proc_, ipc_namespace as ipc_namespace_,
+    landlock as landlock_, mount_namespace as mount_namespace_, net_namespace as net_namespace_,
     no_new_privileges as no_new_privileges_, pid_namespace as pid_namespace_,
     resource_limits as resource_limits_, seccomp as seccomp_, separate_uid as separate_uid_,
     user_namespace as user_namespace_, uts_namespace as uts_namespace_,
@@ -52,7 +52,7 @@ fn unless(layer: Layer, ledger: &mut Ledger, build: impl FnOnce(&mut Ledger) -> 
 pub(crate) mod capabilities {
     //! Everything that the namespace's root has stays.
     use super::*;
-    pub(crate) use capabilities_::keep_low_ports;
+    pub(crate) use capabilities_::give_up_own;
 
     pub(crate) fn drop_all(ledger: &mut Ledger) -> Step {
         unless(Layer::Capabilities, ledger, capabilities_::drop_all)
@@ -82,6 +82,22 @@ pub(crate) mod cgroup_namespace {
 
     pub(crate) fn enter(ledger: &mut Ledger) -> Step {
         unless(Layer::CgroupNamespace, ledger, cgroup_namespace_::enter)
+    }
+}
+
+pub(crate) mod divert {
+    //! Attempts at other ports are refused, and nobody hears of them.
+    use super::*;
+
+    pub(crate) fn lead(listeners: &[Listener], made: &[OwnedFd], ledger: &mut Ledger) -> Step {
+        // Out on the host there is nobody to lead.
+        if off(Layer::NetNamespace) {
+            ledger.enforced(Layer::Divert, CLAIM);
+            return Ok(());
+        }
+        unless(Layer::Divert, ledger, |ledger| {
+            divert_::lead(listeners, made, ledger)
+        })
     }
 }
 
@@ -157,7 +173,33 @@ pub(crate) mod mount_namespace {
 pub(crate) mod net_namespace {
     //! The host's network; what was to be made inside is made somewhere.
     use super::*;
-    pub(crate) use net_namespace_::{capture, dial, dialled};
+    pub(crate) use net_namespace_::{dial, dialled};
+
+    #[derive(Debug)]
+    pub(crate) struct Way(net_namespace_::Way);
+
+    impl Way {
+        pub(crate) fn open() -> Result<(Self, Door), Obstacle> {
+            net_namespace_::Way::open().map(|(way, door)| (Self(way), Door(door)))
+        }
+
+        pub(crate) fn let_in(self) -> Step {
+            self.0.let_in()
+        }
+    }
+
+    /// Leads to the host's network too, in which process 1 is already.
+    #[derive(Debug)]
+    pub(crate) struct Door(net_namespace_::Door);
+
+    impl Door {
+        pub(crate) fn enter(self) -> Step {
+            if off(Layer::NetNamespace) {
+                return Ok(());
+            }
+            self.0.enter()
+        }
+    }
 
     pub(crate) fn furnish(
         listeners: &[Listener],

@@ -3,7 +3,7 @@
 
 use postern_contract::{
     ActionId, AgentName, ApproverName, RunId, ToolName,
-    approval::{Approval, Status, Verdict, Whole},
+    approval::{Approval, Scope, Status, Verdict, Wanted, Whole},
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -21,10 +21,34 @@ pub struct Answered<'a> {
     pub action: &'a ActionId,
     /// Who answered, and what; nobody where it has expired.
     pub by: Option<(&'a ApproverName, Verdict)>,
+    /// What a yes is for, and until when one to more than one call holds, in milliseconds since 1970 (UTC).
+    pub scope: (Scope, Option<i64>),
     /// Why, in their words.
     pub reason: Option<&'a str>,
     /// When, in milliseconds since 1970 (UTC).
     pub at_ms: i64,
+}
+
+/// What a yes to more than one call is bound to, beside what an approver is shown of the call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The whole path; nothing where a yes can be for the one call alone.
+    pub pattern: Option<String>,
+    /// A digest of the tools, rules and agents that were in force.
+    pub terms: String,
+}
+
+/// How many requests are pending that no call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Together.
+    pub all: i64,
+    /// Of the same agent.
+    pub of_agent: i64,
+    /// Of the same agent and its same end user; none where there is no user.
+    pub of_user: i64,
+    /// Of the same run.
+    pub of_run: i64,
 }
 
 impl Answered<'_> {
@@ -42,25 +66,34 @@ impl Gate {
     ///
     /// # Errors
     /// The database failed, and nothing was kept.
-    pub async fn ask(&self, approval: &Approval) -> Result<(), GateError> {
-        self.insert(approval, None).await
+    pub async fn ask(&self, approval: &Approval, bounds: &Bounds) -> Result<(), GateError> {
+        self.insert((approval, bounds), None).await
     }
 
     /// Keeps a request whose call comes again after the answer, with all that an approver is shown.
     ///
     /// # Errors
     /// As [`Gate::ask`].
-    pub async fn ask_and_pause(&self, approval: &Approval, whole: &Whole) -> Result<(), GateError> {
+    pub async fn ask_and_pause(
+        &self,
+        approval: &Approval,
+        bounds: &Bounds,
+        whole: &Whole,
+    ) -> Result<(), GateError> {
         let whole = serde_json::to_string(whole).map_err(failed)?;
-        self.insert(approval, Some(&whole)).await
+        self.insert((approval, bounds), Some(&whole)).await
     }
 
-    async fn insert(&self, approval: &Approval, whole: Option<&str>) -> Result<(), GateError> {
+    async fn insert(
+        &self,
+        (approval, bounds): (&Approval, &Bounds),
+        whole: Option<&str>,
+    ) -> Result<(), GateError> {
         let mut transaction = self.database.write().await?;
         sqlx::query(
             "INSERT INTO approvals (action_id, agent, run, end_user, tool, rule, method, authority, path, digest, \
-             status, created_ms, expires_ms, paused, whole) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             status, created_ms, expires_ms, paused, whole, origin, words, pattern, terms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )
         .bind(approval.action.as_str())
         .bind(approval.agent.as_str())
@@ -77,6 +110,10 @@ impl Gate {
         .bind(approval.expires_ms)
         .bind(i64::from(whole.is_some()))
         .bind(whole)
+        .bind(word::to_column(approval.origin).map_err(failed)?)
+        .bind(approval.words.as_deref())
+        .bind(bounds.pattern.as_deref())
+        .bind(&bounds.terms)
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
@@ -91,19 +128,95 @@ impl Gate {
     pub async fn answer(&self, answered: &Answered<'_>) -> Result<bool, GateError> {
         let mut transaction = self.database.write().await?;
         let done = sqlx::query(
-            "UPDATE approvals SET status = ?2, approver = ?3, reason = ?4, answered_ms = ?5, whole = NULL \
-             WHERE action_id = ?1 AND status = 'PENDING' AND (paused = 0 OR expires_ms > ?5)",
+            "UPDATE approvals SET status = ?2, approver = ?3, reason = ?4, answered_ms = ?5, whole = NULL, scope = ?6, \
+             granted_until_ms = ?7 WHERE action_id = ?1 AND status = 'PENDING' AND (paused = 0 OR expires_ms > ?5)",
         )
         .bind(answered.action.as_str())
         .bind(word::to_column(answered.status()).map_err(failed)?)
         .bind(answered.by.map(|(approver, _)| approver.as_str()))
         .bind(answered.reason)
         .bind(answered.at_ms)
+        .bind(word::to_column(answered.scope.0).map_err(failed)?)
+        .bind(answered.scope.1)
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// A yes that covers a call like this one: of the same agent and tool, under the same rule and terms, by the same method to the
+    /// same path, and of the same run or for the same user. Says to which request it was given and by whom.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn granted(
+        &self,
+        call: &Approval,
+        bounds: &Bounds,
+        at_ms: i64,
+    ) -> Result<Option<(ActionId, ApproverName)>, GateError> {
+        let row = sqlx::query(
+            "SELECT action_id, approver FROM approvals WHERE status = 'APPROVED' AND origin = 'gate' \
+             AND granted_until_ms > ?1 AND agent = ?2 AND tool = ?3 AND rule = ?4 AND method = ?5 AND authority = ?6 \
+             AND pattern = ?7 AND terms = ?8 AND ((scope = 'run' AND run = ?9) \
+             OR (scope = 'agent_user_ttl' AND end_user = ?10)) ORDER BY granted_until_ms DESC, action_id LIMIT 1",
+        )
+        .bind(at_ms)
+        .bind(call.agent.as_str())
+        .bind(call.tool.as_ref().map(ToolName::as_str))
+        .bind(&call.rule)
+        .bind(&call.method)
+        .bind(&call.authority)
+        .bind(bounds.pattern.as_deref())
+        .bind(&bounds.terms)
+        .bind(call.run.as_ref().map(RunId::as_str))
+        .bind(call.user.as_deref())
+        .fetch_optional(self.database.read())
+        .await
+        .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let columns = Columns(&row);
+        Ok(Some((
+            columns.parsed("action_id")?,
+            columns.parsed("approver")?,
+        )))
+    }
+
+    /// Takes a yes to more than one call back. Tells whether it was in force; otherwise nothing changed.
+    ///
+    /// # Errors
+    /// The database failed, and nothing changed.
+    pub async fn revoke(&self, action: &ActionId, at_ms: i64) -> Result<bool, GateError> {
+        let mut transaction = self.database.write().await?;
+        let done = sqlx::query(
+            "UPDATE approvals SET granted_until_ms = ?2 WHERE action_id = ?1 AND granted_until_ms > ?2",
+        )
+        .bind(action.as_str())
+        .bind(at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Ends every yes to more than one call that was given under other terms than these.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn end_other_terms(&self, terms: &str, at_ms: i64) -> Result<(), GateError> {
+        let mut transaction = self.database.write().await?;
+        sqlx::query(
+            "UPDATE approvals SET granted_until_ms = ?2 WHERE granted_until_ms > ?2 AND terms <> ?1",
+        )
+        .bind(terms)
+        .bind(at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
     }
 
     /// Marks as expired every pending request from before `at_ms` but these: their calls wait no longer. Those whose calls
@@ -153,25 +266,34 @@ impl Gate {
         Ok(Some(serde_json::from_str(&whole).map_err(failed)?))
     }
 
-    /// How many requests are pending at that time whose calls come again: of an agent, and of all together.
+    /// How many requests are pending at that time that no call waits for, as far as they are like this one.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn paused(&self, agent: &AgentName, at_ms: i64) -> Result<(i64, i64), GateError> {
+    pub async fn pending_like(&self, one: &Approval, at_ms: i64) -> Result<Pending, GateError> {
         let row = sqlx::query(
-            "SELECT COUNT(*) AS every, COUNT(CASE WHEN agent = ?1 THEN 1 END) AS own \
-             FROM approvals WHERE status = 'PENDING' AND paused = 1 AND expires_ms > ?2",
+            "SELECT COUNT(*) AS every, COUNT(CASE WHEN agent = ?1 THEN 1 END) AS of_agent, \
+             COUNT(CASE WHEN agent = ?1 AND end_user = ?2 THEN 1 END) AS of_user, \
+             COUNT(CASE WHEN run = ?3 THEN 1 END) AS of_run \
+             FROM approvals WHERE status = 'PENDING' AND paused = 1 AND expires_ms > ?4",
         )
-        .bind(agent.as_str())
+        .bind(one.agent.as_str())
+        .bind(one.user.as_deref())
+        .bind(one.run.as_ref().map(RunId::as_str))
         .bind(at_ms)
         .fetch_one(self.database.read())
         .await
         .map_err(failed)?;
         let columns = Columns(&row);
-        Ok((columns.integer("own")?, columns.integer("every")?))
+        Ok(Pending {
+            all: columns.integer("every")?,
+            of_agent: columns.integer("of_agent")?,
+            of_user: columns.integer("of_user")?,
+            of_run: columns.integer("of_run")?,
+        })
     }
 
-    /// Uses a yes that is for a call with this digest and has not expired, once. Says whose yes it was; `None` changes nothing.
+    /// Uses a yes that is for a call with this digest and has not expired, once. None that an agent asked for by itself is one. Says whose yes it was; `None` changes nothing.
     ///
     /// # Errors
     /// The database failed; then nothing was written.
@@ -184,7 +306,7 @@ impl Gate {
         let mut transaction = self.database.write().await?;
         let row = sqlx::query(
             "UPDATE approvals SET used_ms = ?3 WHERE action_id = ?1 AND digest = ?2 AND status = 'APPROVED' \
-             AND paused = 1 AND used_ms IS NULL AND expires_ms > ?3 RETURNING approver",
+             AND origin = 'gate' AND paused = 1 AND used_ms IS NULL AND expires_ms > ?3 RETURNING approver",
         )
         .bind(action.as_str())
         .bind(digest)
@@ -197,14 +319,23 @@ impl Gate {
         Ok(Columns(&row).maybe_parsed("approver")?)
     }
 
-    /// Requests, those that are pending before the others, newest first, at most `limit` (and [`crate::ROWS_MAX`]).
+    /// Requests, those that are pending before the others, newest first, at most `limit` (and [`crate::ROWS_MAX`]). After one that
+    /// there is not there are none.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn approvals(&self, limit: u32) -> Result<Vec<Approval>, GateError> {
+    pub async fn approvals(&self, wanted: &Wanted, limit: u32) -> Result<Vec<Approval>, GateError> {
+        let status = wanted.status.map(word::to_column).transpose();
         let rows = sqlx::query(
-            "SELECT * FROM approvals ORDER BY status = 'PENDING' DESC, created_ms DESC, action_id DESC LIMIT ?1",
+            "SELECT * FROM approvals WHERE (?1 IS NULL OR agent = ?1) AND (?2 IS NULL OR end_user = ?2) \
+             AND (?3 IS NULL OR status = ?3) AND (?4 IS NULL OR (status = 'PENDING', created_ms, action_id) < \
+             (SELECT status = 'PENDING', created_ms, action_id FROM approvals WHERE action_id = ?4)) \
+             ORDER BY status = 'PENDING' DESC, created_ms DESC, action_id DESC LIMIT ?5",
         )
+        .bind(wanted.agent.as_ref().map(AgentName::as_str))
+        .bind(wanted.user.as_deref())
+        .bind(status.map_err(failed)?)
+        .bind(wanted.after.as_ref().map(ActionId::as_str))
         .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(self.database.read())
         .await
@@ -252,6 +383,11 @@ fn read(row: &SqliteRow) -> Result<Approval, DatabaseError> {
         run: columns.maybe_parsed("run")?,
         user: columns.maybe_text("end_user")?,
         tool: columns.maybe_parsed("tool")?,
+        wider: columns.maybe_text("pattern")?.is_some(),
+        scope: columns.word("scope")?,
+        granted_until_ms: columns.maybe_integer("granted_until_ms")?,
+        origin: columns.word("origin")?,
+        words: columns.maybe_text("words")?,
         rule: columns.text("rule")?,
         method: columns.text("method")?,
         authority: columns.text("authority")?,

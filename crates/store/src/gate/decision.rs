@@ -2,7 +2,7 @@
 
 use postern_contract::{AgentName, Code, RequestId, RunId, SandboxId};
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{Gate, GateError};
 use crate::{
@@ -129,7 +129,7 @@ impl Gate {
 }
 
 async fn insert(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     decision: &Decision,
 ) -> Result<(), DatabaseError> {
     sqlx::query(
@@ -151,7 +151,7 @@ async fn insert(
     .bind(&decision.path)
     .bind(decision.status)
     .bind(decision.credential.as_deref())
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(failed)?;
     Ok(())

@@ -1,10 +1,11 @@
-//! The gate's store: decisions and approvals; journal and budgets have their place. Never holds a secret, and never
+//! The gate's store: decisions, approvals and sealed tokens; journal and budgets have their place. Never holds a secret that can be read, and never
 //! decides anything.
 
 mod approval;
 mod decision;
+mod token;
 
-pub use approval::Answered;
+pub use approval::{Answered, Bounds, Pending};
 pub use decision::{Decision, DecisionFilter, Ruling};
 
 use std::path::Path;
@@ -40,6 +41,14 @@ impl Gate {
         Ok(Self {
             database: Database::open(path, &TABLES).await?,
         })
+    }
+
+    /// Writes next to nothing, on the disk when this returns: whether anything could be kept now.
+    ///
+    /// # Errors
+    /// Nothing could: the disk is full, gone, or read-only.
+    pub async fn touch(&self) -> Result<(), GateError> {
+        Ok(self.database.touch().await?)
     }
 
     /// Waits for what is under way and closes the file; for an orderly end of the daemon.

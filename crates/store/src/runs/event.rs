@@ -4,13 +4,12 @@
 use postern_contract::RunId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::{Runs, RunsError, run::require_open};
+use super::{Kept, Runs, RunsError};
 use crate::{
     ROWS_MAX,
-    sqlite::{Columns, DatabaseError, failed},
-    word,
+    sqlite::{Columns, DatabaseError, failed, scribe::change},
 };
 
 /// What kind of thing happened: the words of the RunAgents dialect.
@@ -96,11 +95,14 @@ impl Runs {
     /// # Errors
     /// [`RunsError::NoSuchRun`], [`RunsError::Ended`], or the database failed; then none was appended.
     pub async fn record(&self, run: &RunId, events: &[NewEvent]) -> Result<i64, RunsError> {
-        let mut transaction = self.database.write().await?;
-        require_open(&mut transaction, run).await?;
-        let last = append(&mut transaction, run, events).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(last)
+        let text = sqlx::query(change!(append_if_open!(), last_of_open!()))
+            .bind(run.as_str().to_owned())
+            .bind(written(events)?);
+        let rows = self.scribe.make(text, Kept::Synced).await?;
+        match rows.first() {
+            Some(row) => Ok(Columns(row).integer("seq")?),
+            None => Err(self.not_open(run).await),
+        }
     }
 
     /// Events of a run with a number above `after_seq`, oldest first, at most `limit` (and [`crate::ROWS_MAX`]).
@@ -125,34 +127,58 @@ impl Runs {
     }
 }
 
-/// Appends events inside a transaction and gives the number of the last one in the run.
+/// Appends the events of a JSON array (`?2`) to a run (`?1`) that goes on or waits.
+macro_rules! append_if_open {
+    () => {
+        "INSERT INTO events (run, seq, kind, actor, data, at_ms) \
+         SELECT ?1, last.seq + 1 + new.key, new.value ->> 'kind', new.value ->> 'actor', new.value ->> 'data', new.value ->> 'at_ms' \
+         FROM json_each(?2) AS new, (SELECT COALESCE(MAX(seq), 0) AS seq FROM events WHERE run = ?1) AS last \
+         WHERE EXISTS (SELECT 1 FROM runs WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED'))"
+    };
+}
+pub(super) use append_if_open;
+
+/// The number of the last event of a run (`?1`) that goes on or waits.
+macro_rules! last_of_open {
+    () => {
+        "SELECT (SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1) AS seq FROM runs \
+         WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED')"
+    };
+}
+use last_of_open;
+
+/// Events as [`append_if_open`] takes them.
+pub(super) fn written<'a>(
+    events: impl IntoIterator<Item = &'a NewEvent>,
+) -> Result<String, DatabaseError> {
+    let written = events.into_iter().map(|event| Written {
+        kind: event.kind,
+        actor: &event.actor,
+        data: event.data.to_string(),
+        at_ms: event.at_ms,
+    });
+    serde_json::to_string(&written.collect::<Vec<_>>()).map_err(failed)
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    kind: EventType,
+    actor: &'a str,
+    data: String,
+    at_ms: i64,
+}
+
+/// Appends events to an open run inside a transaction.
 pub(super) async fn append(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     run: &RunId,
     events: &[NewEvent],
-) -> Result<i64, DatabaseError> {
-    let mut seq: i64 =
-        sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1")
-            .bind(run.as_str())
-            .fetch_one(&mut **transaction)
-            .await
-            .map_err(failed)?;
-    for event in events {
-        seq += 1;
-        sqlx::query(
-            "INSERT INTO events (run, seq, kind, actor, data, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )
+) -> Result<(), DatabaseError> {
+    let appended = sqlx::query(append_if_open!())
         .bind(run.as_str())
-        .bind(seq)
-        .bind(word::to_column(event.kind).map_err(failed)?)
-        .bind(&event.actor)
-        .bind(event.data.to_string())
-        .bind(event.at_ms)
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed)?;
-    }
-    Ok(seq)
+        .bind(written(events)?)
+        .execute(&mut *connection);
+    appended.await.map(drop).map_err(failed)
 }
 
 fn read_event(row: &SqliteRow) -> Result<StoredEvent, DatabaseError> {

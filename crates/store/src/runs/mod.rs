@@ -5,26 +5,30 @@
 //!            begin_run                      finish_run
 //!   (nothing) ───────▶ RUNNING ──────────────────────────▶ COMPLETED | FAILED
 //!                        │  ▲                                   ▲
-//!             pause_run  ▼  │ take_up                           │ sweep_interrupted: the daemon was
+//!  pause_run, put_back   ▼  │ take_up                           │ sweep_interrupted: the daemon was
 //!                PAUSED_APPROVAL | PAUSED_CONSENT ──────────────┘ killed while the run was RUNNING
 //! ```
 //!
-//! Every change is one transaction that is on the disk when the call returns. A call costs one commit, so an
-//! invocation costs two: [`Runs::begin_run`] and [`Runs::finish_run`], each of which takes events along.
+//! Every change is one transaction, and on the disk when the call returns. An invocation costs two, [`Runs::begin_run`] and
+//! [`Runs::finish_run`], which take events along and share their commits with those of other runs. Of a run without an
+//! idempotency key these two outlive the daemon, but perhaps not the machine: nobody can ask for such a run again.
 
 mod agents;
 mod event;
 mod pause;
+mod printed;
+mod report;
 mod run;
 
 pub use agents::Installed;
 pub use event::{EventType, NewEvent, StoredEvent};
-pub use pause::{Pause, Paused};
+pub use pause::{Awaited, Pause, Paused};
 pub use run::{Begun, End, INTERRUPTED, NewRun, Run, RunFilter, RunStatus};
 
+pub use crate::sqlite::scribe::Kept;
 use postern_contract::RunId;
 
-use crate::sqlite::{Database, DatabaseError};
+use crate::sqlite::{Database, DatabaseError, scribe::Scribe};
 
 /// Why posternd's store did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,9 @@ pub enum RunsError {
     /// The run is over; nothing can be added to it.
     #[error("run {0} has ended")]
     Ended(RunId),
+    /// Nobody took the run up, so it cannot be put back.
+    #[error("run {0} was not taken up")]
+    NotTaken(RunId),
     /// A run cannot end in this status.
     #[error("{0:?} is no end of a run")]
     NotAnEnd(RunStatus),
@@ -50,6 +57,7 @@ pub enum RunsError {
 #[derive(Debug, Clone)]
 pub struct Runs {
     database: Database,
+    scribe: Scribe,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use postern_contract::{ActionId, AgentName, RunId};
 use serde_json::Value;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     End, NewEvent, Run, RunStatus, Runs, RunsError, event,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ROWS_MAX,
-    sqlite::{Columns, failed},
+    sqlite::{Columns, DatabaseError, failed},
     word,
 };
 
@@ -37,6 +37,19 @@ pub struct Paused {
     pub run: Run,
     /// Whether what it needs to go on was taken.
     pub is_taken: bool,
+    /// How often it went on for this action and came back without an end.
+    pub tries: u32,
+}
+
+/// A run that waits, as whoever goes round looking for them finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// What it waits for.
+    pub action: ActionId,
+    /// Whose it is.
+    pub agent: AgentName,
+    /// As [`Paused::tries`].
+    pub tries: u32,
 }
 
 impl Runs {
@@ -58,14 +71,34 @@ impl Runs {
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-        sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
-            .bind(run.as_str())
-            .bind(word::to_column(RunStatus::PausedApproval).map_err(failed)?)
-            .bind(pause.outcome.to_string())
-            .bind(pause.at_ms)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        waits(&mut transaction, run, pause).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Puts a run aside again that was taken up for this action, failed on its way and can go on from where it was then: its
+    /// state, its events and its status, in one commit.
+    ///
+    /// # Errors
+    /// As [`Runs::pause_run`], and [`RunsError::NotTaken`].
+    pub async fn put_back(&self, run: &RunId, pause: &Pause) -> Result<(), RunsError> {
+        let mut transaction = self.database.write().await?;
+        require_open(&mut transaction, run).await?;
+        event::append(&mut transaction, run, &pause.events).await?;
+        let back = sqlx::query(
+            "UPDATE checkpoints SET state = ?3, claimed_ms = NULL, tries = tries + 1 \
+             WHERE run = ?1 AND action_id = ?2 AND claimed_ms IS NOT NULL",
+        )
+        .bind(run.as_str())
+        .bind(pause.action.as_str())
+        .bind(pause.state.to_string())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        if back.rows_affected() != 1 {
+            return Err(RunsError::NotTaken(run.clone()));
+        }
+        waits(&mut transaction, run, pause).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(())
     }
@@ -76,7 +109,7 @@ impl Runs {
     /// The database failed.
     pub async fn paused(&self, action: &ActionId) -> Result<Option<Paused>, RunsError> {
         let row = sqlx::query(
-            "SELECT runs.*, checkpoints.claimed_ms FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
+            "SELECT runs.*, checkpoints.claimed_ms, checkpoints.tries FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
              WHERE checkpoints.action_id = ?1",
         )
         .bind(action.as_str())
@@ -87,16 +120,33 @@ impl Runs {
         Ok(Some(Paused {
             run: read_run(&row)?,
             is_taken: Columns(&row).maybe_integer("claimed_ms")?.is_some(),
+            tries: tries(&row)?,
         }))
+    }
+
+    /// What a run that waits needs to go on, left where it is. `None` if it was taken, or there is no such run.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn kept(&self, action: &ActionId) -> Result<Option<Value>, RunsError> {
+        let row = sqlx::query(
+            "SELECT state FROM checkpoints WHERE action_id = ?1 AND claimed_ms IS NULL",
+        )
+        .bind(action.as_str())
+        .fetch_optional(self.database.read())
+        .await
+        .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Columns(&row).json("state")?))
     }
 
     /// What runs wait for now and whose they are, those that wait longest first, at most `limit` (and [`crate::ROWS_MAX`]).
     ///
     /// # Errors
     /// The database failed.
-    pub async fn awaited(&self, limit: u32) -> Result<Vec<(ActionId, AgentName)>, RunsError> {
+    pub async fn awaited(&self, limit: u32) -> Result<Vec<Awaited>, RunsError> {
         let rows = sqlx::query(
-            "SELECT checkpoints.action_id, runs.agent FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
+            "SELECT checkpoints.action_id, checkpoints.tries, runs.agent FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
              WHERE checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL' \
              ORDER BY checkpoints.created_ms, checkpoints.action_id LIMIT ?1",
         )
@@ -106,7 +156,11 @@ impl Runs {
         .map_err(failed)?;
         let read = |row| {
             let columns = Columns(row);
-            Ok((columns.parsed("action_id")?, columns.parsed("agent")?))
+            Ok(Awaited {
+                action: columns.parsed("action_id")?,
+                agent: columns.parsed("agent")?,
+                tries: tries(row)?,
+            })
         };
         rows.iter().map(read).collect()
     }
@@ -154,9 +208,30 @@ impl Runs {
     }
 }
 
+/// The run waits from now on.
+async fn waits(
+    connection: &mut SqliteConnection,
+    run: &RunId,
+    pause: &Pause,
+) -> Result<(), RunsError> {
+    sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
+        .bind(run.as_str())
+        .bind(word::to_column(RunStatus::PausedApproval).map_err(failed)?)
+        .bind(pause.outcome.to_string())
+        .bind(pause.at_ms)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+fn tries(row: &SqliteRow) -> Result<u32, DatabaseError> {
+    u32::try_from(Columns(row).integer("tries")?).map_err(failed)
+}
+
 /// Takes what a run that waits needs to go on, which can be done once.
 async fn claim(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     action: &ActionId,
     at_ms: i64,
 ) -> Result<Option<(Run, Value)>, RunsError> {
@@ -165,7 +240,7 @@ async fn claim(
          WHERE checkpoints.action_id = ?1 AND checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL'",
     )
     .bind(action.as_str())
-    .fetch_optional(&mut **transaction)
+    .fetch_optional(&mut *connection)
     .await
     .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
@@ -173,7 +248,7 @@ async fn claim(
     sqlx::query("UPDATE checkpoints SET claimed_ms = ?2, state = 'null' WHERE action_id = ?1")
         .bind(action.as_str())
         .bind(at_ms)
-        .execute(&mut **transaction)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
     Ok(Some((run, state)))

@@ -5,12 +5,15 @@ use std::path::Path;
 use postern_contract::{AgentName, RequestId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{Executor, Sqlite, Transaction, migrate::Migrator, sqlite::SqliteRow};
+use sqlx::{SqliteConnection, migrate::Migrator, sqlite::SqliteRow};
 
-use super::{EventType, NewEvent, Runs, RunsError, event};
+use super::{EventType, Kept, NewEvent, Runs, RunsError, event};
 use crate::{
     OpenError, ROWS_MAX,
-    sqlite::{Columns, Database, DatabaseError, failed},
+    sqlite::{
+        Columns, Database, DatabaseError, failed,
+        scribe::{Scribe, Text, change},
+    },
     word,
 };
 
@@ -72,6 +75,8 @@ pub struct End {
     pub events: Vec<NewEvent>,
     /// When, in milliseconds since 1970 (UTC).
     pub at_ms: i64,
+    /// [`Kept::Synced`] for a run that somebody can ask for again by its key, who must get the same answer.
+    pub kept: Kept,
 }
 
 /// A run as it stands.
@@ -110,6 +115,17 @@ pub struct RunFilter {
     pub user: Option<String>,
 }
 
+impl NewRun {
+    /// What its beginning and its end outlive before they are told: whoever asks again by its key must get the same answer.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        match self.idempotency_key {
+            Some(_) => Kept::Synced,
+            None => Kept::Written,
+        }
+    }
+}
+
 impl RunStatus {
     /// Whether a run in this status is over.
     #[must_use]
@@ -125,13 +141,26 @@ impl Runs {
     /// The file cannot be made or opened, is no database of ours, or is newer than this program.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         static TABLES: Migrator = sqlx::migrate!("migrations/runs");
-        Ok(Self {
-            database: Database::open(path, &TABLES).await?,
-        })
+        let database = Database::open(path, &TABLES).await?;
+        let scribe = Scribe::start(&database).await;
+        let scribe = scribe.map_err(|source| OpenError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self { database, scribe })
+    }
+
+    /// Writes next to nothing, on the disk when this returns: whether a run could be kept now.
+    ///
+    /// # Errors
+    /// None could: the disk is full, gone, or read-only.
+    pub async fn touch(&self) -> Result<(), RunsError> {
+        Ok(self.database.touch().await?)
     }
 
     /// Waits for what is under way and closes the file; for an orderly end of the daemon.
     pub async fn close(&self) {
+        self.scribe.end().await;
         self.database.close().await;
     }
 
@@ -170,23 +199,21 @@ impl Runs {
     /// # Errors
     /// [`RunsError::RunTaken`], or the database failed; then nothing was written.
     pub async fn begin_run(&self, new: &NewRun) -> Result<Begun, RunsError> {
-        let mut transaction = self.database.write().await?;
-        if let Some(key) = &new.idempotency_key {
-            let begun = (&new.agent, new.user.as_deref(), key.as_str());
-            if let Some(run) = by_key(&mut *transaction, begun).await? {
-                return Ok(Begun::Earlier(Box::new(run)));
-            }
+        if !self.scribe.make(insert(new), new.kept()).await?.is_empty() {
+            return Ok(Begun::Fresh);
         }
-        insert(&mut transaction, new).await?;
-        let said = NewEvent {
-            kind: EventType::UserMessage,
-            actor: new.user.clone().unwrap_or_else(|| "user".to_owned()),
-            data: json!({ "message": new.message }),
-            at_ms: new.at_ms,
+        let key = new.idempotency_key.as_deref();
+        let earlier = match key {
+            Some(key) => {
+                self.run_by_key(&new.agent, new.user.as_deref(), key)
+                    .await?
+            }
+            None => None,
         };
-        event::append(&mut transaction, &new.run, &[said]).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(Begun::Fresh)
+        match earlier {
+            Some(run) => Ok(Begun::Earlier(Box::new(run))),
+            None => Err(RunsError::RunTaken(new.run.clone())),
+        }
     }
 
     /// The run that an agent's user (nobody: `None`) began with an idempotency key.
@@ -199,7 +226,16 @@ impl Runs {
         user: Option<&str>,
         key: &str,
     ) -> Result<Option<Run>, RunsError> {
-        Ok(by_key(self.database.read(), (agent, user, key)).await?)
+        let found = sqlx::query(
+            "SELECT * FROM runs WHERE agent = ?1 AND COALESCE(end_user, '') = ?2 AND idempotency_key = ?3",
+        )
+        .bind(agent.as_str())
+        .bind(user.unwrap_or_default())
+        .bind(key)
+        .fetch_optional(self.database.read())
+        .await
+        .map_err(failed)?;
+        Ok(found.as_ref().map(read_run).transpose()?)
     }
 
     /// Ends a run: appends the last events and a final `COMPLETED` or `FAILED`, and keeps the outcome, in one commit.
@@ -209,11 +245,24 @@ impl Runs {
     /// written.
     pub async fn finish_run(&self, run: &RunId, end: &End) -> Result<(), RunsError> {
         last_event(end.status)?;
-        let mut transaction = self.database.write().await?;
-        require_open(&mut transaction, run).await?;
-        finish(&mut transaction, run, end).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(())
+        match self
+            .scribe
+            .make(end_of(run, end)?, end.kept)
+            .await?
+            .is_empty()
+        {
+            false => Ok(()),
+            true => Err(self.not_open(run).await),
+        }
+    }
+
+    /// Why nothing can be added to a run.
+    pub(super) async fn not_open(&self, run: &RunId) -> RunsError {
+        match self.run(run).await {
+            Ok(Some(_)) => RunsError::Ended(run.clone()),
+            Ok(None) => RunsError::NoSuchRun(run.clone()),
+            Err(error) => error,
+        }
     }
 
     /// One run, if it exists.
@@ -263,63 +312,78 @@ fn last_event(status: RunStatus) -> Result<EventType, RunsError> {
     }
 }
 
-/// Writes a run's last events and its end.
+/// Ends a run that goes on or waits, and returns it.
+macro_rules! end_if_open {
+    () => {
+        "UPDATE runs SET status = ?3, outcome = ?4, updated_ms = ?5 \
+         WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED') RETURNING run"
+    };
+}
+
+/// A run's last events and its end.
+fn end_of(run: &RunId, end: &End) -> Result<Text, RunsError> {
+    let text = sqlx::query(change!(event::append_if_open!(), end_if_open!()));
+    ended(text, run, end)
+}
+
+/// The same inside a transaction.
 pub(super) async fn finish(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     run: &RunId,
     end: &End,
 ) -> Result<(), RunsError> {
-    let last = last_event(end.status)?;
-    event::append(transaction, run, &end.events).await?;
+    let text = sqlx::query(concat!(event::append_if_open!(), "; ", end_if_open!()));
+    let text = ended(text, run, end)?;
+    text.fetch_all(&mut *connection).await.map_err(failed)?;
+    Ok(())
+}
+
+fn ended(text: Text, run: &RunId, end: &End) -> Result<Text, RunsError> {
     let last = NewEvent {
-        kind: last,
+        kind: last_event(end.status)?,
         actor: "posternd".to_owned(),
         data: end.outcome.clone(),
         at_ms: end.at_ms,
     };
-    event::append(transaction, run, &[last]).await?;
-    sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
-        .bind(run.as_str())
+    let events = end.events.iter().chain([&last]);
+    Ok(text
+        .bind(run.as_str().to_owned())
+        .bind(event::written(events)?)
         .bind(word::to_column(end.status).map_err(failed)?)
         .bind(end.outcome.to_string())
-        .bind(end.at_ms)
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed)?;
-    Ok(())
+        .bind(end.at_ms))
 }
 
-/// Writes the row, unless its id is taken.
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, new: &NewRun) -> Result<(), RunsError> {
-    let inserted = sqlx::query(
-        "INSERT INTO runs (run, agent, end_user, request_id, message, idempotency_key, status, \
-         created_ms, updated_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'RUNNING', ?7, ?7) \
+/// A run and its first event; returns something unless its id or its key is taken.
+fn insert(new: &NewRun) -> Text {
+    let actor = new.user.clone().unwrap_or_else(|| "user".to_owned());
+    sqlx::query(change!(
+        "INSERT INTO runs (run, agent, end_user, request_id, message, idempotency_key, status, created_ms, updated_ms) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'RUNNING', ?7, ?7 WHERE NOT EXISTS (SELECT 1 FROM runs \
+         WHERE agent = ?2 AND COALESCE(end_user, '') = COALESCE(?3, '') AND idempotency_key = ?6) \
          ON CONFLICT (run) DO NOTHING",
-    )
-    .bind(new.run.as_str())
-    .bind(new.agent.as_str())
-    .bind(new.user.as_deref())
-    .bind(new.request_id.as_str())
+        "INSERT INTO events (run, seq, kind, actor, data, at_ms) \
+         SELECT ?1, 1, 'USER_MESSAGE', ?8, ?9, ?7 WHERE changes() > 0 RETURNING seq",
+    ))
+    .bind(new.run.as_str().to_owned())
+    .bind(new.agent.as_str().to_owned())
+    .bind(new.user.clone())
+    .bind(new.request_id.as_str().to_owned())
     .bind(new.message.to_string())
-    .bind(new.idempotency_key.as_deref())
+    .bind(new.idempotency_key.clone())
     .bind(new.at_ms)
-    .execute(&mut **transaction)
-    .await
-    .map_err(failed)?;
-    match inserted.rows_affected() {
-        0 => Err(RunsError::RunTaken(new.run.clone())),
-        _ => Ok(()),
-    }
+    .bind(actor)
+    .bind(json!({ "message": new.message }).to_string())
 }
 
 /// The run exists and is not over.
 pub(super) async fn require_open(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     run: &RunId,
 ) -> Result<(), RunsError> {
     let row = sqlx::query("SELECT status FROM runs WHERE run = ?1")
         .bind(run.as_str())
-        .fetch_optional(&mut **transaction)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(failed)?
         .ok_or_else(|| RunsError::NoSuchRun(run.clone()))?;
@@ -327,22 +391,6 @@ pub(super) async fn require_open(
         return Err(RunsError::Ended(run.clone()));
     }
     Ok(())
-}
-
-async fn by_key(
-    database: impl Executor<'_, Database = Sqlite>,
-    (agent, user, key): (&AgentName, Option<&str>, &str),
-) -> Result<Option<Run>, DatabaseError> {
-    let found = sqlx::query(
-        "SELECT * FROM runs WHERE agent = ?1 AND COALESCE(end_user, '') = ?2 AND idempotency_key = ?3",
-    )
-    .bind(agent.as_str())
-    .bind(user.unwrap_or_default())
-    .bind(key)
-    .fetch_optional(database)
-    .await
-    .map_err(failed)?;
-    found.as_ref().map(read_run).transpose()
 }
 
 pub(super) fn read_run(row: &SqliteRow) -> Result<Run, DatabaseError> {

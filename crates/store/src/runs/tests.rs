@@ -37,6 +37,7 @@ fn completed(outcome: Value) -> End {
         outcome,
         events: vec![tool_called(2)],
         at_ms: 3,
+        kept: Kept::Written,
     }
 }
 
@@ -307,8 +308,8 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
 
     let runs = open(&home).await;
     assert_eq!(runs.sweep_interrupted(4).await.unwrap(), 0);
-    let waits = [(action.clone(), new.agent.clone())];
-    assert_eq!(runs.awaited(10).await.unwrap(), waits);
+    let waits = runs.awaited(10).await.unwrap();
+    assert_eq!((&waits[0].action, waits[0].tries), (&action, 0));
     let paused = runs.paused(&action).await.unwrap().unwrap();
     assert!(!paused.is_taken);
     assert_eq!(paused.run.status, RunStatus::PausedApproval);
@@ -378,4 +379,67 @@ async fn a_paused_run_is_ended_once_and_not_taken_up_after_that() {
     );
     let events = runs.events(&new.run, 0, 100).await.unwrap();
     assert_eq!(events.last().unwrap().kind, EventType::Failed);
+}
+
+#[tokio::test]
+async fn a_run_that_failed_on_its_way_is_put_back_and_taken_up_again() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let new = new_run(None, 1);
+    runs.begin_run(&new).await.unwrap();
+    let pause = |state: i32| Pause {
+        action: "act_1".parse().unwrap(),
+        state: json!(state),
+        outcome: json!({ "status": 502, "state": state }),
+        events: vec![],
+        at_ms: 2,
+    };
+    let action = pause(1).action;
+    runs.pause_run(&new.run, &pause(1)).await.unwrap();
+    let untaken = runs.put_back(&new.run, &pause(2)).await;
+    assert!(matches!(untaken, Err(RunsError::NotTaken(_))));
+    for tries in 1..3 {
+        runs.take_up(&action, &[], 3).await.unwrap().unwrap();
+        runs.put_back(&new.run, &pause(2)).await.unwrap();
+        let paused = runs.paused(&action).await.unwrap().unwrap();
+        assert_eq!((paused.is_taken, paused.tries), (false, tries));
+        assert_eq!(paused.run.status, RunStatus::PausedApproval);
+        assert_eq!(paused.run.outcome, Some(pause(2).outcome));
+        assert_eq!(runs.awaited(10).await.unwrap()[0].tries, tries);
+    }
+    let (_, state) = runs.take_up(&action, &[], 4).await.unwrap().unwrap();
+    assert_eq!(state, json!(2));
+    assert!(runs.take_up(&action, &[], 4).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_a_run_says_it_needs_is_kept_up_to_a_number_while_it_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let runs = open(&home).await;
+    let (new, other) = (new_run(None, 1), new_run(None, 1));
+    runs.begin_run(&new).await.unwrap();
+    runs.begin_run(&other).await.unwrap();
+    let action = |number: u32| -> ActionId { format!("act-{number}").parse().unwrap() };
+    let mut kept = 0;
+    for number in 0..20 {
+        let (action, state) = (action(number), json!({ "n": number }));
+        let report = runs.keep_reported(&new.run, (&action, &state), 2).await;
+        kept += u32::from(report.unwrap());
+    }
+    assert_eq!(kept, 8);
+    // Said again, the last counts.
+    let (first, again) = (action(0), json!("again"));
+    let report = runs.keep_reported(&new.run, (&first, &again), 3).await;
+    assert!(report.unwrap());
+    let found = runs.reported(&new.run, &action(0)).await.unwrap();
+    assert_eq!(found, Some(json!("again")));
+    assert_eq!(runs.reported(&other.run, &action(0)).await.unwrap(), None);
+    assert_eq!(runs.reported(&new.run, &action(19)).await.unwrap(), None);
+    runs.finish_run(&new.run, &completed(json!({})))
+        .await
+        .unwrap();
+    let late = runs
+        .keep_reported(&new.run, (&action(0), &json!({})), 4)
+        .await;
+    assert!(matches!(late, Err(RunsError::Ended(_))), "{late:?}");
 }

@@ -13,10 +13,9 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use tempfile::TempDir;
 
 use super::{Devbox, Ended, Ready, wait_for_end};
-use crate::{binaries, wait};
+use crate::{Folder, binaries, wait};
 
 /// The uid that a test takes for an ordinary user: nobody's, and in no range of Postern's.
 pub const ORDINARY_UID: u32 = 64_050;
@@ -31,7 +30,7 @@ const STDERR: &str = "stderr.log";
 /// A devbox to be.
 #[derive(Debug)]
 pub struct Setup {
-    folder: TempDir,
+    folder: Folder,
     uid: Option<u32>,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
@@ -44,12 +43,8 @@ impl Setup {
     /// When the folder cannot be made.
     #[must_use]
     pub fn new(config: &str) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("postern-test-")
-            .tempdir_in("/tmp");
-        let folder = folder.unwrap_or_else(|error| panic!("no folder: {error}"));
         let setup = Self {
-            folder,
+            folder: Folder::new("postern-test-"),
             uid: None,
             flags: Vec::new(),
             environment: Vec::new(),
@@ -187,7 +182,7 @@ impl Setup {
 
     /// Starts it and does not wait: for tests that kill it while it starts.
     #[must_use]
-    pub fn start_unready(self) -> (Child, TempDir) {
+    pub fn start_unready(self) -> (Child, Folder) {
         let (child, _) = self.spawn();
         (child, self.folder)
     }

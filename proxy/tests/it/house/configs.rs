@@ -29,6 +29,14 @@ url = "http://{upstream}/headed"
 private = true
 credential = {{ kind = "header", name = "X-Token", prefix = "Token ", secret = "crm" }}
 
+[tools.twofold]
+url = "http://{upstream}/twofold"
+private = true
+credential = [
+    {{ kind = "header", name = "X-Token", secret = "crm" }},
+    {{ kind = "query", name = "key", secret = "crm" }},
+]
+
 [tools.shut]
 url = "http://127.0.0.1:9/shut"
 
@@ -61,7 +69,7 @@ operations = ["PUT"]
 
 [agents.desk]
 kind = "python"
-tools = ["crm", "told", "keyed", "headed", "shut"]
+tools = ["crm", "told", "keyed", "headed", "twofold", "shut"]
 policies = ["support"]
 "#
     )

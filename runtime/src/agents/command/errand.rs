@@ -1,66 +1,33 @@
 //! One run's program, from its start to its end: the message goes in, what it writes comes out. Its process group is gone when
 //! this is, whatever came of it.
 
-use std::{fs::File, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{fs::File, io, os::fd::OwnedFd};
 
-use postern_contract::{config::Role, launch::ExitStatus};
-use postern_invoke::{Input, WorkerRequest};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::unix::pipe,
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use postern_contract::config::Role;
+use tokio::{io::AsyncWriteExt as _, net::unix::pipe, sync::oneshot, task::JoinSet};
 
 use super::{
-    output::{Heard, Output, TooMuch},
+    Settings,
+    output::{Output, TooMuch},
     preset::MODEL,
-    room::Shop,
-    stderr::Stderr,
     words,
 };
 use crate::{
     agent_environment,
-    agents::ground::{KILL, in_words},
-    output::printable,
-    sandbox::{Descriptors, Exit, Process, Program, Sandbox, SandboxError},
+    agents::{
+        room::{Craft, Job},
+        running::{NotStarted, READ_BYTES_MAX, Running, Start},
+    },
 };
 
-/// Read at once, in bytes.
-const READ_BYTES_MAX: usize = 64 << 10;
-
-/// How long its output is waited for when a program has ended, and its end when it was killed.
-const SOON: Duration = Duration::from_secs(1);
-
-/// The longest text of an error that is passed on, in characters.
-const ERROR_CHARS_MAX: usize = 2000;
-
-/// What is to be done, and where.
-pub(super) struct Errand {
-    pub(super) shop: Arc<Shop>,
-    pub(super) sandbox: Arc<Sandbox>,
-    pub(super) request: WorkerRequest,
-    pub(super) inputs: mpsc::Sender<Input>,
-}
-
-/// A program that runs.
-struct Running {
-    process: Process,
-    /// Its end is known.
-    is_over: bool,
-    stdout: pipe::Receiver,
-    stderr: Stderr,
-    /// Writes its standard input; ends with this value.
-    _stdin: JoinSet<()>,
-}
+/// One run of a command agent.
+type Errand = Job<Settings>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("it did not start: {0}")]
-    Start(#[from] SandboxError),
-    #[error("it did not start: {0}")]
-    Pipe(#[from] io::Error),
+    #[error(transparent)]
+    Start(#[from] NotStarted),
     #[error("{0}")]
     Words(#[from] words::Unfit),
     #[error("{0}")]
@@ -69,37 +36,42 @@ enum Failed {
     Said(String),
 }
 
-impl Errand {
-    /// Carries it out; nothing more is told once it is not wanted.
-    pub(super) async fn run(self, mut unwanted: oneshot::Receiver<()>) {
-        let answer = match self.start().await {
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        NotStarted::from(error).into()
+    }
+}
+
+impl Craft for Settings {
+    async fn work(errand: Errand, mut unwanted: oneshot::Receiver<()>) {
+        // Writes the program's standard input; ends with this value.
+        let mut writing = JoinSet::new();
+        let answer = match errand.start(&mut writing).await {
             Ok(mut running) => {
                 let answer = tokio::select! {
                     biased;
                     _ = &mut unwanted => None,
-                    answer = self.converse(&mut running) => Some(answer),
+                    answer = errand.converse(&mut running) => Some(answer),
                 };
-                self.end(running).await;
+                running.kill(&errand.sandbox).await;
                 answer
             }
             Err(failed) => Some(Err(failed)),
         };
-        let input = match answer {
-            Some(Ok(value)) => Input::WorkerReturned(value),
-            Some(Err(failed)) => Input::WorkerFailed {
-                detail: self.told(&failed),
-            },
-            None => return,
-        };
-        // Nobody listens any more when the run is over.
-        drop(self.inputs.send(input).await);
+        if let Some(answer) = answer {
+            let answer = answer.map_err(|failed| failed.to_string());
+            errand.finish(&errand.shop.craft.argv[0], answer).await;
+        }
     }
+}
 
-    async fn start(&self) -> Result<Running, Failed> {
-        let (agent, settings) = (&self.shop.ground.agent, &self.shop.settings);
+impl Errand {
+    async fn start(&self, writing: &mut JoinSet<()>) -> Result<Running, Failed> {
+        let (agent, settings) = (&self.shop.ground.agent, &self.shop.craft);
         let model = agent.model_for(Role::Chat);
         let model = model.map_or("", |model| model.name.as_str());
-        let words = words::of(settings, model, &self.request)?;
+        let session = self.sessions.of(&self.request);
+        let words = words::of(settings, (model, session.as_deref()), &self.request)?;
         let mut env = agent_environment::of(agent);
         for (name, value) in &settings.env {
             // What the config says goes before.
@@ -107,115 +79,46 @@ impl Errand {
                 .or_insert_with(|| value.replace(MODEL, model));
         }
         env.extend(words.env);
-        let (stdout, theirs) = io::pipe()?;
-        let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
-        let (stderr, complaints) = Stderr::follow(agent.name.as_str(), &self.request.run_id)?;
-        let mut writing = JoinSet::new();
         let stdin = match words.stdin {
-            Some(message) => written(message, &mut writing)?,
+            Some(message) => written(message, writing)?,
             None => File::open("/dev/null")?.into(),
         };
-        let program = Program {
+        let start = Start {
             argv: words.argv,
             env,
-            cwd: agent_environment::working_directory().into(),
-        };
-        let open = Descriptors {
             stdin,
-            stdout: theirs.into(),
-            stderr: complaints,
-            channel: None,
         };
-        let process = self.sandbox.exec(program, open).await?;
-        Ok(Running {
-            process,
-            is_over: false,
-            stdout,
-            stderr,
-            _stdin: writing,
-        })
+        let (ground, run) = (&self.shop.ground, &self.request.run_id);
+        Ok(Running::start(ground, &self.sandbox, run, start).await?)
     }
 
     /// Tells what it writes, until it has ended.
     async fn converse(&self, running: &mut Running) -> Result<serde_json::Value, Failed> {
-        let mut output = Output::read_as(&self.shop.settings.output);
+        let settings = &self.shop.craft;
+        let id_at = settings.session.as_ref().map(|session| session.id);
+        let mut output = Output::read_as(&settings.output).of_a_session(id_at);
         let mut bytes = vec![0; READ_BYTES_MAX];
-        let mut exit = None;
-        let soon = tokio::time::sleep(SOON);
-        tokio::pin!(soon);
-        loop {
-            tokio::select! {
-                read = running.stdout.read(&mut bytes) => match read {
-                    Ok(0) | Err(_) => break,
-                    Ok(length) => {
-                        self.tell(output.read(&bytes[..length])?).await;
-                        // A program that writes without end has the daemon no longer than others.
-                        tokio::task::yield_now().await;
-                    }
-                },
-                gone = running.process.exited(), if !running.is_over => {
-                    running.is_over = true;
-                    exit = gone;
-                    soon.as_mut().reset(tokio::time::Instant::now() + SOON);
-                }
-                () = &mut soon, if running.is_over => break,
+        while let Some(length) = running.read(&mut bytes).await {
+            for heard in output.read(&bytes[..length])? {
+                self.tell(heard).await;
             }
+            // A program that writes without end has the daemon no longer than others.
+            tokio::task::yield_now().await;
         }
-        self.tell(output.rest()?).await;
-        if !running.is_over {
-            exit = running.process.exited().await;
-            running.is_over = true;
+        for heard in output.rest()? {
+            self.tell(heard).await;
         }
-        let ended_well = exit
-            .as_ref()
-            .is_some_and(|exit| exit.status == ExitStatus::Code(0));
-        if ended_well {
+        if running.ended_well().await {
+            self.sessions.ended(&self.request, output.session());
             return output.answer().map_err(Failed::Said);
         }
-        Err(self.badly(exit, output.error(), &mut running.stderr).await)
-    }
-
-    /// Why it ended badly: what it says itself, else how it ended and its last words.
-    async fn badly(&self, exit: Option<Exit>, said: Option<&str>, stderr: &mut Stderr) -> Failed {
-        if let Some(said) = said {
-            return Failed::Said(said.to_owned());
-        }
-        let (how, last) = (in_words(exit), stderr.last_words(SOON).await);
-        if last.is_empty() {
-            return Failed::Said(how);
-        }
-        Failed::Said(format!("{how}: {last}"))
-    }
-
-    async fn tell(&self, heard: Vec<Heard>) {
-        for heard in heard {
-            match heard {
-                // A run takes its inputs whatever its callers do, so this waits for nobody outside.
-                Heard::Said(event) => drop(self.inputs.send(Input::WorkerSaid(event)).await),
-                Heard::Stray(line) => {
-                    let (agent, run) = (&self.shop.ground.agent.name, &self.request.run_id);
-                    tracing::debug!(target: "agent", %agent, %run, "not understood: {}", printable(&line));
-                }
-            }
-        }
-    }
-
-    /// Kills what still runs of the program's group.
-    async fn end(&self, mut running: Running) {
-        if running.is_over {
-            return;
-        }
-        let number = running.process.number;
-        if let Err(error) = self.sandbox.signal(number, KILL).await {
-            tracing::debug!(%error, "a program was over before it was killed");
-        }
-        drop(tokio::time::timeout(SOON, running.process.exited()).await);
-    }
-
-    fn told(&self, failed: &Failed) -> String {
-        let program = &self.shop.settings.argv[0];
-        let told: String = failed.to_string().chars().take(ERROR_CHARS_MAX).collect();
-        format!("{program}: {told}")
+        // One that cannot be gone on with is not tried again.
+        self.sessions.ended(&self.request, None);
+        // What it says itself, else how it ended and its last words.
+        Err(Failed::Said(match output.error() {
+            Some(said) => said.to_owned(),
+            None => running.how().await,
+        }))
     }
 }
 

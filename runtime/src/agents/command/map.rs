@@ -20,7 +20,7 @@ pub struct Map {
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Meaning {
+pub(in crate::agents) enum Meaning {
     /// A piece of the answer.
     Content(String),
     /// Something new begins.

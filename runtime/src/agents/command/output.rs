@@ -25,6 +25,9 @@ const EVENTS_MAX: u64 = 200_000;
 /// The longest line that is understood, in bytes; a longer one is passed over.
 const LINE_BYTES_MAX: usize = 4 << 20;
 
+/// The longest id of a session that is noted, in bytes.
+const SESSION_BYTES_MAX: usize = 128;
+
 /// Calls of tools whose results are still known again.
 const CALLS_MAX: usize = 256;
 
@@ -67,6 +70,9 @@ pub(in crate::agents) struct Output {
     /// It says that nothing more comes.
     is_done: bool,
     strays: u64,
+    /// Where its lines have the id of its session.
+    session_at: Option<&'static str>,
+    session: Option<String>,
 }
 
 #[derive(Debug)]
@@ -105,15 +111,35 @@ impl Output {
             error: None,
             is_done: false,
             strays: 0,
+            session_at: None,
+            session: None,
+        }
+    }
+
+    /// The same, of a program whose lines have the id of its session there.
+    pub(super) fn of_a_session(self, at: Option<&'static str>) -> Self {
+        Self {
+            session_at: at,
+            ..self
+        }
+    }
+
+    /// The session's id, as it was told last.
+    pub(super) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    fn note_session(&mut self, line: &Value) {
+        let found = self.session_at.and_then(|at| line.pointer(at)?.as_str());
+        let found = found.filter(|id| id.len() <= SESSION_BYTES_MAX);
+        if let Some(id) = found {
+            self.session = Some(id.to_owned());
         }
     }
 
     /// What the next bytes say.
     pub(in crate::agents) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, TooMuch> {
-        self.bytes += bytes.len() as u64;
-        if self.bytes > OUTPUT_BYTES_MAX {
-            return Err(TooMuch::Output);
-        }
+        self.take(bytes)?;
         match &mut self.manner {
             Manner::Text(decoder) => {
                 let text = decoder.read(bytes);
@@ -155,44 +181,65 @@ impl Output {
         Ok(json!({ "response": self.said }))
     }
 
+    /// The pieces so far.
+    pub(in crate::agents) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// What the program itself says went wrong.
     pub(super) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
-    fn understand(&mut self, lines: &[Result<Vec<u8>, usize>]) -> Result<Vec<Heard>, TooMuch> {
+    fn understand(&mut self, lines: &[Line]) -> Result<Vec<Heard>, TooMuch> {
         let mut heard = Vec::new();
         for line in lines {
             let Manner::Lines { map, .. } = &self.manner else {
                 break;
             };
-            let value = match line {
-                Ok(line) if line.trim_ascii().is_empty() => continue,
-                Ok(line) => values::read(line).map_err(|_| shown(line)),
-                Err(length) => Err(format!("a line of {length} bytes")),
-            };
-            match value {
-                Ok(value @ Value::Object(_)) => {
-                    for meaning in map.read(&value) {
+            match value(line) {
+                Some(Ok(value @ Value::Object(_))) => {
+                    let meanings = map.read(&value);
+                    self.note_session(&value);
+                    for meaning in meanings {
                         heard.extend(self.mean(meaning)?);
                     }
                 }
-                Ok(other) => heard.push(self.stray(&other.to_string())?),
-                Err(line) => heard.push(self.stray(&line)?),
+                Some(Ok(other)) => heard.push(self.stray(&other.to_string())?),
+                Some(Err(line)) => heard.push(self.stray(&line)?),
+                None => {}
             }
         }
         Ok(heard)
     }
 
+    /// The next lines of a program whose lines somebody else understands.
+    pub(in crate::agents) fn lines(&mut self, bytes: &[u8]) -> Result<Vec<Line>, TooMuch> {
+        self.take(bytes)?;
+        match &mut self.manner {
+            Manner::Lines { lines, .. } => Ok(lines.read(bytes)),
+            Manner::Text(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), TooMuch> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > OUTPUT_BYTES_MAX {
+            return Err(TooMuch::Output);
+        }
+        Ok(())
+    }
+
     /// A line that is not understood; a flood of them is as much work as one of events.
-    fn stray(&mut self, line: &str) -> Result<Heard, TooMuch> {
+    pub(in crate::agents) fn stray(&mut self, line: &str) -> Result<Heard, TooMuch> {
         self.strays += 1;
         self.count()?;
         let shown = line.chars().take(STRAY_CHARS_MAX).collect();
         Ok(Heard::Stray(shown))
     }
 
-    fn mean(&mut self, meaning: Meaning) -> Result<Option<Heard>, TooMuch> {
+    /// What a program means, within what it may say.
+    pub(in crate::agents) fn mean(&mut self, meaning: Meaning) -> Result<Option<Heard>, TooMuch> {
         let event = match meaning {
             Meaning::Content(text) => return self.piece(text),
             Meaning::Break => {
@@ -245,12 +292,31 @@ impl Output {
         Ok(Some(Heard::Said(Event::Content { delta })))
     }
 
-    fn count(&mut self) -> Result<(), TooMuch> {
+    /// As if so many had come before.
+    #[cfg(test)]
+    pub(in crate::agents) fn has_told(&mut self, events_left: u64) {
+        self.events = EVENTS_MAX - events_left;
+    }
+
+    /// One more line or event.
+    pub(in crate::agents) fn count(&mut self) -> Result<(), TooMuch> {
         self.events += 1;
         if self.events > EVENTS_MAX {
             return Err(TooMuch::Events);
         }
         Ok(())
+    }
+}
+
+/// A line, or the length of one that is too long.
+pub(in crate::agents) type Line = Result<Vec<u8>, usize>;
+
+/// What a line is, or what there is to show of it; nothing if it is empty.
+pub(in crate::agents) fn value(line: &Line) -> Option<Result<Value, String>> {
+    match line {
+        Ok(line) if line.trim_ascii().is_empty() => None,
+        Ok(line) => Some(values::read(line).map_err(|_| shown(line))),
+        Err(length) => Some(Err(format!("a line of {length} bytes"))),
     }
 }
 
@@ -296,7 +362,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn read(&mut self, bytes: &[u8]) -> Vec<Result<Vec<u8>, usize>> {
+    fn read(&mut self, bytes: &[u8]) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut left = bytes;
         while let Some(at) = left.iter().position(|byte| *byte == b'\n') {
@@ -318,14 +384,14 @@ impl Lines {
         }
     }
 
-    fn line(&mut self) -> Result<Vec<u8>, usize> {
+    fn line(&mut self) -> Line {
         match self.passed.take() {
             Some(length) => Err(length),
             None => Ok(std::mem::take(&mut self.begun)),
         }
     }
 
-    fn end(mut self) -> Option<Result<Vec<u8>, usize>> {
+    fn end(mut self) -> Option<Line> {
         let is_empty = self.begun.is_empty() && self.passed.is_none();
         (!is_empty).then(|| self.line())
     }

@@ -1,6 +1,9 @@
 //! `[agents.NAME.command]` as it is meant. Never starts anything.
 
-use super::{map::Map, preset::Preset};
+use super::{
+    map::Map,
+    preset::{Preset, Session},
+};
 use crate::{
     agents::files::Files,
     config::{
@@ -25,6 +28,8 @@ pub struct Settings {
     pub input: InputWritten,
     /// What it writes.
     pub output: Reading,
+    /// How it goes on with a conversation, if it can.
+    pub(super) session: Option<Session>,
 }
 
 /// How a program's output is read.
@@ -50,28 +55,24 @@ impl Settings {
                 "a `command` agent needs `command = { argv = [\"PROGRAM\"] }`",
             ));
         };
-        let files = Files::mean(written, places)?;
-        if files.is_none() && written.mount.is_some() {
-            return Err(Wrong::at(
-                &["mount"],
-                "there is nothing to mount: say `source` too, or leave `mount` out",
-            ));
-        }
+        let files = Files::of_a_program(written, places)?;
         let program = match command.preset {
             Some(name) => Program::of_preset(name, written, command)?,
             None => Program {
                 argv: command.argv.clone(),
                 env: Vec::new(),
                 output: reading(command)?,
+                session: None,
             },
         };
-        check_words(&program.argv)?;
+        check_words("command", &program.argv)?;
         Ok(Self {
             files,
             argv: program.argv,
             env: program.env,
             input: command.input.unwrap_or(InputWritten::Stdin),
             output: program.output,
+            session: program.session,
         })
     }
 }
@@ -81,6 +82,7 @@ struct Program {
     argv: Vec<String>,
     env: Vec<(String, String)>,
     output: Reading,
+    session: Option<Session>,
 }
 
 impl Program {
@@ -123,12 +125,14 @@ impl Program {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             output: Map::mean(&preset.rules()).map(Reading::Lines)?,
+            session: Some(preset.session),
         })
     }
 }
 
-fn check_words(argv: &[String]) -> Result<(), Wrong> {
-    let at = &["command", "argv"];
+/// Whether these words can be started, of a table of this name.
+pub(in crate::agents) fn check_words(table: &str, argv: &[String]) -> Result<(), Wrong> {
+    let at = &[table, "argv"];
     if argv.first().is_none_or(String::is_empty) {
         return Err(Wrong::at(
             at,

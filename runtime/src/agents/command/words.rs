@@ -40,19 +40,20 @@ pub(super) enum Unfit {
     Nul,
 }
 
-/// The words of one run of an agent with this model.
+/// The words of one run of an agent with this model, which goes on in a session of the program's if there is one.
 pub(super) fn of(
     settings: &Settings,
-    model: &str,
+    (model, session): (&str, Option<&str>),
     request: &WorkerRequest,
 ) -> Result<Words, Unfit> {
     let env = variables(request);
-    let text = match &request.message {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let text = text_of(&request.message);
     let argv = settings.argv.iter();
     let argv = argv.map(|word| word.replace(MODEL, model)).collect();
+    let argv = match settings.session.as_ref().zip(session) {
+        Some((way, session)) => way.go_on(argv, session),
+        None => argv,
+    };
     let (argv, stdin) = match settings.input {
         InputWritten::Stdin => (argv, Some(text.into_bytes())),
         InputWritten::Request => {
@@ -73,8 +74,16 @@ pub(super) fn of(
     Ok(Words { argv, env, stdin })
 }
 
+/// A message as text; what is none comes as JSON.
+pub(in crate::agents) fn text_of(message: &Value) -> String {
+    match message {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Whose run it is.
-fn variables(request: &WorkerRequest) -> BTreeMap<String, String> {
+pub(in crate::agents) fn variables(request: &WorkerRequest) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
     set("POSTERN_RUN_ID", request.run_id.to_string());
@@ -112,6 +121,7 @@ mod tests {
             env: Vec::new(),
             input,
             output: Reading::Text,
+            session: None,
         };
         let request = WorkerRequest {
             message,
@@ -119,8 +129,10 @@ mod tests {
             request_id: "rid-1".parse().unwrap(),
             run_id: "run-1".parse().unwrap(),
             user_id: Some("ada".to_owned()),
+            conversation_id: None,
+            resume: None,
         };
-        of(&settings, "fast", &request)
+        of(&settings, ("fast", None), &request)
     }
 
     #[test]

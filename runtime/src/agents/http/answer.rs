@@ -139,7 +139,11 @@ fn pause(data: &str) -> Option<Value> {
     // An event without details asks for a pause all the same.
     let detail = event.get("detail").filter(|detail| !detail.is_null());
     let detail = detail.filter(|detail| **detail != json!({}));
-    Some(json!({ *kind: detail.unwrap_or(&event) }))
+    let mut answer = json!({ *kind: detail.unwrap_or(&event) });
+    if let Some(state) = event.get("resume") {
+        answer["resume"] = state.clone();
+    }
+    Some(answer)
 }
 
 #[cfg(test)]
@@ -157,6 +161,8 @@ mod tests {
             pause(r#"{"type":"content","delta":"approval_required"}"#),
             None
         );
+        let event = r#"{"type":"approval_required","detail":{"tool":"x"},"resume":{"order":7}}"#;
+        assert_eq!(pause(event).unwrap()["resume"], json!({ "order": 7 }));
         assert_eq!(pause("approval_required"), None);
         for bare in [
             r#"{"type":"approval_required"}"#,

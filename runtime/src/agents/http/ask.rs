@@ -78,6 +78,13 @@ pub(super) async fn run(
     request: WorkerRequest,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<Value, NoAnswer> {
+    if let Some(resume) = &request.resume {
+        // Its own place, whether it streams or not: only a server that knows how to go on has it.
+        let base = yard.settings.resume.trim_end_matches('/');
+        let path = format!("{base}/{}", resume.action_id);
+        let answer = ask(yard, sandbox, (&path, &request)).await?;
+        return answer::read(answer, inputs).await;
+    }
     let path = yard.path();
     let answer = ask(yard, sandbox, (path, &request)).await?;
     if path == yard.settings.invoke || !yard.may_have_no_such(answer.status()) {

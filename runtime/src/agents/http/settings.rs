@@ -35,6 +35,8 @@ pub struct Settings {
     pub invoke: String,
     /// Where it is called and answers piece by piece.
     pub stream: String,
+    /// Where it is called again after a pause, with the action's id behind it.
+    pub resume: String,
 }
 
 impl Settings {
@@ -58,6 +60,7 @@ impl Settings {
             start: http.start.map_or(START_DEFAULT, |period| period.0),
             invoke: path(&http.invoke, "/invoke"),
             stream: path(&http.stream, "/invoke/stream"),
+            resume: path(&http.resume, "/resume"),
         })
     }
 }
@@ -81,6 +84,7 @@ fn check(http: &HttpWritten) -> Result<(), Wrong> {
         ("ready", &http.ready),
         ("invoke", &http.invoke),
         ("stream", &http.stream),
+        ("resume", &http.resume),
     ];
     for (key, path) in paths {
         let is_path = |path: &String| path.starts_with('/') && path.parse::<http::Uri>().is_ok();

@@ -7,6 +7,7 @@
 //     out  {"ready": {"found": "handler"}}  or  {"failed": {"error": "..."}}     first, once
 //     out  {"heard": {"id": 7}}                                                  to a cancel: this worker is not stuck
 //     out  {"said": {"id": 7, "text": "..."}}                                    a piece of the answer, as it comes
+//     out  {"printed": {"id": 7, "stream": "stdout", "text": "..."}}             a line that this call printed
 //     out  {"returned": {"id": 7, "json": "{...}"}}                              an object, as a text of JSON
 //     out  {"returned": {"id": 7, "text": "..."}}                                anything else, as String() says it
 //     out  {"raised": {"id": 7, "error": "TypeError: ..."}}
@@ -23,6 +24,7 @@ import { pathToFileURL } from "node:url";
 
 const FRAME_BYTES_MAX = 8 * 1024 * 1024;
 const ERROR_CHARS_MAX = 2000;
+const PRINTED_CHARS_MAX = 4096;
 const GATE = "127.127.0.1:4180";
 
 const currentRun = new AsyncLocalStorage();
@@ -93,7 +95,10 @@ function contextOf(request, signal) {
     llm_url: process.env.LLM_GATEWAY_URL ?? "",
     model: process.env.LLM_MODEL ?? "",
     system_prompt: process.env.SYSTEM_PROMPT ?? "",
-    session: Object.fromEntries(keys.map((key) => [key, request[key]])),
+    session: {
+      ...Object.fromEntries(keys.map((key) => [key, request[key]])),
+      ...(request.resume ? { action_id: request.resume.action_id } : {}),
+    },
     // Aborted when nobody waits for the answer any more.
     signal,
   };
@@ -109,13 +114,14 @@ async function answer(channel, handler, { id, run, request }) {
   let frame;
   try {
     const context = contextOf(request, abort.signal);
-    const work = currentRun.run(run, async () => settle(await handler(request, context), channel, id, abort.signal));
+    const work = currentRun.run({ id, run }, async () => settle(await handler(request, context), channel, id, abort.signal));
     frame = returned(id, await Promise.race([work, aborted(abort.signal)]));
   } catch (error) {
-    if (!abort.signal.aborted) console.error(error);
+    if (!abort.signal.aborted) currentRun.run({ id, run }, () => console.error(error));
     frame = { raised: { id, error: abort.signal.aborted ? "cancelled" : told(error) } };
   } finally {
     unwanted.delete(id);
+    tellRest(id);
   }
   try {
     channel.send(frame);
@@ -168,13 +174,47 @@ function told(error) {
   return text.slice(-ERROR_CHARS_MAX);
 }
 
+// --- telling what a call prints ---------------------------------------------------------------------------------------
+
+const begun = new Map();
+
+// A call's lines are told with the call; what no call prints that goes on stays where it went before.
+function watchPrints() {
+  for (const name of ["stdout", "stderr"]) {
+    const write = process[name].write;
+    process[name].write = function (chunk, encoding, done) {
+      const id = currentRun.getStore()?.id;
+      if (!unwanted.has(id)) return write.call(this, chunk, encoding, done);
+      const text = typeof chunk === "string" ? chunk : Buffer.from(chunk).toString();
+      const lines = ((begun.get(id)?.[name] ?? "") + text).split("\n");
+      const rest = lines.at(-1).length > PRINTED_CHARS_MAX ? "" : lines.pop();
+      begun.set(id, { ...begun.get(id), [name]: rest });
+      lines.forEach((line) => tellLine(id, name, line));
+      const called = typeof encoding === "function" ? encoding : done;
+      if (called) process.nextTick(called);
+      return true;
+    };
+  }
+}
+
+function tellLine(id, stream, line) {
+  for (let start = 0; start === 0 || start < line.length; start += PRINTED_CHARS_MAX) {
+    channel.send({ printed: { id, stream, text: line.slice(start, start + PRINTED_CHARS_MAX) } });
+  }
+}
+
+function tellRest(id) {
+  for (const [name, rest] of Object.entries(begun.get(id) ?? {})) if (rest) tellLine(id, name, rest);
+  begun.delete(id);
+}
+
 // --- telling the gate which run a request belongs to ------------------------------------------------------------------
 
 // Adds X-Run-ID to what goes to the gate and to nothing else. Known are fetch, and node:http, and so what is built on them.
 function markRequests() {
   const fetch = globalThis.fetch;
   globalThis.fetch = function (input, init) {
-    const run = currentRun.getStore();
+    const run = currentRun.getStore()?.run;
     if (!run || !goesToGate(input instanceof Request ? input.url : String(input))) return fetch(input, init);
     const request = new Request(input, init);
     if (!request.headers.has("x-run-id")) request.headers.set("x-run-id", run);
@@ -183,7 +223,7 @@ function markRequests() {
   const request = http.request;
   const marked = (...given) => {
     const made = request(...given);
-    const run = currentRun.getStore();
+    const run = currentRun.getStore()?.run;
     if (run && !made.headersSent && made.getHeader("host") === GATE && !made.hasHeader("x-run-id")) {
       made.setHeader("X-Run-ID", run);
     }
@@ -213,6 +253,7 @@ let heard = (frame) => waiting.push(frame);
 const channel = new Channel(new net.Socket({ fd: 3, readable: true, writable: true }), (frame) => heard(frame));
 process.on("unhandledRejection", (error) => console.error(error));
 markRequests();
+watchPrints();
 try {
   const [found, handler] = await load(process.env.USER_ENTRY_POINT, process.env.RUNAGENTS_USER_CODE_DIR);
   await channel.send({ ready: { found } });

@@ -4,7 +4,7 @@
 use std::{future::Future, sync::Arc};
 
 use postern_contract::config::Role;
-use postern_invoke::{Plan, RunFacts, Worker};
+use postern_invoke::{Plan, Resumes, RunFacts, Worker};
 use tokio::sync::watch;
 
 use super::{Cell, Nursery, Pool, Standing, Users};
@@ -77,6 +77,7 @@ pub struct Housed<C> {
     model: String,
     weakened: watch::Receiver<Vec<Weakened>>,
     homes: Homes<C>,
+    resumes: Resumes,
 }
 
 impl<C: Cell> Housed<C> {
@@ -88,7 +89,14 @@ impl<C: Cell> Housed<C> {
             model: model.map_or_else(String::new, |model| model.name.to_string()),
             weakened,
             homes,
+            resumes: Resumes::Never,
         }
+    }
+
+    /// The same, of an agent that can be called again after a pause that it asked for.
+    #[must_use]
+    pub fn resuming(self, resumes: Resumes) -> Self {
+        Self { resumes, ..self }
     }
 }
 
@@ -96,6 +104,7 @@ impl<C: Cell> Host for Housed<C> {
     fn plan(&self) -> Plan {
         Plan::Worker(Worker {
             model: self.model.clone(),
+            resumes: self.resumes,
         })
     }
 

@@ -6,8 +6,13 @@ use postern_invoke::WorkerRequest;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::printed::Stream;
+
 /// The largest frame in either direction, in bytes without the length.
 pub(super) const FRAME_BYTES_MAX: u32 = 8 << 20;
+
+/// How much room a body has before any of it has come, in bytes.
+const BODY_BYTES_FIRST: u32 = 4 << 10;
 
 /// What posternd says.
 #[derive(Debug, Serialize)]
@@ -55,6 +60,15 @@ pub(super) enum FromWorker {
         /// The piece.
         text: String,
     },
+    /// A line that a call printed, or a piece of a long one.
+    Printed {
+        /// The call.
+        id: u64,
+        /// Where.
+        stream: Stream,
+        /// The line.
+        text: String,
+    },
     /// A call came back with a dictionary (`json`) or with something else as text.
     Returned {
         /// The call.
@@ -100,8 +114,8 @@ where
     if length > FRAME_BYTES_MAX {
         return Err(FrameError::TooLarge(length.into()));
     }
-    // Grows with what really comes: a length alone costs nothing.
-    let mut body = Vec::new();
+    // Grows with what really comes: a length alone costs next to nothing.
+    let mut body = Vec::with_capacity(length.min(BODY_BYTES_FIRST) as usize);
     reader.take(length.into()).read_to_end(&mut body).await?;
     if body.len() as u64 != u64::from(length) {
         return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());

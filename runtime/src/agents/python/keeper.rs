@@ -38,8 +38,6 @@ enum Life {
     Useful(String),
     /// It never was ready.
     Useless(String),
-    /// It answered calls, and what it started cannot be ended without its sandbox.
-    Stuck(String),
     /// The agent stops.
     Over,
 }
@@ -71,19 +69,27 @@ impl Keeper {
                 Life::Over => break,
                 Life::Useful(why) => self.not_ready(&why, BACKOFF_FIRST),
                 Life::Useless(why) => self.not_ready(&why, wait),
-                Life::Stuck(why) => {
-                    if let Some(stuck) = sandbox.take() {
-                        self.workshop.ground.end(stuck).await;
-                    }
-                    self.not_ready(&why, BACKOFF_FIRST)
-                }
             };
+            self.clear(&mut sandbox).await;
             if self.pause(wait, &mut sandbox, &calls).await {
                 break;
             }
         }
         if let Some(sandbox) = sandbox {
             self.workshop.ground.end(sandbox).await;
+        }
+    }
+
+    /// What the worker started may have left its group, and goes on no longer either, if need be with its sandbox.
+    async fn clear(&self, sandbox: &mut Option<Sandbox>) {
+        let Some(standing) = sandbox else {
+            return;
+        };
+        let cleared = tokio::time::timeout(CLEAR_MAX, standing.clear()).await;
+        if !matches!(cleared, Ok(Ok(())))
+            && let Some(stuck) = sandbox.take()
+        {
+            self.workshop.ground.end(stuck).await;
         }
     }
 
@@ -148,11 +154,7 @@ impl Keeper {
             Ended::Failed(why) | Ended::NotLoaded(why) | Ended::Overran(why) => {
                 self.readiness
                     .send_replace(Readiness::NotReady { why: why.clone() });
-                // What it started may have left its group, and goes on no longer either.
-                match tokio::time::timeout(CLEAR_MAX, sandbox.clear()).await {
-                    Ok(Ok(())) => Life::Useful(why),
-                    Ok(Err(_)) | Err(_) => Life::Stuck(why),
-                }
+                Life::Useful(why)
             }
         }
     }

@@ -7,6 +7,7 @@ Descriptor 3 is a socket to posternd. Each frame on it is four bytes of length, 
     out  {"ready": {"found": "handler"}}  or  {"failed": {"error": "..."}}     first, once
     out  {"heard": {"id": 7}}                                                  to a cancel: this worker is not stuck
     out  {"said": {"id": 7, "text": "..."}}                                    a piece of the answer, as it comes
+    out  {"printed": {"id": 7, "stream": "stdout", "text": "..."}}             a line that this call printed
     out  {"returned": {"id": 7, "json": "{...}"}}                              a dictionary, as a text of JSON
     out  {"returned": {"id": 7, "text": "..."}}                                anything else, as str() says it
     out  {"raised": {"id": 7, "error": "ValueError: ..."}}
@@ -35,6 +36,7 @@ import urllib.error
 import urllib.request
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024
+PRINTED_CHARS_MAX = 4096
 CALLS_MAX = 64
 LOOP_HELD_UP_S = 1.0
 ERROR_CHARS_MAX = 2000
@@ -43,6 +45,7 @@ FRAMEWORK_NAMES = ("agent", "chain", "executor", "graph", "crew")
 MESSAGE_NAMES = ("message", "msg", "text", "query", "prompt", "input", "user_input")
 
 current_run = contextvars.ContextVar("postern_run", default=None)
+current_call = contextvars.ContextVar("postern_call", default=None)
 
 
 class Channel:
@@ -78,6 +81,64 @@ class Channel:
         return b"".join(parts)
 
 
+class Printed:
+    """A standard stream: a call's lines are told with the call, and what no call prints that goes on stays where it went before."""
+
+    def __init__(self, stream, name, channel):
+        self.stream = stream
+        self.name = name
+        self.channel = channel
+        self.lock = threading.Lock()
+        self.begun = {}
+
+    def write(self, text):
+        identity = current_call.get()
+        with self.lock:
+            goes_on = identity in self.begun and isinstance(text, str)
+            if goes_on:
+                *lines, rest = (self.begun[identity] + text).split("\n")
+                if len(rest) > PRINTED_CHARS_MAX:
+                    lines, rest = lines + [rest], ""
+                self.begun[identity] = rest
+        if not goes_on:
+            return self.stream.write(text)
+        for line in lines:
+            self.tell(identity, line)
+        return len(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def tell(self, identity, line):
+        for start in range(0, len(line) or 1, PRINTED_CHARS_MAX):
+            piece = line[start : start + PRINTED_CHARS_MAX]
+            self.channel.send({"printed": {"id": identity, "stream": self.name, "text": piece}})
+
+    def begin(self, identity):
+        with self.lock:
+            self.begun[identity] = ""
+
+    def end(self, identity):
+        with self.lock:
+            rest = self.begun.pop(identity, "")
+        if rest:
+            self.tell(identity, rest)
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def __iter__(self):
+        return iter(self.stream)
+
+
+def watch_prints(channel):
+    """Takes the place of the standard streams, before the agent's code can hold them."""
+    printed = [Printed(sys.stdout, "stdout", channel), Printed(sys.stderr, "stderr", channel)]
+    sys.stdout, sys.stderr = printed
+    return printed
+
+
 class RunContext:
     """What a handler of two arguments gets beside the request."""
 
@@ -88,6 +149,8 @@ class RunContext:
         self.system_prompt = os.environ.get("SYSTEM_PROMPT", "")
         keys = ("history", "request_id", "run_id", "user_id", "resume")
         self.session = {key: request[key] for key in keys if key in request}
+        if "resume" in request:
+            self.session["action_id"] = request["resume"]["action_id"]
 
 
 def tool_urls():
@@ -292,17 +355,21 @@ class Calls:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Cancelled))
 
 
-def answer(channel, calls, function, call):
+def answer(channel, calls, function, call, printed):
     """Carries out one call and sends its one answer, unless nobody wants it any more before it has begun."""
     identity = call["id"]
     frame = {"raised": {"id": identity, "error": "cancelled"}}
     try:
         if calls.begin(identity):
+            for stream in printed:
+                stream.begin(identity)
             frame = outcome(channel, calls, function, call)
     except (Cancelled, asyncio.CancelledError):
         # It came when the call was over already.
         pass
     try:
+        for stream in printed:
+            stream.end(identity)
         channel.send(frame)
     except Exception as error:
         channel.send({"raised": {"id": identity, "error": told(error)}})
@@ -310,7 +377,7 @@ def answer(channel, calls, function, call):
 
 def outcome(channel, calls, function, call):
     identity = call["id"]
-    token = current_run.set(call.get("run"))
+    token, called = current_run.set(call.get("run")), current_call.set(identity)
     try:
         try:
             return returned(identity, settle(function(call["request"]), Answer(channel, calls, identity)))
@@ -319,10 +386,13 @@ def outcome(channel, calls, function, call):
     except (Cancelled, asyncio.CancelledError):
         return {"raised": {"id": identity, "error": "cancelled"}}
     except BaseException as error:
+        if asks(error):
+            return returned(identity, {"approval_required": {"tool": error.tool_name, **error.detail}})
         traceback.print_exc()
         return {"raised": {"id": identity, "error": told(error)}}
     finally:
         current_run.reset(token)
+        current_call.reset(called)
 
 
 class Answer:
@@ -557,6 +627,22 @@ def is_marked(connection):
 # --- what agents import of RunAgents ----------------------------------------------------------------------------------
 
 
+class ApprovalRequired(Exception):
+    """A human is to be asked; the handler is called again after the yes."""
+
+    def __init__(self, tool_name, detail):
+        self.tool_name = tool_name
+        self.detail = detail
+        super().__init__("Approval required for %s" % tool_name)
+
+
+def asks(error):
+    """Whether this is `ApprovalRequired`, ours or the package's own."""
+    return any(kind.__name__ == "ApprovalRequired" for kind in type(error).__mro__) and isinstance(
+        getattr(error, "detail", None), dict
+    )
+
+
 class ToolNotConfigured(KeyError):
     """The agent has no tool of this name."""
 
@@ -635,7 +721,7 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     NAMES = {
         "runagents": ("Agent", "RunContext", "ToolNotConfigured", "tool"),
         "runagents.agent": ("Agent", "ToolNotConfigured", "tool"),
-        "runagents.runtime": ("RunContext",),
+        "runagents.runtime": ("ApprovalRequired", "RunContext"),
     }
 
     def find_spec(self, name, path=None, target=None):
@@ -665,6 +751,7 @@ def main():
     channel = Channel(connection)
     sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
     mark_requests()
+    printed = watch_prints(channel)
     sys.meta_path.append(StandIn())
     try:
         entry, directory = os.environ["USER_ENTRY_POINT"], os.environ["RUNAGENTS_USER_CODE_DIR"]
@@ -682,7 +769,7 @@ def main():
             os._exit(0)
         if "call" in frame:
             calls.expect(frame["call"]["id"])
-            threads.submit(answer, channel, calls, function, frame["call"])
+            threads.submit(answer, channel, calls, function, frame["call"], printed)
         elif "cancel" in frame:
             calls.cancel(frame["cancel"]["id"])
             channel.send({"heard": {"id": frame["cancel"]["id"]}})

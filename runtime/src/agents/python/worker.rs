@@ -8,10 +8,11 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use postern_contract::RunId;
+use postern_contract::{AgentName, RunId};
 use postern_invoke::{Event, Input, RunFacts, WorkerRequest};
 use serde_json::Value;
 use tokio::{
+    io::BufReader,
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -25,6 +26,7 @@ use super::frames::{self, FrameError, FromWorker, ToWorker};
 use crate::{
     agents::{Call, values},
     output::printable,
+    printed::{Printed, Stream},
 };
 
 /// How long a module may take to be imported.
@@ -65,6 +67,7 @@ pub(super) struct WorkerCall {
 /// Whom a call's answer goes to.
 #[derive(Debug)]
 struct Asker {
+    run: RunId,
     said: mpsc::Sender<Input>,
     reply: oneshot::Sender<Result<Value, String>>,
     /// When it has had all the time that a run may take.
@@ -101,6 +104,8 @@ pub(super) struct Worker {
     overdue: FuturesUnordered<BoxFuture<'static, u64>>,
     /// How long a run may take.
     wall_time: Duration,
+    /// Where what calls print goes, and whose worker it is.
+    printing: (AgentName, Printed),
     seq: u64,
     strays: u64,
 }
@@ -112,7 +117,11 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    pub(super) fn over(socket: UnixStream, wall_time: Duration) -> Self {
+    pub(super) fn over(
+        socket: UnixStream,
+        wall_time: Duration,
+        printing: (AgentName, Printed),
+    ) -> Self {
         let (reader, writer) = socket.into_split();
         let (heard, frames) = mpsc::channel(FRAMES_AHEAD_MAX);
         let reading = tokio::spawn(read_on(reader, heard));
@@ -125,6 +134,7 @@ impl Worker {
             unheard: BTreeSet::new(),
             overdue: FuturesUnordered::new(),
             wall_time,
+            printing,
             seq: 0,
             strays: 0,
         }
@@ -231,6 +241,7 @@ impl Worker {
         let (id, said) = (self.seq, call.said.clone());
         self.left.push(said_to_nobody(said, id).boxed());
         let asker = Asker {
+            run: call.run,
             said: call.said,
             reply: call.reply,
             ends: after(self.wall_time),
@@ -277,6 +288,7 @@ impl Worker {
     async fn heard(&mut self, frame: FromWorker) {
         let (id, answer) = match frame {
             FromWorker::Said { id, text } => return self.said(id, text).await,
+            FromWorker::Printed { id, stream, text } => return self.printed(id, stream, &text),
             FromWorker::Heard { id } if self.unheard.remove(&id) => return,
             FromWorker::Returned {
                 id,
@@ -309,6 +321,18 @@ impl Worker {
                     .await,
             ),
             None => self.stray(&id),
+        }
+    }
+
+    /// Keeps what a call printed, for its run alone.
+    fn printed(&mut self, id: u64, stream: Stream, text: &str) {
+        let Some(asker) = self.calls.get(&id) else {
+            return self.stray(&id);
+        };
+        let (run, (agent, printed)) = (&asker.run, &self.printing);
+        let text = printable(text);
+        if printed.keep(run, stream, &text) {
+            tracing::info!(target: "agent", %agent, %run, ?stream, "{text}");
         }
     }
 
@@ -382,7 +406,9 @@ async fn said_to_nobody(said: mpsc::Sender<Input>, id: u64) -> u64 {
     id
 }
 
-async fn read_on(mut reader: OwnedReadHalf, heard: mpsc::Sender<Result<FromWorker, FrameError>>) {
+async fn read_on(reader: OwnedReadHalf, heard: mpsc::Sender<Result<FromWorker, FrameError>>) {
+    // Small frames, and several of them, come with one read.
+    let mut reader = BufReader::new(reader);
     while let Some(frame) = frames::read(&mut reader).await.transpose() {
         let failed = frame.is_err();
         if heard.send(frame).await.is_err() || failed {

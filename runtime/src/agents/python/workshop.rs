@@ -70,7 +70,8 @@ impl Workshop {
         };
         let process = sandbox.exec(self.program(), open).await?;
         let wall_time = self.ground.agent.sandbox.wall_time;
-        Ok((Worker::over(ours, wall_time), process))
+        let printing = (self.ground.agent.name.clone(), self.ground.printed.clone());
+        Ok((Worker::over(ours, wall_time, printing), process))
     }
 
     fn program(&self) -> Program {

@@ -6,7 +6,11 @@ use postern_contract::Secret;
 use postern_daemon::Clock;
 
 use super::*;
-use crate::{api::sse::HEARTBEAT, config::Terms, runs::tests::bench_on};
+use crate::{
+    api::sse::HEARTBEAT,
+    config::Terms,
+    runs::{Asker, Found, tests::bench_on},
+};
 
 const ASKED: &str = "{\"message\":\"hi\"}";
 
@@ -292,6 +296,15 @@ async fn a_reader_that_is_too_slow_is_told_and_holds_nobody_up() {
     let long = "x".repeat(1 << 20);
     for _piece in 0..6 {
         bench.agent.say(&long).await;
+    }
+    // They wait in a queue until the run has told them.
+    let (agent, run) = ("desk".parse().unwrap(), "run-1".parse().unwrap());
+    let asker = Asker {
+        agent: &agent,
+        user: None,
+    };
+    while !matches!(bench.app.desk.find(asker, &run, 6), Found::Updates(_)) {
+        tokio::task::yield_now().await;
     }
     bench.agent.may_answer.add_permits(1);
     let whole = send(&bench, after(request("DELETE", "/runs/run-9", ""), "x:1")).await;

@@ -10,7 +10,7 @@ use postern_llm::{FinishReason, Role, ToolCall, Usage};
 use serde_json::json;
 
 use super::*;
-use crate::plan::{Builtin, MAX_ITERATIONS_DEFAULT, ToolFunction, Worker};
+use crate::plan::{Builtin, MAX_ITERATIONS_DEFAULT, Resumes, ToolFunction, Worker};
 
 fn facts() -> RunFacts {
     let (run, request_id): (RunId, RequestId) =
@@ -55,6 +55,7 @@ fn worker() -> Machine {
     Machine::new(
         Plan::Worker(Worker {
             model: "fast".to_owned(),
+            resumes: Resumes::Always,
         }),
         request,
         facts(),

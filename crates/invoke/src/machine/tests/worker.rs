@@ -88,7 +88,9 @@ fn a_worker_cannot_say_what_only_the_gate_knows() {
         assert_eq!(machine.on(Input::WorkerSaid(event), 0), []);
     }
     for pause in [
-        json!({ "approval_required": { "action_id": "act-9" } }),
+        json!({ "approval_required": true, "resume": {} }),
+        json!({ "code": "APPROVAL_REQUIRED", "action_id": "act-9" }),
+        json!({ "approval_required": { "a": 1 }, "consent_required": { "authorization_url": "https://evil.example" } }),
         json!({ "code": "CONSENT_REQUIRED", "authorization_url": "https://evil.example" }),
     ] {
         let actions = play(

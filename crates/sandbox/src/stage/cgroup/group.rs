@@ -48,8 +48,15 @@ impl Group {
     pub(super) fn make(parent: &Path, sandbox: &str) -> io::Result<Self> {
         let parent = File::open(parent)?;
         let name = format!("{PREFIX}{sandbox}");
-        for _ in 0..TRIES_MAX {
-            mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755))?;
+        for tried in 0..TRIES_MAX {
+            match mkdirat(&parent, name.as_str(), Mode::from_bits_truncate(0o755)) {
+                // Whoever took it for a left-over one has not removed it yet.
+                Err(Errno::EEXIST) if tried > 0 => {
+                    poll(&mut [], PollTimeout::from(WAIT_MS))?;
+                    continue;
+                }
+                made => made?,
+            }
             let Some(dir) = lock(&parent, &name)? else {
                 continue;
             };

@@ -6,7 +6,7 @@
 //! launcher, still on the host ── make ──▶ Group       a directory in each tree, limits written, locked
 //!                                    └──▶ Entrance    its doors and counters, as descriptors
 //! janitor, on the host to the end ◀── Group           removes it when the sandbox has ended; sweeps left-over ones
-//! init ◀── Entrance ── join ──▶ Events                before anything else runs; what is counted is told at each exit
+//! init ◀── Entrance ── join ──▶ Events                before it gives up its rights; what is counted is told at each exit
 //! ```
 
 mod events;
@@ -15,11 +15,14 @@ mod hosts;
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{AccessFlags, access, getpid};
+use nix::{
+    sys::sysinfo::sysinfo,
+    unistd::{AccessFlags, access, getpid},
+};
 use postern_contract::launch::{Hit, Layer, Obstacle};
 
 pub(crate) use self::events::Events;
@@ -38,6 +41,9 @@ const SHARES: &str = "512";
 
 /// Of the machine's memory, what a sandbox gets that asks for nothing, in quarters.
 const MEMORY_QUARTERS: u64 = 3;
+
+/// Room for what /proc says of groups and mounts, in bytes; more is read in pieces.
+const PROC_BYTES: usize = 16 * 1024;
 
 /// Where the launcher itself goes if its own group is to hold others: the kernel lets no group have both.
 const LEAF: &str = "launcher";
@@ -98,9 +104,6 @@ pub(crate) fn join(entrance: Option<Entrance>, ledger: &mut Ledger) -> Result<Ev
 }
 
 fn try_make(checked: &Checked) -> io::Result<(Group, Entrance)> {
-    let read = |path: &str| {
-        fs::read_to_string(path).map_err(|error| io::Error::other(format!("{path}: {error}")))
-    };
     let hosts = hosts::hosts(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
     let unified = hosts.iter().find(|host| host.is_unified());
     let mut making = Making::new(checked)?;
@@ -282,13 +285,15 @@ fn give_on(own: &Path) -> io::Result<()> {
 }
 
 fn most_of_memory() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let total = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix(" kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok());
-    let total = total.ok_or_else(|| io::Error::other("/proc/meminfo does not tell"))?;
-    Ok(total * 1024 / 4 * MEMORY_QUARTERS)
+    Ok(sysinfo()?.ram_total() / 4 * MEMORY_QUARTERS)
+}
+
+/// Reads a file of /proc at once: the kernel writes as much of it as there is room for, and begins anew with each read.
+fn read(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(PROC_BYTES);
+    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    read.map_err(|error| io::Error::other(format!("{path}: {error}")))?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -3,14 +3,17 @@
 
 use std::{
     fs, io,
-    os::{fd::AsFd, unix::fs::symlink},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::symlink,
+    },
     path::Path,
 };
 
 use nix::mount::{MsFlags, mount};
 use postern_sys::mount::{Attributes, restrict};
 
-use super::tree::{bind_if_there, open, open_root};
+use super::tree::{bind_if_there, open};
 
 const DEVICES: [&str; 6] = [
     "/dev/null",
@@ -36,12 +39,12 @@ const DEV_OPTIONS: &str = "mode=755,size=64k,nr_inodes=64";
 const PTS_OPTIONS: &str = "newinstance,ptmxmode=0666,mode=0620";
 
 /// Makes /dev in the working directory.
-pub(super) fn make() -> io::Result<()> {
+pub(super) fn make(root: BorrowedFd<'_>) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     fs::create_dir("dev")?;
     mount(Some("dev"), "dev", Some("tmpfs"), flags, Some(DEV_OPTIONS))?;
     for device in DEVICES {
-        bind_if_there(Path::new(device), Attributes::DEVICE)?;
+        bind_if_there(root, Path::new(device), Attributes::DEVICE)?;
     }
     for (to, link) in LINKS {
         symlink(to, link)?;
@@ -75,7 +78,7 @@ fn terminals() -> io::Result<()> {
 }
 
 /// Closes /dev itself for writing; the devices and shared memory stay as they are.
-pub(super) fn seal() -> io::Result<()> {
-    let dev = open(open_root()?.as_fd(), Path::new("dev"))?;
+pub(super) fn seal(root: BorrowedFd<'_>) -> io::Result<()> {
+    let dev = open(root, Path::new("dev"))?;
     restrict(dev.as_fd(), Attributes::DEVICE)
 }

@@ -13,12 +13,15 @@ use postern_sys::mount::Attributes;
 use super::{overlay::Overlays, tree::bind_if_there};
 
 /// Of the host's /etc, what programs need to run at all: where alternatives and libraries are, the numbers of protocols
-/// and ports (without them a port cannot be asked for by name), what OpenSSL and MIME say.
-const SHOWN: [&str; 8] = [
+/// and ports (without them a port cannot be asked for by name), what OpenSSL and MIME say, and with what Debian's Maven
+/// starts. (Its `settings.xml` may have passwords, and is not shown.)
+const SHOWN: [&str; 10] = [
     "/etc/alternatives",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
+    "/etc/maven/logging",
+    "/etc/maven/m2.conf",
     "/etc/mime.types",
     "/etc/protocols",
     "/etc/services",
@@ -43,7 +46,7 @@ const ZONES: &str = "/usr/share/zoneinfo";
 pub(super) fn write(
     hostname: &str,
     brings_trusted: bool,
-    overlays: &mut Overlays,
+    overlays: &mut Overlays<'_>,
 ) -> io::Result<()> {
     fs::create_dir("etc")?;
     for (name, text) in files(hostname) {
@@ -65,7 +68,7 @@ pub(super) fn write(
     };
     let shown = SHOWN.iter().chain(host_trusts).map(PathBuf::from);
     for path in shown.chain(of_java()?) {
-        if bind_if_there(&path, Attributes::READ_ONLY)? {
+        if bind_if_there(overlays.root(), &path, Attributes::READ_ONLY)? {
             overlays.cover(&path.components().skip(1).collect::<PathBuf>());
         }
     }

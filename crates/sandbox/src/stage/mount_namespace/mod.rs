@@ -88,14 +88,14 @@ pub(crate) fn build(
     };
     let root = tree::open_root().map_err(part("the top"))?;
     fs::create_dir("proc").map_err(part("/proc"))?;
-    let mut overlays = Overlays::default();
+    let mut overlays = Overlays::new(root.as_fd()).map_err(part("/proc"))?;
     system::show(&mut overlays).map_err(part("the system directories"))?;
     etc::write(&checked.hostname, checked.trusted.is_some(), &mut overlays)
         .map_err(part("/etc"))?;
-    dev::make().map_err(part("/dev"))?;
+    dev::make(root.as_fd()).map_err(part("/dev"))?;
     scratch::mount_all(checked.bounds.scratch_bytes).map_err(part("the scratch directories"))?;
     for source in sources {
-        source.attach(&root, &mut overlays)?;
+        source.attach(&mut overlays)?;
     }
     overlays.report(ledger)?;
     Ok(NewRoot { root })
@@ -104,7 +104,7 @@ pub(crate) fn build(
 impl NewRoot {
     /// Makes it the root of every process in the namespace, lets the host's go, and closes it for writing.
     pub(crate) fn settle(self, ledger: &mut Ledger) -> Result<(), Obstacle> {
-        dev::seal().map_err(stops(Layer::MountNamespace, "cannot seal /dev"))?;
+        dev::seal(self.root.as_fd()).map_err(stops(Layer::MountNamespace, "cannot seal /dev"))?;
         // The old root comes to lie on the new one, so that taking away what is on top leaves the new one.
         pivot_root(".", ".")
             .and_then(|()| umount2(".", MntFlags::MNT_DETACH))

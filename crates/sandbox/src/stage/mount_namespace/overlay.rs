@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -19,16 +19,32 @@ use crate::ledger::Ledger;
 const EMPTY: &str = "proc";
 
 /// What could not be covered, while the root is put together.
-#[derive(Debug, Default)]
-pub(super) struct Overlays {
+#[derive(Debug)]
+pub(super) struct Overlays<'a> {
+    root: BorrowedFd<'a>,
+    empty: OwnedFd,
     open: Option<Obstacle>,
 }
 
-impl Overlays {
+impl<'a> Overlays<'a> {
+    /// For a root that is being built, and has a /proc already.
+    pub(super) fn new(root: BorrowedFd<'a>) -> io::Result<Self> {
+        Ok(Self {
+            root,
+            empty: tree::open(root, Path::new(EMPTY))?,
+            open: None,
+        })
+    }
+
+    /// The root that is being built.
+    pub(super) fn root(&self) -> BorrowedFd<'a> {
+        self.root
+    }
+
     /// Covers the directory that is mounted at this place, relative to the root that is being built. What cannot be
     /// covered stays as it is, and is told in the end.
     pub(super) fn cover(&mut self, place: &Path) {
-        if let Err(error) = cover(place) {
+        if let Err(error) = self.lay(place) {
             let what = Path::new("/").join(place);
             let why = format!(
                 "the kernel lays no overlay over {what:?} ({error}), so a socket in it is a door"
@@ -49,26 +65,24 @@ impl Overlays {
             }
         }
     }
-}
 
-fn cover(place: &Path) -> io::Result<()> {
-    let root = tree::open_root()?;
-    let open = |place: &Path| tree::open(root.as_fd(), place);
-    let (shown, empty) = (open(place)?, open(Path::new(EMPTY))?);
-    // By descriptor: a path may hold the characters that separate options.
-    let by_descriptor = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let options = format!(
-        "lowerdir={}:{}",
-        by_descriptor(shown.as_fd()),
-        by_descriptor(empty.as_fd())
-    );
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(
-        Some("shown"),
-        by_descriptor(shown.as_fd()).as_str(),
-        Some("overlay"),
-        flags,
-        Some(options.as_str()),
-    )?;
-    Ok(())
+    fn lay(&self, place: &Path) -> io::Result<()> {
+        let shown = tree::open(self.root, place)?;
+        // By descriptor: a path may hold the characters that separate options.
+        let by_descriptor = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let options = format!(
+            "lowerdir={}:{}",
+            by_descriptor(shown.as_fd()),
+            by_descriptor(self.empty.as_fd())
+        );
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(
+            Some("shown"),
+            by_descriptor(shown.as_fd()).as_str(),
+            Some("overlay"),
+            flags,
+            Some(options.as_str()),
+        )?;
+        Ok(())
+    }
 }

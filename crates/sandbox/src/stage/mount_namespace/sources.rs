@@ -174,7 +174,7 @@ fn fresh(
 
 impl Source {
     /// Puts it into the new root, which is the working directory.
-    pub(super) fn attach(self, root: &OwnedFd, overlays: &mut Overlays) -> Result<(), Obstacle> {
+    pub(super) fn attach(self, overlays: &mut Overlays<'_>) -> Result<(), Obstacle> {
         let Self {
             mount,
             is_directory,
@@ -185,7 +185,7 @@ impl Source {
             "cannot show something at {:?}",
             Path::new("/").join(&target)
         );
-        place(root, &target, is_directory)
+        tree::make(overlays.root(), &target, is_directory)
             .and_then(|onto| mount.attach(onto.as_fd()))
             .map_err(stops(Layer::MountNamespace, step))?;
         // Of a fresh directory everything is the agent's own already; one file that is a file is no door.
@@ -194,14 +194,4 @@ impl Source {
         }
         Ok(())
     }
-}
-
-fn place(root: &OwnedFd, target: &Path, is_directory: bool) -> io::Result<OwnedFd> {
-    if is_directory {
-        std::fs::create_dir_all(target)?;
-    } else {
-        target.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-        std::fs::File::create_new(target)?;
-    }
-    tree::open(root.as_fd(), target)
 }

@@ -12,12 +12,12 @@ pub(crate) const DIRECTORIES: [&str; 8] = [
 ];
 
 /// Shows the system directories in the working directory.
-pub(super) fn show(overlays: &mut Overlays) -> io::Result<()> {
+pub(super) fn show(overlays: &mut Overlays<'_>) -> io::Result<()> {
     for host in DIRECTORIES.map(Path::new) {
         let is_link = host.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         match host.file_name() {
             Some(name) if is_link => symlink(fs::read_link(host)?, name)?,
-            Some(name) if bind_if_there(host, Attributes::READ_ONLY)? => {
+            Some(name) if bind_if_there(overlays.root(), host, Attributes::READ_ONLY)? => {
                 overlays.cover(Path::new(name));
             }
             _ => {}

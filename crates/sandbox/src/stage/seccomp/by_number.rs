@@ -1,6 +1,7 @@
-//! A filter that looks at a call's number alone, as short as it can be: the kernel walks through a filter once for every number
-//! there is when it is installed, so a list that is searched from its beginning costs more than all other walls together.
-//! Never looks at arguments.
+//! A filter that finds out about a call by its number, as short as it can be: the kernel walks through a filter once for every
+//! number there is when it is installed, so a list that is searched from its beginning costs more than all other walls together.
+//! It is one filter with all that is to be said, for each one more costs as much again to translate. What is looked at of a call's
+//! arguments is said in `arguments.rs`.
 //!
 //! ```text
 //! another architecture ─▶ the end of the program
@@ -13,11 +14,11 @@ use std::collections::BTreeMap;
 use seccompiler::{BpfProgram, sock_filter};
 
 /// Instructions of a filter (linux/bpf_common.h).
-const LOAD: u16 = 0x20;
-const IF_EQUAL: u16 = 0x15;
+pub(super) const LOAD: u16 = 0x20;
+pub(super) const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
 const SKIP: u16 = 0x05;
-const ANSWER: u16 = 0x06;
+pub(super) const ANSWER: u16 = 0x06;
 
 /// Where `struct seccomp_data` has a call's number, and its architecture.
 const NUMBER_AT: u32 = 0;
@@ -25,23 +26,27 @@ const ARCHITECTURE_AT: u32 = 4;
 
 /// How linux/audit.h calls this architecture.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xc000_003e;
+pub(super) const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xc000_00b7;
+pub(super) const ARCHITECTURE: u32 = 0xc000_00b7;
 
 /// What becomes of a call; several in one table are told apart by this alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It goes on to the next filter.
+    /// It is made.
     Pass,
     /// It fails with this error.
     Fail(libc::c_int),
+    /// What this one of the pieces says, which looks at its arguments.
+    Look(usize),
 }
 
 impl Answer {
-    fn word(self) -> u32 {
+    /// The answer as the kernel reads it. A piece has several.
+    pub(super) fn word(self) -> u32 {
         match self {
             Self::Pass => libc::SECCOMP_RET_ALLOW,
+            Self::Look(_) => libc::SECCOMP_RET_KILL_PROCESS,
             Self::Fail(errno) => {
                 libc::SECCOMP_RET_ERRNO | (errno.cast_unsigned() & libc::SECCOMP_RET_DATA)
             }
@@ -53,7 +58,11 @@ impl Answer {
 type From = (u32, Answer);
 
 /// A filter with these answers, and one for every other number.
-pub(super) fn filter(answers: &BTreeMap<u32, Answer>, other: Answer) -> BpfProgram {
+pub(super) fn filter(
+    answers: &BTreeMap<u32, Answer>,
+    other: Answer,
+    pieces: &[BpfProgram],
+) -> BpfProgram {
     let mut program = vec![
         instruction(LOAD, ARCHITECTURE_AT),
         sock_filter {
@@ -63,7 +72,7 @@ pub(super) fn filter(answers: &BTreeMap<u32, Answer>, other: Answer) -> BpfProgr
         instruction(ANSWER, libc::SECCOMP_RET_KILL_PROCESS),
         instruction(LOAD, NUMBER_AT),
     ];
-    program.extend(search(&stretches(answers, other)));
+    program.extend(search(&stretches(answers, other), pieces));
     program
 }
 
@@ -84,15 +93,19 @@ fn stretches(answers: &BTreeMap<u32, Answer>, other: Answer) -> Vec<From> {
 }
 
 /// Halves what is left until it is one answer.
-fn search(stretches: &[From]) -> BpfProgram {
+fn search(stretches: &[From], pieces: &[BpfProgram]) -> BpfProgram {
     let (lower, upper) = stretches.split_at(stretches.len() / 2);
     let Some((middle, answer)) = upper.first() else {
         return Vec::new();
     };
     if lower.is_empty() {
-        return vec![instruction(ANSWER, answer.word())];
+        let piece = match answer {
+            Answer::Look(piece) => pieces.get(*piece).cloned(),
+            Answer::Pass | Answer::Fail(_) => None,
+        };
+        return piece.unwrap_or_else(|| vec![instruction(ANSWER, answer.word())]);
     }
-    let (lower, upper) = (search(lower), search(upper));
+    let (lower, upper) = (search(lower, pieces), search(upper, pieces));
     let mut program = match u8::try_from(lower.len()) {
         Ok(over) => vec![sock_filter {
             jt: over,
@@ -112,7 +125,8 @@ fn search(stretches: &[From]) -> BpfProgram {
     program
 }
 
-fn instruction(code: u16, k: u32) -> sock_filter {
+/// An instruction that jumps nowhere.
+pub(super) fn instruction(code: u16, k: u32) -> sock_filter {
     sock_filter {
         code,
         jt: 0,
@@ -122,48 +136,54 @@ fn instruction(code: u16, k: u32) -> sock_filter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// What the kernel makes of a filter.
-    fn run(program: &[sock_filter], number: u32, architecture: u32) -> u32 {
+    const OTHER: Answer = Answer::Fail(38);
+
+    /// What the kernel makes of a filter, for a call with this number and these arguments.
+    pub(crate) fn run(program: &[sock_filter], call: (u32, [u64; 6]), architecture: u32) -> u32 {
+        let (number, arguments) = call;
+        let mut data = number.to_le_bytes().to_vec();
+        data.extend(architecture.to_le_bytes());
+        data.extend(0u64.to_le_bytes());
+        data.extend(arguments.iter().flat_map(|word| word.to_le_bytes()));
         let (mut at, mut held) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at].clone();
             at += 1;
-            let skipped = match code {
-                LOAD if k == NUMBER_AT => {
-                    held = number;
-                    0
-                }
+            let either = |is: bool| usize::from(if is { jt } else { jf });
+            at += match code {
                 LOAD => {
-                    held = architecture;
+                    let from = usize::try_from(k).unwrap();
+                    held = u32::from_le_bytes(data[from..from + 4].try_into().unwrap());
                     0
                 }
-                IF_EQUAL => u32::from(if held == k { jt } else { jf }),
-                IF_AT_LEAST => u32::from(if held >= k { jt } else { jf }),
-                SKIP => k,
+                IF_EQUAL => either(held == k),
+                IF_AT_LEAST => either(held >= k),
+                0x45 => either(held & k != 0),
+                0x54 => {
+                    held &= k;
+                    0
+                }
+                SKIP => usize::try_from(k).unwrap(),
                 ANSWER => return k,
                 other => panic!("{other}"),
             };
-            at += usize::try_from(skipped).unwrap();
         }
     }
 
     fn agrees(answers: &BTreeMap<u32, Answer>) {
-        let program = filter(answers, Answer::Fail(38));
+        let program = filter(answers, OTHER, &[]);
         let near = answers.keys().flat_map(|number| [*number, number + 1]);
         for number in (0..1200)
             .chain(near)
             .chain([0x4000_0000, 0x4000_0001, u32::MAX])
         {
-            let wanted = answers.get(&number).copied().unwrap_or(Answer::Fail(38));
-            assert_eq!(
-                run(&program, number, ARCHITECTURE),
-                wanted.word(),
-                "{number}"
-            );
-            let killed = run(&program, number, ARCHITECTURE ^ 1);
+            let wanted = answers.get(&number).copied().unwrap_or(OTHER);
+            let call = (number, [0; 6]);
+            assert_eq!(run(&program, call, ARCHITECTURE), wanted.word(), "{number}");
+            let killed = run(&program, call, ARCHITECTURE ^ 1);
             assert_eq!(killed, libc::SECCOMP_RET_KILL_PROCESS);
         }
     }
@@ -184,5 +204,21 @@ mod tests {
     fn a_list_that_is_longer_than_a_condition_reaches_too() {
         let odd = (0..1000).filter(|number| number % 2 == 1);
         agrees(&odd.map(|number| (number, Answer::Pass)).collect());
+    }
+
+    #[test]
+    fn a_piece_stands_where_its_call_is_and_one_that_is_missing_ends_the_program() {
+        let answers = BTreeMap::from([
+            (3, Answer::Look(0)),
+            (4, Answer::Look(1)),
+            (9, Answer::Pass),
+        ]);
+        let piece = vec![instruction(LOAD, 16), instruction(ANSWER, 7)];
+        let program = filter(&answers, OTHER, &[piece]);
+        let said = |number| run(&program, (number, [0; 6]), ARCHITECTURE);
+        assert_eq!(said(3), 7);
+        assert_eq!(said(4), libc::SECCOMP_RET_KILL_PROCESS);
+        assert_eq!(said(9), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(said(5), OTHER.word());
     }
 }

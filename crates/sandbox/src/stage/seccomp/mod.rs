@@ -3,62 +3,23 @@
 //! sockets reach the host of a virtual machine from any network namespace. Never to be done without for that reason.
 //!
 //! ```text
-//! call ──▶ in the list of what there is? ──no──▶ ENOSYS, or EPERM where it is refused by name
-//!             └─yes─▶ refused for its arguments? ──▶ EPERM; EPROTONOSUPPORT for a transport
+//! call ──▶ in the list of what there is? ──no──▶ ENOSYS, or EPERM where it is refused by name  (calls.rs, by_number.rs)
+//!             └─yes─▶ refused for its arguments? ──▶ EPERM; EPROTONOSUPPORT for a transport     (arguments.rs)
 //! ```
 //! Another architecture's calls end the program.
 
+mod arguments;
 mod by_number;
 mod calls;
 
-use std::collections::BTreeMap;
-
 use postern_contract::launch::{Layer, Obstacle};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, apply_filter,
-};
+use seccompiler::{BpfProgram, apply_filter};
 
 use self::{
     by_number::Answer,
     calls::{ALLOWED, ALLOWED_HERE, ALLOWED_NEW, DENIED},
 };
 use crate::ledger::Ledger;
-
-/// Flags of clone(2) that make a namespace; clone3(2) hides its flags in memory and is answered as if it did not exist.
-const NEW_NAMESPACES: [libc::c_int; 7] = [
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWCGROUP,
-];
-
-/// Socket families that stay within the sandbox. Of netlink, only the list of interfaces and routes.
-const FAMILIES: [libc::c_int; 4] = [
-    libc::AF_UNIX,
-    libc::AF_INET,
-    libc::AF_INET6,
-    libc::AF_NETLINK,
-];
-
-/// Terminal requests that type for somebody else.
-const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
-
-/// Transports over IP: TCP and UDP, named or not. Others load code into the kernel that nobody else uses.
-const TRANSPORTS: [libc::c_int; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
-
-/// Kinds of IP sockets that are neither TCP nor UDP: SOCK_RAW and SOCK_PACKET of old see or write what is below; SOCK_RDM,
-/// SOCK_SEQPACKET and SOCK_DCCP are other transports, also where no protocol is named.
-const BELOW: [u64; 5] = [3, 4, 5, 6, 10];
-
-/// In a socket's type, what is the kind; the rest are flags.
-const KIND_MASK: u64 = 0xf;
-
-/// Personalities that change nothing but what uname(2) says, and the question which one it is.
-const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// Installs the filter for this process and all that come from it. Needs `no_new_privileges` first.
 pub(crate) fn apply(ledger: &mut Ledger) -> Result<(), Obstacle> {
@@ -70,16 +31,9 @@ pub(crate) fn apply(ledger: &mut Ledger) -> Result<(), Obstacle> {
     ledger.attempt(Layer::Seccomp, &how, install())
 }
 
-/// Installs the filter for this process, wherever it is. Where several refuse a call, the last one's word is heard.
+/// Installs the filter for this process, wherever it is.
 pub(crate) fn install() -> Result<(), seccompiler::Error> {
-    for filter in [
-        what_there_is(),
-        program(transports()?, libc::EPROTONOSUPPORT)?,
-        program(arguments()?, libc::EPERM)?,
-    ] {
-        apply_filter(&filter)?;
-    }
-    Ok(())
+    apply_filter(&whole())
 }
 
 fn there_is() -> impl Iterator<Item = i64> {
@@ -87,120 +41,40 @@ fn there_is() -> impl Iterator<Item = i64> {
     lists.into_iter().flatten().copied()
 }
 
-fn what_there_is() -> BpfProgram {
+fn whole() -> BpfProgram {
     let there_is = there_is().map(|call| (call, Answer::Pass));
     let denied = DENIED.iter().map(|call| (*call, Answer::Fail(libc::EPERM)));
-    let answers = there_is.chain(denied);
+    let (looked_at, pieces): (Vec<_>, Vec<_>) = arguments::looked_at().into_iter().unzip();
+    let looked_at = (0..).map(Answer::Look).zip(looked_at);
+    let looked_at = looked_at.map(|(answer, call)| (call, answer));
+    // Of two answers to a call the later one stands: what is looked at is in the list of what there is, too.
+    let answers = there_is.chain(denied).chain(looked_at);
     // A number that no call can have is in no list.
     let answers = answers.filter_map(|(call, answer)| Some((u32::try_from(call).ok()?, answer)));
-    by_number::filter(&answers.collect(), Answer::Fail(libc::ENOSYS))
-}
-
-fn program(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    errno: libc::c_int,
-) -> Result<BpfProgram, BackendError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let deny = SeccompAction::Errno(errno.cast_unsigned());
-    SeccompFilter::new(rules, SeccompAction::Allow, deny, arch)?.try_into()
-}
-
-/// What is refused for its arguments.
-fn arguments() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let mut rules = BTreeMap::new();
-    let namespaces = NEW_NAMESPACES
-        .map(|flag| u64::from(flag.cast_unsigned()))
-        .map(|flag| rule(vec![argument(0, SeccompCmpOp::MaskedEq(flag), flag)]));
-    rules.insert(libc::SYS_clone, all(namespaces)?);
-    for call in [libc::SYS_socket, libc::SYS_socketpair] {
-        let sees_below = [libc::AF_INET, libc::AF_INET6]
-            .into_iter()
-            .flat_map(|family| BELOW.map(|kind| below(kind, family)));
-        let others = [foreign_family(), odd_netlink()];
-        let refused = others.into_iter().chain(sees_below);
-        rules.insert(call, refused.collect::<Result<_, _>>()?);
-    }
-    let other = |is: u64| argument(0, SeccompCmpOp::Ne, is);
-    let odd_personality = rule(PERSONALITIES.map(other).into())?;
-    rules.insert(libc::SYS_personality, vec![odd_personality]);
-    let typing = TYPING.map(|request| rule(vec![argument(1, SeccompCmpOp::Eq, request)]));
-    rules.insert(libc::SYS_ioctl, all(typing)?);
-    Ok(rules)
-}
-
-fn foreign_family() -> Result<SeccompRule, BackendError> {
-    let other = |family: libc::c_int| number(0, SeccompCmpOp::Ne, family);
-    rule(FAMILIES.map(other).into())
-}
-
-fn odd_netlink() -> Result<SeccompRule, BackendError> {
-    rule(vec![
-        number(0, SeccompCmpOp::Eq, libc::AF_NETLINK),
-        number(2, SeccompCmpOp::Ne, libc::NETLINK_ROUTE),
-    ])
-}
-
-/// A socket of this kind over IP.
-fn below(kind: u64, family: libc::c_int) -> Result<SeccompRule, BackendError> {
-    rule(vec![
-        number(0, SeccompCmpOp::Eq, family),
-        argument(1, SeccompCmpOp::MaskedEq(KIND_MASK), kind),
-    ])
-}
-
-fn transports() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let odd = |family: libc::c_int| {
-        let other = |transport: libc::c_int| number(2, SeccompCmpOp::Ne, transport);
-        let over = number(0, SeccompCmpOp::Eq, family);
-        rule([over].into_iter().chain(TRANSPORTS.map(other)).collect())
-    };
-    let rules = all([odd(libc::AF_INET), odd(libc::AF_INET6)])?;
-    Ok(BTreeMap::from([(libc::SYS_socket, rules)]))
-}
-
-fn all<const N: usize>(
-    rules: [Result<SeccompRule, BackendError>; N],
-) -> Result<Vec<SeccompRule>, BackendError> {
-    rules.into_iter().collect()
-}
-
-fn rule(
-    conditions: Vec<Result<SeccompCondition, BackendError>>,
-) -> Result<SeccompRule, BackendError> {
-    SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)
-}
-
-fn number(
-    index: u8,
-    operator: SeccompCmpOp,
-    value: libc::c_int,
-) -> Result<SeccompCondition, BackendError> {
-    argument(index, operator, u64::from(value.cast_unsigned()))
-}
-
-/// Compares 32 bits: the kernel takes these arguments as `int`, whatever stands in the upper half.
-fn argument(
-    index: u8,
-    operator: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompCondition, BackendError> {
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
+    by_number::filter(&answers.collect(), Answer::Fail(libc::ENOSYS), &pieces)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        by_number::{ARCHITECTURE, tests::run},
+        *,
+    };
+
+    const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    const ODD_TRANSPORT: u32 = libc::SECCOMP_RET_ERRNO | libc::EPROTONOSUPPORT.cast_unsigned();
+    const PASSES: u32 = libc::SECCOMP_RET_ALLOW;
+
+    fn said(call: i64, arguments: [i64; 3]) -> u32 {
+        let [one, two, three] = arguments.map(i64::cast_unsigned);
+        let call = (u32::try_from(call).unwrap(), [one, two, three, 0, 0, 0]);
+        run(&whole(), call, ARCHITECTURE)
+    }
 
     #[test]
-    fn the_filters_compile_within_the_kernels_length() {
-        let filters = [
-            what_there_is(),
-            program(transports().unwrap(), libc::EPROTONOSUPPORT).unwrap(),
-            program(arguments().unwrap(), libc::EPERM).unwrap(),
-        ];
+    fn the_filter_is_short() {
         // Far below what the kernel takes: it reads all of it for every number, in every sandbox.
-        let lengths = filters.each_ref().map(Vec::len);
-        assert!(lengths.iter().sum::<usize>() < 600, "{lengths:?}");
+        assert!(whole().len() < 300, "{}", whole().len());
     }
 
     #[test]
@@ -211,5 +85,74 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), count);
         assert!(!all.contains(&libc::SYS_clone3), "its flags cannot be seen");
+        for (call, _) in arguments::looked_at() {
+            assert!(there_is().any(|there| there == call), "{call}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_of_these_families_kinds_and_transports() {
+        let (stream, datagram, raw, flags) = (1, 2, 3, 0o2_004_000);
+        for (family, kind, transport, wanted) in [
+            (libc::AF_UNIX, stream, 0, PASSES),
+            (libc::AF_UNIX, 5 | flags, 0, PASSES),
+            (libc::AF_INET, stream | flags, 0, PASSES),
+            (libc::AF_INET6, stream, libc::IPPROTO_TCP, PASSES),
+            (libc::AF_INET6, datagram, libc::IPPROTO_UDP, PASSES),
+            (libc::AF_INET, stream, libc::IPPROTO_SCTP, ODD_TRANSPORT),
+            (libc::AF_INET6, stream, 262, ODD_TRANSPORT),
+            (libc::AF_INET, datagram, libc::IPPROTO_ICMP, ODD_TRANSPORT),
+            (libc::AF_INET, raw, libc::IPPROTO_ICMP, EPERM),
+            (libc::AF_INET6, raw | flags, 0, EPERM),
+            (libc::AF_INET, 4, 0, EPERM),
+            (libc::AF_INET, 5, 0, EPERM),
+            (libc::AF_INET, 6, 0, EPERM),
+            (libc::AF_INET, 10, 0, EPERM),
+            (libc::AF_NETLINK, raw, libc::NETLINK_ROUTE, PASSES),
+            (libc::AF_NETLINK, raw, libc::NETLINK_NETFILTER, EPERM),
+            (libc::AF_PACKET, raw, 0, EPERM),
+            (libc::AF_VSOCK, stream, 0, EPERM),
+            (libc::AF_ALG, 5, 0, EPERM),
+            (-1, stream, 0, EPERM),
+        ] {
+            // The kernel takes each as an `int`: what stands above is nothing to it.
+            for above in [0, 1 << 32] {
+                let arguments = [family, kind, transport].map(|word| i64::from(word) | above);
+                assert_eq!(said(libc::SYS_socket, arguments), wanted, "{arguments:?}");
+            }
+        }
+        let pair = |family, kind| said(libc::SYS_socketpair, [family, kind, 0].map(i64::from));
+        assert_eq!(pair(libc::AF_UNIX, stream), PASSES);
+        assert_eq!(pair(libc::AF_INET, raw), EPERM);
+        assert_eq!(pair(libc::AF_VSOCK, stream), EPERM);
+    }
+
+    #[test]
+    fn no_namespace_no_typing_and_no_odd_personality() {
+        let flags = |flags: libc::c_int| said(libc::SYS_clone, [i64::from(flags), 0, 0]);
+        assert_eq!(
+            flags(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD),
+            PASSES
+        );
+        for namespace in [
+            libc::CLONE_NEWUSER,
+            libc::CLONE_NEWNS,
+            libc::CLONE_NEWPID,
+            libc::CLONE_NEWNET,
+            libc::CLONE_NEWIPC,
+            libc::CLONE_NEWUTS,
+            libc::CLONE_NEWCGROUP,
+        ] {
+            assert_eq!(flags(namespace | libc::CLONE_VM), EPERM);
+        }
+        let ioctl = |request: u64| said(libc::SYS_ioctl, [0, request.cast_signed(), 0]);
+        for typing in [libc::TIOCSTI, libc::TIOCLINUX] {
+            assert_eq!(ioctl(typing), EPERM);
+            assert_eq!(ioctl(typing | 1 << 32), EPERM);
+        }
+        assert_eq!(ioctl(libc::TCGETS), PASSES);
+        let personality = |wanted| said(libc::SYS_personality, [wanted, 0, 0]);
+        assert_eq!([0, 8, 0xffff_ffff].map(personality), [PASSES; 3]);
+        assert_eq!([4, 0x40_0000].map(personality), [EPERM; 2]);
     }
 }

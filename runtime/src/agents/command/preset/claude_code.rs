@@ -1,7 +1,7 @@
 //! Claude Code (npm `@anthropic-ai/claude-code`, tried with 2.1.197). Its own questions before it uses a tool are off: nobody
 //! could answer them, and what it may do is the sandbox's and the gate's to say.
 
-use super::{MODEL, PLAIN, Preset, Shape};
+use super::{MODEL, PLAIN, Preset, SESSION, Session, Shape};
 use crate::config::BecomesWritten as Becomes;
 
 pub(super) const PRESET: Preset = Preset {
@@ -28,6 +28,11 @@ pub(super) const PRESET: Preset = Preset {
         ("DISABLE_TELEMETRY", "1"),
         ("DISABLE_ERROR_REPORTING", "1"),
     ],
+    session: Session {
+        id: "/session_id",
+        instead_of: 0,
+        words: &["--resume", SESSION],
+    },
     shapes: &[
         Shape {
             when: &[

@@ -1,7 +1,7 @@
 //! Codex (npm `@openai/codex`, tried with 0.169.0). Its own sandbox and questions are off: it is in one already, and nobody could
 //! answer.
 
-use super::{MODEL, PLAIN, Preset, Shape};
+use super::{MODEL, PLAIN, Preset, SESSION, Session, Shape};
 use crate::config::BecomesWritten as Becomes;
 
 pub(super) const PRESET: Preset = Preset {
@@ -29,6 +29,12 @@ pub(super) const PRESET: Preset = Preset {
         "-",
     ],
     env: &[],
+    session: Session {
+        id: "/thread_id",
+        // The message on its standard input.
+        instead_of: 1,
+        words: &["resume", SESSION, "-"],
+    },
     shapes: &[
         Shape {
             when: &[

@@ -12,7 +12,10 @@ use serde_json::Value;
 use crate::config::{BecomesWritten, PresetName, RuleWritten};
 
 /// What stands for the agent's first model, in arguments and variables.
-pub(super) const MODEL: &str = "{model}";
+pub(in crate::agents) const MODEL: &str = "{model}";
+
+/// What stands for the id of a session, in arguments.
+const SESSION: &str = "{session}";
 
 /// A program as it is started, with the message on its standard input.
 #[derive(Debug)]
@@ -23,8 +26,31 @@ pub(super) struct Preset {
     pub(super) arguments: &'static [&'static str],
     /// What its environment has, unless the config says otherwise.
     pub(super) env: &'static [(&'static str, &'static str)],
+    /// How it goes on with a conversation.
+    pub(super) session: Session,
     /// What its lines mean.
     shapes: &'static [Shape],
+}
+
+/// How a program goes on with what it keeps itself of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::agents) struct Session {
+    /// Where its lines have the session's id, as a pointer.
+    pub(super) id: &'static str,
+    /// How many of the last arguments give way.
+    instead_of: usize,
+    /// The arguments that go on with one.
+    words: &'static [&'static str],
+}
+
+impl Session {
+    /// The words of a run that goes on.
+    pub(super) fn go_on(&self, mut argv: Vec<String>, session: &str) -> Vec<String> {
+        argv.truncate(argv.len().saturating_sub(self.instead_of));
+        let words = self.words.iter();
+        argv.extend(words.map(|word| word.replace(SESSION, session)));
+        argv
+    }
 }
 
 /// A rule of a map.

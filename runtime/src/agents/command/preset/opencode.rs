@@ -1,6 +1,6 @@
 //! OpenCode (npm `opencode-ai`, tried with 1.18.33), with the gate as a provider that speaks OpenAI's chat completions.
 
-use super::{PLAIN, Preset, Shape};
+use super::{PLAIN, Preset, SESSION, Session, Shape};
 use crate::config::BecomesWritten as Becomes;
 
 pub(super) const PRESET: Preset = Preset {
@@ -22,6 +22,11 @@ pub(super) const PRESET: Preset = Preset {
         ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
         ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
     ],
+    session: Session {
+        id: "/sessionID",
+        instead_of: 0,
+        words: &["--session", SESSION],
+    },
     shapes: &[
         Shape {
             when: &[("/type", "tool_use")],

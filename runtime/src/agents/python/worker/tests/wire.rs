@@ -26,7 +26,7 @@ fn frame(text: &str) -> Vec<u8> {
 async fn a_worker_that_does_not_hear_of_a_cancelled_call_is_ended() {
     for hears in [true, false] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut worker = Worker::over(ours, WALL_TIME);
+        let mut worker = Worker::over(ours, WALL_TIME, printing());
         let (sender, mut calls) = mpsc::channel(1);
         let (first, asking) = call(&json!("x"));
         sender.send(first).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_worker_that_does_not_hear_of_a_cancelled_call_is_ended() {
 #[tokio::test]
 async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let mut worker = Worker::over(ours, WALL_TIME);
+    let mut worker = Worker::over(ours, WALL_TIME, printing());
     theirs
         .write_all(&frame("{\"ready\":{\"found\":\"handler\"}}"))
         .await
@@ -102,7 +102,7 @@ async fn frames_that_answer_nothing_are_dropped_and_nonsense_ends_the_worker() {
 #[tokio::test(start_paused = true)]
 async fn code_that_goes_on_after_its_time_takes_its_worker_with_it() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let mut worker = Worker::over(ours, Duration::from_secs(60));
+    let mut worker = Worker::over(ours, Duration::from_secs(60), printing());
     let (sender, mut calls) = mpsc::channel(2);
     let (unwanted, asking) = call(&json!("x"));
     let (wanted, waiting) = call(&json!("y"));

@@ -13,10 +13,14 @@ use postern_contract::RunId;
 use tokio::{
     io::{AsyncReadExt as _, BufReader},
     net::unix::pipe,
+    sync::oneshot,
     task::JoinHandle,
 };
 
-use crate::output::{next_line, printable};
+use crate::{
+    output::{next_line, printable},
+    printed::{Printed, Stream},
+};
 
 /// What one run may have in the log, in bytes, with all that stands around its lines.
 const LOGGED_BYTES_MAX: usize = 1 << 20;
@@ -35,28 +39,43 @@ const LAST_BYTES_MAX: usize = 4096;
 const LAST_LINES: usize = 8;
 const LAST_CHARS_MAX: usize = 400;
 
-/// One run's standard error.
+/// How long what is still in the pipe is read once nobody follows any more.
+const REST: Duration = Duration::from_secs(1);
+
+/// One run's standard error. What had been written when this is dropped still comes into the log.
 #[derive(Debug)]
 pub(super) struct Stderr {
     last: Arc<Mutex<VecDeque<String>>>,
     reading: JoinHandle<()>,
-}
-
-impl Drop for Stderr {
-    fn drop(&mut self) {
-        self.reading.abort();
-    }
+    /// Its end is known by.
+    _followed: oneshot::Sender<()>,
 }
 
 impl Stderr {
     /// Reads what is written to the descriptor that comes with it.
-    pub(super) fn follow(agent: &str, run: &RunId) -> io::Result<(Self, OwnedFd)> {
+    pub(super) fn follow(
+        agent: &str,
+        run: &RunId,
+        printed: &Printed,
+    ) -> io::Result<(Self, OwnedFd)> {
         let (reader, writer) = io::pipe()?;
         let reader = pipe::Receiver::from_owned_fd(reader.into())?;
         let last = Arc::new(Mutex::default());
-        let whose = (agent.to_owned(), run.clone());
-        let reading = tokio::spawn(read(BufReader::new(reader), whose, Arc::clone(&last)));
-        Ok((Self { last, reading }, writer.into()))
+        let whose = (agent.to_owned(), run.clone(), printed.clone());
+        let (followed, left) = oneshot::channel::<()>();
+        let reading = read(BufReader::new(reader), whose, Arc::clone(&last));
+        let reading = tokio::spawn(async move {
+            tokio::select! {
+                () = reading => {}
+                () = rest(left) => {}
+            }
+        });
+        let stderr = Self {
+            last,
+            reading,
+            _followed: followed,
+        };
+        Ok((stderr, writer.into()))
     }
 
     /// The last lines, once all have come or nobody wants to wait longer.
@@ -67,14 +86,21 @@ impl Stderr {
     }
 }
 
+/// Returns when nobody follows any more and there was time for the rest: somebody else may hold the pipe open.
+async fn rest(left: oneshot::Receiver<()>) {
+    drop(left.await);
+    tokio::time::sleep(REST).await;
+}
+
 async fn read(
     mut reader: BufReader<pipe::Receiver>,
-    (agent, run): (String, RunId),
+    (agent, run, printed): (String, RunId, Printed),
     last: Arc<Mutex<VecDeque<String>>>,
 ) {
     let mut left = LOGGED_BYTES_MAX;
     while let Ok(Some(line)) = next_line(&mut reader).await {
         keep(&mut locked(&last), &line);
+        printed.keep(&run, Stream::Stderr, &line);
         tracing::info!(target: "agent", agent, %run, stream = "stderr", "{line}");
         left = left.saturating_sub(line.len() + AROUND_BYTES);
         if left == 0 {
@@ -118,7 +144,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_lines_are_known() {
-        let (mut stderr, writer) = Stderr::follow("desk", &"run-1".parse().unwrap()).unwrap();
+        let printed = Printed::new(postern_daemon::Clock::system());
+        let (mut stderr, writer) =
+            Stderr::follow("desk", &"run-1".parse().unwrap(), &printed).unwrap();
         let mut writer = io::PipeWriter::from(writer);
         for line in 0..20 {
             writeln!(writer, "line {line}\u{1b}[31m").unwrap();

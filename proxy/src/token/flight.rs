@@ -1,0 +1,253 @@
+//! One question to a token endpoint, from the values to the token. Where the answer gives a successor to the secret that it was
+//! asked with, that is kept before the token is used. Never asks twice at once with a secret that rotates.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use postern_contract::{Secret, SecretName};
+use postern_daemon::{Clock, files};
+use postern_store::gate::Gate as Store;
+use tokio::time::timeout;
+
+use super::{
+    ANSWER_BYTES_MAX, ANSWER_MAX, NoToken,
+    answer::{self, Minted},
+    grant::{Ask, Grant, Material},
+    seal::{Origin, Seal},
+};
+use crate::{
+    body,
+    book::Book,
+    dial::{Dialer, Errand},
+};
+
+/// How much randomness is in a name that nothing else has, in bytes.
+const UNIQUE_BYTES: usize = 16;
+
+/// Everything that one question needs.
+pub(super) struct Flight<'a> {
+    pub(super) dialer: &'a Dialer,
+    pub(super) chains: &'a Chains,
+    pub(super) book: &'a Book,
+    pub(super) grant: &'a dyn Grant,
+    pub(super) clock: &'a Clock,
+    /// Whether its values are still those of the book in force.
+    pub(super) stands: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Flight<'_> {
+    /// Asks.
+    pub(super) async fn fly(&self) -> Result<Minted, NoToken> {
+        let Some(name) = self.grant.rotates() else {
+            return self.ask(None).await;
+        };
+        let chain = self.chains.of(self.origin(name)?);
+        let mut chain = chain.lock().await;
+        self.chains.ready(&mut chain).await?;
+        let mut minted = self.ask(chain.successor.as_ref()).await?;
+        if let Some(successor) = minted.successor.take() {
+            chain.successor = Some(successor);
+            chain.is_kept = false;
+            self.chains.keep(&mut chain).await?;
+        }
+        Ok(minted)
+    }
+
+    /// What a secret that rotates is kept under: its first value, and who it is for.
+    fn origin(&self, name: &SecretName) -> Result<Origin, NoToken> {
+        let first = self.book.secrets.get(name).ok_or(NoToken::NoSecret)?;
+        let url = self.grant.endpoint().url.to_string();
+        Ok(self.chains.seal.origin(&[url.as_bytes(), first.expose()]))
+    }
+
+    async fn ask(&self, successor: Option<&Secret>) -> Result<Minted, NoToken> {
+        // It may have waited for its turn, or for the database.
+        if !(self.stands)() {
+            return Err(NoToken::Withdrawn);
+        }
+        let now_s = self.clock.unix_ms() / 1000;
+        let request = self.question(successor, now_s)?;
+        let answered = timeout(ANSWER_MAX, self.answer(request)).await;
+        let body = answered.map_err(|_| NoToken::Late)??;
+        self.grant.read(&body, now_s)
+    }
+
+    fn question(
+        &self,
+        successor: Option<&Secret>,
+        now_s: i64,
+    ) -> Result<Request<body::Body>, NoToken> {
+        let material = Material {
+            secrets: &|name| self.book.secrets.get(name).map(Arc::as_ref),
+            successor,
+            now_s,
+            unique: files::random_hex(UNIQUE_BYTES).map_err(|_| NoToken::Going)?,
+        };
+        self.request(self.grant.ask(&material)?)
+    }
+
+    fn request(&self, ask: Ask) -> Result<Request<body::Body>, NoToken> {
+        let endpoint = &self.grant.endpoint().url;
+        let authority = endpoint.authority();
+        let host = HeaderValue::try_from(authority.to_string()).map_err(|_| NoToken::Unfit)?;
+        let mut target = endpoint.target();
+        if !ask.beneath.is_empty() {
+            target.truncate(target.trim_end_matches('/').len());
+            target.push_str(&ask.beneath);
+        }
+        let url = Uri::builder()
+            .scheme(authority.scheme().as_str())
+            .authority(host.as_bytes())
+            .path_and_query(target);
+        let url = url.build().map_err(|_| NoToken::Unfit)?;
+        let mut request = Request::new(body::full(Bytes::copy_from_slice(&ask.body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url;
+        let fields = request.headers_mut();
+        fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        // GitHub answers nobody who does not say what program it is.
+        fields.insert(header::USER_AGENT, HeaderValue::from_static("postern"));
+        for (name, value) in ask.fields {
+            if let Some(name) = name {
+                fields.insert(name, value);
+            }
+        }
+        fields.insert(header::HOST, host);
+        Ok(request)
+    }
+
+    /// The body of an answer that says yes.
+    async fn answer(&self, request: Request<body::Body>) -> Result<Bytes, NoToken> {
+        let endpoint = self.grant.endpoint();
+        let errand = Errand {
+            authority: endpoint.url.authority(),
+            private: endpoint.private,
+            roots: endpoint.roots.as_ref(),
+            proxy: self.book.proxy.as_ref(),
+        };
+        let answer = self.dialer.run(&errand, request).await;
+        let (head, body) = answer
+            .map_err(|error| NoToken::Unreached(Arc::new(error)))?
+            .into_parts();
+        answer::head(head.status, &head.headers)?;
+        let body = whole(body).await?;
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        Err(answer::refusal(head.status, &body))
+    }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, NoToken> {
+    let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let read = read.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => NoToken::TooLarge,
+        None => NoToken::Broken,
+    });
+    Ok(read?.to_bytes())
+}
+
+/// What has become of one secret that rotates. Whoever holds it asks.
+pub(super) struct Chain {
+    origin: Origin,
+    successor: Option<Secret>,
+    /// Whether the database was looked into.
+    is_read: bool,
+    /// Whether the successor is in the database.
+    is_kept: bool,
+}
+
+/// What has become of all of them.
+pub(super) struct Chains {
+    by_origin: Mutex<BTreeMap<Origin, Arc<tokio::sync::Mutex<Chain>>>>,
+    store: Store,
+    seal: Seal,
+    clock: Clock,
+}
+
+impl Chains {
+    pub(super) fn new(store: Store, seal: Seal, clock: Clock) -> Self {
+        Self {
+            by_origin: Mutex::default(),
+            store,
+            seal,
+            clock,
+        }
+    }
+
+    fn of(&self, origin: Origin) -> Arc<tokio::sync::Mutex<Chain>> {
+        let mut all = self
+            .by_origin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let chain = all.entry(origin).or_insert_with(|| {
+            Arc::new(tokio::sync::Mutex::new(Chain {
+                origin,
+                successor: None,
+                is_read: false,
+                is_kept: true,
+            }))
+        });
+        Arc::clone(chain)
+    }
+
+    /// Forgets what is in the database and in nobody's hands; it is read again when it is wanted.
+    pub(super) fn forget_what_is_kept(&self) {
+        let mut all = self
+            .by_origin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, chain| {
+            let is_idle = Arc::strong_count(chain) == 1;
+            !(is_idle && chain.try_lock().is_ok_and(|chain| chain.is_kept))
+        });
+    }
+
+    /// Reads what was kept by an earlier gate, and keeps what could not be kept before.
+    async fn ready(&self, chain: &mut Chain) -> Result<(), NoToken> {
+        if !chain.is_kept {
+            return self.keep(chain).await;
+        }
+        if chain.is_read {
+            return Ok(());
+        }
+        let sealed = self.store.kept_token(&chain.origin).await;
+        let sealed = sealed.map_err(|error| {
+            tracing::error!(%error, "what a refresh token has become could not be read");
+            NoToken::Unkept
+        })?;
+        if let Some(sealed) = sealed {
+            match self.seal.reveal(&chain.origin, &sealed) {
+                Ok(successor) => chain.successor = Some(successor),
+                // Its name was made with the same key, so it was changed since; the first value may still do.
+                Err(error) => tracing::error!(%error, "what a refresh token has become is lost"),
+            }
+        }
+        chain.is_read = true;
+        Ok(())
+    }
+
+    async fn keep(&self, chain: &mut Chain) -> Result<(), NoToken> {
+        let Some(successor) = &chain.successor else {
+            return Ok(());
+        };
+        let sealed = self.seal.close(&chain.origin, successor);
+        let sealed = sealed.map_err(|_| NoToken::Unkept)?;
+        let kept = self
+            .store
+            .keep_token(&chain.origin, &sealed, self.clock.unix_ms());
+        kept.await.map_err(|error| {
+            tracing::error!(%error, "what a refresh token has become could not be kept");
+            NoToken::Unkept
+        })?;
+        chain.is_kept = true;
+        chain.is_read = true;
+        Ok(())
+    }
+}

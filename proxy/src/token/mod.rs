@@ -1,0 +1,329 @@
+//! Credentials that the gate asks somebody for: one file a kind of grant, and the broker that keeps what was given. A call
+//! never waits while a token that still holds is there, and however many calls want one, it is asked for once. Never sends a
+//! token that was minted from a secret which has changed since, and never asks by a way that an agent could see or use.
+//!
+//! ```text
+//! Permit ─▶ mint ─▶ slot (per grant and values) ─┬─ holds ───────────────────────────────▶ Purse ─▶ inject
+//!                                                └─ flight ─▶ dial::Errand ─▶ answer ─▶ (successor kept) ─▶ slot
+//! new book ─▶ cut_over ─▶ slots of other values are gone, and what is under way for them comes to nothing
+//! ```
+
+mod answer;
+mod client_credentials;
+mod flight;
+mod github_app;
+mod grant;
+mod jwt;
+mod jwt_bearer;
+mod refresh_token;
+mod seal;
+mod slot;
+mod token_exchange;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::StatusCode;
+use postern_daemon::Clock;
+use postern_store::gate::Gate as Store;
+use tokio::sync::watch;
+
+pub(crate) use self::{
+    client_credentials::ClientCredentials, github_app::GithubApp, grant::Grant,
+    jwt_bearer::JwtBearer, refresh_token::RefreshToken, seal::NoSeal, slot::Token,
+    token_exchange::TokenExchange,
+};
+use self::{
+    flight::{Chains, Flight},
+    seal::Seal,
+    slot::{Landed, Look, Slot},
+};
+use crate::{
+    book::Book,
+    dial::{Dialer, Unreached},
+    mask::Scanner,
+    metrics,
+    relay::Relayed,
+};
+
+/// How long a token endpoint may take for its whole answer.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// The largest answer of a token endpoint, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Why there is no token. None of these says a word that came from an endpoint.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum NoToken {
+    #[error("its token endpoint could not be reached")]
+    Unreached(#[source] Arc<Unreached>),
+    #[error("its token endpoint broke off")]
+    Broken,
+    #[error("its token endpoint did not answer within {} seconds", ANSWER_MAX.as_secs())]
+    Late,
+    #[error("its token endpoint answered {status}{}", .word.map(|word| format!(" ({word})")).unwrap_or_default())]
+    Refused {
+        status: u16,
+        word: Option<&'static str>,
+    },
+    #[error("its token endpoint redirects, and secrets follow no redirect")]
+    Redirected,
+    #[error("its token endpoint's answer is larger than {} KiB", ANSWER_BYTES_MAX >> 10)]
+    TooLarge,
+    #[error("its token endpoint's answer is no JSON as the standard has it")]
+    NotJson,
+    #[error("its token endpoint gave a token that cannot stand in a request")]
+    Unfit,
+    #[error("its token endpoint gave a token of another kind than Bearer")]
+    Kind,
+    #[error("its token endpoint gave a token that has ended already")]
+    Expired,
+    #[error("a secret that it is asked for with is not there")]
+    NoSecret,
+    #[error("the secret that it is asked for with is of no use: {0}")]
+    Key(&'static str),
+    #[error("what its refresh token has become could not be read or kept")]
+    Unkept,
+    #[error("the secret that it is asked for with has changed meanwhile")]
+    Withdrawn,
+    #[error("the gate is going")]
+    Going,
+}
+
+/// Why a call goes without a token, and when another try makes sense.
+#[derive(Debug, thiserror::Error)]
+#[error("the access token that this tool needs cannot be had: {why}")]
+pub(crate) struct Penniless {
+    why: NoToken,
+    pub(crate) wait: Option<Duration>,
+}
+
+impl From<NoToken> for Penniless {
+    fn from(why: NoToken) -> Self {
+        Self { why, wait: None }
+    }
+}
+
+/// What one credential wants.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) grant: Arc<dyn Grant>,
+    /// What tells it from every other, as it is written.
+    pub(crate) identity: [u8; 32],
+}
+
+/// The tokens of one call, in the order of its credentials: none for one that is not minted.
+#[derive(Default)]
+pub(crate) struct Purse(Vec<Option<Arc<Token>>>);
+
+impl Purse {
+    /// The token of the credential at this place.
+    pub(crate) fn token(&self, place: usize) -> Option<&Token> {
+        self.0.get(place)?.as_deref()
+    }
+
+    /// What answers are looked through for besides the secrets.
+    pub(crate) fn scanners(&self) -> impl Iterator<Item = Arc<Scanner>> {
+        let tokens = self.0.iter().flatten();
+        tokens.filter_map(|token| token.scanner().cloned())
+    }
+}
+
+/// A grant with the values that it was asked for with; the same grant with a secret's next value is another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    identity: [u8; 32],
+    /// The generation that each of its secrets was first read for.
+    since: Vec<u64>,
+}
+
+impl Key {
+    fn of(wanted: &Wanted, book: &Book) -> Result<Self, NoToken> {
+        let names = wanted.grant.secrets().into_iter();
+        let since = names.map(|name| book.secrets.since(name));
+        Ok(Self {
+            identity: wanted.identity,
+            since: since.collect::<Option<_>>().ok_or(NoToken::NoSecret)?,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// The newest book that was heard of.
+    generation: u64,
+    by_key: BTreeMap<Key, Slot>,
+}
+
+/// The broker.
+pub(crate) struct Tokens {
+    slots: Mutex<Slots>,
+    chains: Chains,
+    dialer: Arc<Dialer>,
+    counted: metrics::Tokens,
+    clock: Clock,
+}
+
+impl Tokens {
+    /// A broker that asks by this dialer and keeps what it must in this store, sealed with a key in this directory.
+    ///
+    /// # Errors
+    /// There is no key that could be used.
+    pub(crate) fn open(
+        dialer: &Arc<Dialer>,
+        (store, directory): (&Store, &Path),
+        (counted, clock): (metrics::Tokens, &Clock),
+    ) -> Result<Arc<Self>, NoSeal> {
+        let seal = Seal::open(directory)?;
+        let chains = Chains::new(store.clone(), seal, clock.clone());
+        Ok(Arc::new(Self {
+            slots: Mutex::default(),
+            chains,
+            dialer: Arc::clone(dialer),
+            counted,
+            clock: clock.clone(),
+        }))
+    }
+
+    /// The tokens that these credentials want, of which none waits where one that holds is there.
+    pub(crate) async fn mint(
+        self: &Arc<Self>,
+        book: &Arc<Book>,
+        wanted: impl Iterator<Item = Option<Wanted>> + Send,
+    ) -> Result<Purse, Penniless> {
+        let mut purse = Purse::default();
+        for wanted in wanted {
+            let token = match wanted {
+                Some(wanted) => Some(self.one(book, wanted).await?),
+                None => None,
+            };
+            purse.0.push(token);
+        }
+        Ok(purse)
+    }
+
+    async fn one(
+        self: &Arc<Self>,
+        book: &Arc<Book>,
+        wanted: Wanted,
+    ) -> Result<Arc<Token>, Penniless> {
+        let key = Key::of(&wanted, book)?;
+        let look = self.look(&key, book.generation)?;
+        let mut landing = match look {
+            Look::Use(token) => return Ok(token),
+            Look::Rest(why, wait) => {
+                let wait = Some(wait);
+                return Err(Penniless { why, wait });
+            }
+            Look::UseAndBegin(token, sender) => {
+                self.begin(book, wanted, (key, sender));
+                return Ok(token);
+            }
+            Look::Wait(landing) => landing,
+            Look::Begin(sender, landing) => {
+                self.begin(book, wanted, (key, sender));
+                landing
+            }
+        };
+        let landed = landing.wait_for(Option::is_some).await;
+        let landed = landed.map_err(|_| NoToken::Going)?.clone();
+        Ok(landed.ok_or(NoToken::Going)??)
+    }
+
+    /// An older book opens no slot any more: what it would ask with may have been withdrawn.
+    fn look(&self, key: &Key, generation: u64) -> Result<Look, NoToken> {
+        let mut slots = self.slots();
+        if generation < slots.generation && !slots.by_key.contains_key(key) {
+            return Err(NoToken::Withdrawn);
+        }
+        let slot = match slots.by_key.get_mut(key) {
+            Some(slot) => slot,
+            None => slots.by_key.entry(key.clone()).or_default(),
+        };
+        Ok(slot.look(self.clock.now()))
+    }
+
+    /// Asks in a task of its own, which goes on when the call that wanted it is gone.
+    fn begin(
+        self: &Arc<Self>,
+        book: &Arc<Book>,
+        wanted: Wanted,
+        (key, sender): (Key, watch::Sender<Landed>),
+    ) {
+        let (tokens, book) = (Arc::clone(self), Arc::clone(book));
+        tokio::spawn(async move {
+            let asked_at = tokens.clock.now();
+            let stands = || tokens.slots().by_key.contains_key(&key);
+            let flight = Flight {
+                dialer: &tokens.dialer,
+                chains: &tokens.chains,
+                book: &book,
+                grant: &*wanted.grant,
+                clock: &tokens.clock,
+                stands: &stands,
+            };
+            let minted = flight.fly().await;
+            let counter = match &minted {
+                Ok(_) => &tokens.counted.given,
+                Err(_) => &tokens.counted.failed,
+            };
+            counter.inc();
+            if let Err(why) = &minted {
+                let error = std::error::Error::source(why).map(ToString::to_string);
+                let host = wanted.grant.endpoint().url.authority().to_string();
+                tracing::warn!(%why, error, host, "an access token could not be had");
+            }
+            let token = minted.map(|minted| Arc::new(Token::new(minted, asked_at)));
+            sender.send_replace(Some(tokens.landed(&key, token)));
+        });
+    }
+
+    /// Puts an answer in its slot. For values that are withdrawn there is none any more, and what was minted from them is gone.
+    fn landed(&self, key: &Key, token: Result<Arc<Token>, NoToken>) -> Result<Arc<Token>, NoToken> {
+        let now = self.clock.now();
+        let mut slots = self.slots();
+        let slot = slots.by_key.get_mut(key).ok_or(NoToken::Withdrawn)?;
+        slot.landed(token.clone(), now);
+        token
+    }
+
+    /// What a tool answered to a call with this purse. Where it did not take what was in it, the next call asks anew.
+    pub(crate) fn heard(&self, purse: &Purse, relayed: &Relayed) {
+        let refused = matches!(relayed, Relayed::Answer(answer) if answer.status() == StatusCode::UNAUTHORIZED);
+        if !refused {
+            return;
+        }
+        let now = self.clock.now();
+        let mut slots = self.slots();
+        for token in purse.0.iter().flatten() {
+            let spoilt = slots.by_key.values_mut().any(|slot| slot.spoil(token, now));
+            if spoilt {
+                tracing::info!("a tool did not take an access token, so it is asked for anew");
+            }
+        }
+    }
+
+    /// From here on no token is given out that was minted from other values than this book's.
+    pub(crate) fn cut_over(&self, book: &Book) {
+        let wanted = book.wanted();
+        let live: BTreeSet<Key> = wanted
+            .filter_map(|wanted| Key::of(&wanted, book).ok())
+            .collect();
+        let mut slots = self.slots();
+        slots.generation = slots.generation.max(book.generation);
+        slots.by_key.retain(|key, _| live.contains(key));
+        drop(slots);
+        self.chains.forget_what_is_kept();
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
