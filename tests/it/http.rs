@@ -3,8 +3,9 @@
 use std::{
     fs,
     io::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
+    os::fd::AsRawFd as _,
+    path::Path,
+    process::{self, Command},
 };
 
 use nix::sys::signal::Signal;
@@ -87,8 +88,8 @@ fn a_full_disk_shows_in_readyz_and_so_does_room_on_it() {
     let _ended = devbox.stop();
 }
 
-/// A filesystem with little room, as long as this lives.
-struct Small(PathBuf);
+/// A filesystem with little room, as long as this lives, wherever its directory is moved to meanwhile.
+struct Small(fs::File);
 
 impl Small {
     fn mount(at: &Path) -> Option<Self> {
@@ -97,13 +98,14 @@ impl Small {
             .args(["-t", "tmpfs", "-o", "size=24m,mode=755", "small"])
             .arg(at);
         let mounted = mount.status().is_ok_and(|status| status.success());
-        mounted.then(|| Self(at.to_owned()))
+        mounted.then(|| Self(fs::File::open(at).unwrap()))
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+        let at = format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd());
+        drop(Command::new("umount").arg("-l").arg(at).status());
     }
 }
 
