@@ -115,7 +115,7 @@ impl Caller {
     pub(crate) fn whose_echoes(&self) -> Whose {
         match self.origin {
             Origin::Runtime => self.run.clone().ok(),
-            Origin::Sandbox | Origin::User | Origin::Run => None,
+            Origin::Sandbox | Origin::User | Origin::Run | Origin::Fetch | Origin::Setup => None,
         }
     }
 
@@ -123,7 +123,7 @@ impl Caller {
     pub(crate) fn believed_user(&self) -> Option<&str> {
         match self.origin {
             Origin::Runtime | Origin::User | Origin::Run => self.user.as_deref(),
-            Origin::Sandbox => None,
+            Origin::Sandbox | Origin::Fetch | Origin::Setup => None,
         }
     }
 }
@@ -133,6 +133,8 @@ impl Caller {
 pub(crate) enum Doubt {
     #[error("no run is active in this sandbox")]
     NoneActive,
+    #[error("this sandbox installs an agent, and no run is ever active in it")]
+    Installs,
     #[error("several runs are active here, so `X-Run-ID` must say which one it is")]
     Several,
     #[error("the run that `X-Run-ID` names is not active in this sandbox")]
@@ -146,6 +148,8 @@ pub(crate) enum NotHere {
     TooMany,
     #[error("this sandbox has one run at a time")]
     Another,
+    #[error("this sandbox installs an agent and has no runs")]
+    Installs,
     #[error("this sandbox was another run's")]
     AnotherRuns,
     #[error("this sandbox is another user's")]
@@ -199,6 +203,9 @@ impl Room {
 
     /// A run is active here from now on.
     pub(crate) fn run_started(&self, run: RunId, user: Option<String>) -> Result<(), NotHere> {
+        if self.origin.stage().is_some() {
+            return Err(NotHere::Installs);
+        }
         let mut runs = self.runs();
         if runs.active.len() >= RUNS_PER_SANDBOX_MAX && !runs.active.contains_key(&run) {
             return Err(NotHere::TooMany);
@@ -243,10 +250,11 @@ impl Room {
                 (run, text(headers, &USER).or(user))
             }
             (Origin::Sandbox | Origin::User | Origin::Run, hint) => self.active(hint),
+            (Origin::Fetch | Origin::Setup, _) => (Err(Doubt::Installs), None),
         };
         let (number, told) = match self.origin {
             // In a sandbox that runs share the run is a hint, so neither it nor its user is anything that a tool should rely on.
-            Origin::Sandbox => (request.clone(), Vec::new()),
+            Origin::Sandbox | Origin::Fetch | Origin::Setup => (request.clone(), Vec::new()),
             // Here it is none: the runtime said whose the sandbox is. Of what the request says itself nothing counts.
             Origin::User | Origin::Run => {
                 let told = known(run.as_ref().ok(), user.as_deref());

@@ -85,6 +85,11 @@ const PLACES: &[(&str, &str, &str)] = &[
         "### `[agents.NAME.sandbox]`",
         "[agents.x]\nkind = \"builtin\"\n[agents.x.sandbox]\nzzz = 1",
     ),
+    (
+        "config",
+        "### `[agents.NAME.install]`",
+        "[agents.x]\nkind = \"builtin\"\n[agents.x.install]\nzzz = 1",
+    ),
     ("policy", "## `[policies.NAME]`", "[policies.x]\nzzz = 1"),
     (
         "policy",

@@ -23,12 +23,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ActionId, AgentName, Code, ModelName, PolicyName, RunId, SandboxId, ToolName,
     approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
+    config::Stage,
     launch::Listener,
     secret::Shown,
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 12;
+pub const LINK_VERSION: u32 = 13;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -174,6 +175,22 @@ pub enum Origin {
     Run,
     /// posternd on behalf of an agent that has no code: its run, user and `X-Tool-*` headers are believed.
     Runtime,
+    /// The sandbox that fetches an agent's files: runs nobody's code, is judged by `[agents.NAME.install] fetch`.
+    Fetch,
+    /// The sandbox that runs what an agent's files bring for their own setup: judged by `setup`, gets no credential.
+    Setup,
+}
+
+impl Origin {
+    /// The part in an install; `None` where the calls are an agent's.
+    #[must_use]
+    pub const fn stage(self) -> Option<Stage> {
+        match self {
+            Self::Fetch => Some(Stage::Fetch),
+            Self::Setup => Some(Stage::Setup),
+            Self::Sandbox | Self::User | Self::Run | Self::Runtime => None,
+        }
+    }
 }
 
 /// What a listener is for.

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use postern_contract::{
-    ByteSize, ModelName, Period, PolicyName, ToolName, config::AgentGrants, launch::Layer,
+    ByteSize, ModelName, Period, PolicyName, ToolName,
+    config::{AgentGrants, Install},
+    launch::Layer,
 };
 use serde::Deserialize;
 
@@ -57,6 +59,9 @@ pub struct AgentWritten {
     /// `[agents.NAME.sandbox]`.
     #[serde(default)]
     pub sandbox: SandboxWritten,
+    /// `[agents.NAME.install]`.
+    #[serde(default)]
+    pub install: Install,
 }
 
 /// What shares a sandbox.
@@ -135,5 +140,9 @@ impl AgentGrants for AgentWritten {
 
     fn policies(&self) -> &[PolicyName] {
         &self.policies
+    }
+
+    fn install(&self) -> &Install {
+        &self.install
     }
 }

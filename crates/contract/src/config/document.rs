@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Api, Approvals, Audit, Callers, Egress, Model, Policy, Provider, Tool};
+use super::{Api, Approvals, Audit, Callers, Egress, Install, Model, Policy, Provider, Tool};
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
@@ -153,6 +153,8 @@ pub trait AgentGrants {
     fn models(&self) -> &[ModelName];
     /// Policies that judge its calls.
     fn policies(&self) -> &[PolicyName];
+    /// What the sandboxes of its install may use.
+    fn install(&self) -> &Install;
 }
 
 /// `[agents.NAME]` as far as it says what the agent may use; whoever reads it so leaves the rest to posternd.
@@ -167,6 +169,9 @@ pub struct Granted {
     /// Policies that judge its calls.
     #[serde(default)]
     pub policies: Vec<PolicyName>,
+    /// What the sandboxes of its install may use.
+    #[serde(default)]
+    pub install: Install,
 }
 
 impl AgentGrants for Granted {
@@ -180,6 +185,10 @@ impl AgentGrants for Granted {
 
     fn policies(&self) -> &[PolicyName] {
         &self.policies
+    }
+
+    fn install(&self) -> &Install {
+        &self.install
     }
 }
 
@@ -217,23 +226,43 @@ impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source>
             }
         }
         for (name, agent) in &self.agents {
-            let at = name.as_str();
+            let at = ["agents", name.as_str()];
             absent(
-                at,
+                &at,
                 ("tools", "tool"),
                 (agent.tools(), &self.tools),
                 &mut found,
             );
             absent(
-                at,
+                &at,
                 ("models", "model"),
                 (agent.models(), &self.models),
                 &mut found,
             );
             absent(
-                at,
+                &at,
                 ("policies", "policy"),
                 (agent.policies(), &self.policies),
+                &mut found,
+            );
+            let at = ["agents", name.as_str(), "install"];
+            let install = agent.install();
+            absent(
+                &at,
+                ("tools", "tool"),
+                (&install.tools, &self.tools),
+                &mut found,
+            );
+            absent(
+                &at,
+                ("fetch", "policy"),
+                (&install.fetch, &self.policies),
+                &mut found,
+            );
+            absent(
+                &at,
+                ("setup", "policy"),
+                (&install.setup, &self.policies),
                 &mut found,
             );
         }
@@ -313,17 +342,16 @@ macro_rules! as_str_names {
 as_str_names!(AgentName ToolName ModelName PolicyName ProviderName);
 
 fn absent<Name: AsStrName, Value>(
-    agent: &str,
+    at: &[&str],
     (list, noun): (&str, &str),
     (wanted, known): (&[Name], &BTreeMap<Name, Value>),
     found: &mut Vec<Problem>,
 ) {
     for (position, name) in wanted.iter().enumerate() {
         if !known.contains_key(name) {
-            found.push(Problem::at(
-                ["agents", agent, list, &position.to_string()],
-                missing(noun, name.text(), known.keys()),
-            ));
+            let position = position.to_string();
+            let keys = at.iter().copied().chain([list, position.as_str()]);
+            found.push(Problem::at(keys, missing(noun, name.text(), known.keys())));
         }
     }
 }

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{AgentGrants, Document, Permission, Problem};
+use super::{AgentGrants, Document, Permission, Problem, Stage};
 use crate::launch::{CAPTURED_ALWAYS, CAPTURED_PORTS_MAX, KEPT_PORTS};
 
 impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source> {
     /// The ports of an agent's tools and of the places that rules of its policies may open, and those of `http` and
-    /// `https` always. Those at which something else answers are left out.
+    /// `https` always. What its install may reach counts for [`super::Install::granted`] alone. Those at which something else answers are left out.
     #[must_use]
-    pub fn captured_ports(&self, agent: &Agent) -> BTreeSet<u16> {
+    pub fn captured_ports(&self, agent: &impl AgentGrants) -> BTreeSet<u16> {
         let tools = agent.tools().iter().filter_map(|tool| self.tools.get(tool));
         let tools = tools.map(|tool| tool.url.as_str());
         let policies = agent.policies().iter();
@@ -25,19 +25,25 @@ impl<Agent: AgentGrants, Credential, Source> Document<Agent, Credential, Source>
             .collect()
     }
 
-    /// Agents with more ports than a sandbox can have.
+    /// Agents and installs with more ports than a sandbox can have.
     pub(super) fn check_ports(&self, found: &mut Vec<Problem>) {
         for (name, agent) in &self.agents {
-            let ports = self.captured_ports(agent).len();
-            if ports > CAPTURED_PORTS_MAX {
-                let message = format!(
-                    "tools and rules of this agent name {ports} ports, 80 and 443 among them: at most \
-                     {CAPTURED_PORTS_MAX} are possible"
-                );
-                found.push(Problem::at(["agents", name.as_str()], message));
+            let at = ["agents", name.as_str()];
+            found.extend(too_many(&at, self.captured_ports(agent).len()));
+            for stage in Stage::ALL {
+                let ports = self.captured_ports(&agent.install().granted(stage));
+                let at = ["agents", name.as_str(), "install", stage.as_str()];
+                found.extend(too_many(&at, ports.len()));
             }
         }
     }
+}
+
+fn too_many(at: &[&str], ports: usize) -> Option<Problem> {
+    let message = format!(
+        "the tools and rules here name {ports} ports, 80 and 443 among them: at most {CAPTURED_PORTS_MAX} are possible"
+    );
+    (ports > CAPTURED_PORTS_MAX).then(|| Problem::at(at.iter().copied(), message))
 }
 
 /// The one port of a URL or a rule's resource as written; none where every port is meant, or nothing that makes sense.

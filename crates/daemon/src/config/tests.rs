@@ -1,6 +1,6 @@
 //! Mistakes in config files, and what people are told.
 
-use postern_contract::config::{AgentGrants, Document, Problem};
+use postern_contract::config::{AgentGrants, Document, Install, Problem};
 use postern_contract::{ModelName, PolicyName, ToolName};
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ struct Agent {
     models: Vec<ModelName>,
     #[serde(default)]
     policies: Vec<PolicyName>,
+    #[serde(default)]
+    install: Install,
 }
 
 impl AgentGrants for Agent {
@@ -28,6 +30,10 @@ impl AgentGrants for Agent {
 
     fn policies(&self) -> &[PolicyName] {
         &self.policies
+    }
+
+    fn install(&self) -> &Install {
+        &self.install
     }
 }
 
