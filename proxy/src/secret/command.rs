@@ -9,7 +9,11 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use nix::{
-    sys::signal::{Signal, killpg},
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, waitid},
+    },
     unistd::Pid,
 };
 use postern_contract::Secret;
@@ -70,13 +74,44 @@ impl Ask for Command {
 /// A running program. Whoever lets go of it ends it and all that it started.
 struct Group(Child);
 
+impl Group {
+    /// Its id, as long as nobody has waited for the child: as long as that it is nobody else's.
+    fn id(&self) -> Option<Pid> {
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        id.map(Pid::from_raw)
+    }
+
+    fn kill(&self) {
+        if let Some(id) = self.id() {
+            // It may have ended a moment ago.
+            let _ = killpg(id, Signal::SIGKILL);
+        }
+    }
+
+    /// Waits for the program's own end, and ends what it leaves running.
+    async fn ended(&mut self) -> io::Result<ExitStatus> {
+        if let Some(id) = self.id() {
+            let over = tokio::task::spawn_blocking(move || until_over(id));
+            over.await.map_err(io::Error::other)??;
+            self.kill();
+        }
+        self.0.wait().await
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
-        // An id is known as long as nobody has waited for the child, and as long as that it is nobody else's.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(id) = id {
-            // It may have ended a moment ago.
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        self.kill();
+    }
+}
+
+/// Returns once a child has ended, which nobody takes note of: its id stays its own, and its group's.
+fn until_over(child: Pid) -> io::Result<()> {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    loop {
+        match waitid(Id::Pid(child), look) {
+            Err(Errno::EINTR) => {}
+            came => return came.map(drop).map_err(io::Error::from),
         }
     }
 }
@@ -101,7 +136,7 @@ impl Command {
             error,
         };
         let mut group = self.started(directory).map_err(unstarted)?;
-        let ended = timeout(time, finish(&mut group.0)).await;
+        let ended = timeout(time, finish(&mut group)).await;
         drop(group);
         let left = ended
             .map_err(|_| NoSecret::TooSlow { program: program() })?
@@ -147,8 +182,9 @@ impl Command {
 }
 
 /// Reads what it prints and waits for its end.
-async fn finish(child: &mut Child) -> io::Result<Left> {
-    let (Some(output), Some(error)) = (child.stdout.take(), child.stderr.take()) else {
+async fn finish(group: &mut Group) -> io::Result<Left> {
+    let pipes = (group.0.stdout.take(), group.0.stderr.take());
+    let (Some(output), Some(error)) = pipes else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let printed_max = usize::try_from(SECRET_BYTES_MAX).unwrap_or(usize::MAX) + 1;
@@ -156,7 +192,7 @@ async fn finish(child: &mut Child) -> io::Result<Left> {
         start_of(output, printed_max),
         start_of(error, COMPLAINT_BYTES_MAX)
     )?;
-    let status = child.wait().await?;
+    let status = group.ended().await?;
     Ok(Left {
         printed,
         complaint,
@@ -271,6 +307,28 @@ mod tests {
             io::Read::read_to_end(&mut grandchild, &mut Vec::new())
         });
         assert_eq!(ended.await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_running_ends_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut left = tokio::net::unix::pipe::OpenOptions::new()
+            .open_receiver(&pipe)
+            .unwrap();
+        // It holds neither of the two pipes that are read.
+        let leaving = shell(
+            "sh -c 'exec 3>pipe; : >there; exec tail -f /dev/null' >/dev/null 2>&1 &
+             until test -e there; do :; done; echo sk_1",
+        );
+        let value = leaving
+            .ask(directory.path(), Duration::from_secs(3600), None)
+            .await;
+        assert!(value.unwrap().is(b"sk_1"));
+        let mut nothing = Vec::new();
+        let ended = timeout(Duration::from_secs(30), left.read_to_end(&mut nothing)).await;
+        assert!(ended.is_ok(), "what it had started still runs");
     }
 
     #[tokio::test]
