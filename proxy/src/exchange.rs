@@ -119,7 +119,7 @@ async fn story(
     let mask = book.mask(credential, (&call.target, &caller), &purse);
     let sending = Sending::new((&gate.dialer, &journey), handshake, mask);
     let relayed = sending.relay(leg, ready, record).await?;
-    gate.heard((&journey, &purse), &relayed);
+    gate.heard((&journey, &purse), (&book, credential), &relayed);
     Ok(relayed.into())
 }
 

@@ -20,7 +20,7 @@ use crate::{
     dial::{Dialer, Journey},
     gateway::playground,
     identify::{Caller, Room},
-    inject::{Outbound, Skews},
+    inject::{Credentials, Outbound, Skews},
     intercept::Leaves,
     ledger::Ledger,
     limit::Turnstiles,
@@ -150,8 +150,14 @@ impl Gate {
     }
 
     /// Learns from an answer: about the tokens that the call carried, and about the time at its other end.
-    pub(crate) fn heard(&self, (journey, purse): (&Journey<'_>, &Purse), relayed: &Relayed) {
-        self.tokens.heard(purse, relayed);
+    pub(crate) fn heard(
+        &self,
+        (journey, purse): (&Journey<'_>, &Purse),
+        (book, credential): (&Arc<Book>, Option<&Credentials>),
+        relayed: &Relayed,
+    ) {
+        let wanted = credential.into_iter().flat_map(Credentials::wanted);
+        self.tokens.heard((book, wanted), purse, relayed);
         self.skews.heard(journey, relayed);
     }
 

@@ -291,18 +291,33 @@ impl Tokens {
         token
     }
 
-    /// What a tool answered to a call with this purse. Where it did not take what was in it, the next call asks anew.
-    pub(crate) fn heard(&self, purse: &Purse, relayed: &Relayed) {
+    /// What a tool answered to a call with this purse, filled for these credentials. Where it did not take what was in it, that is
+    /// asked for anew, and goes on being used meanwhile: an agent that can provoke such an answer takes nothing from others.
+    pub(crate) fn heard(
+        self: &Arc<Self>,
+        (book, wanted): (&Arc<Book>, impl Iterator<Item = Option<Wanted>>),
+        purse: &Purse,
+        relayed: &Relayed,
+    ) {
         let refused = matches!(relayed, Relayed::Answer(answer) if answer.status() == StatusCode::UNAUTHORIZED);
         if !refused {
             return;
         }
         let now = self.clock.now();
-        let mut slots = self.slots();
-        for token in purse.0.iter().flatten() {
-            let spoilt = slots.by_key.values_mut().any(|slot| slot.spoil(token, now));
-            if spoilt {
+        for (wanted, token) in wanted.zip(&purse.0) {
+            let (Some(wanted), Some(token)) = (wanted, token) else {
+                continue;
+            };
+            let Ok(key) = Key::of(&wanted, book) else {
+                continue;
+            };
+            let mut slots = self.slots();
+            let slot = slots.by_key.get_mut(&key);
+            let sender = slot.and_then(|slot| slot.suspect(token, now));
+            drop(slots);
+            if let Some(sender) = sender {
                 tracing::info!("a tool did not take an access token, so it is asked for anew");
+                self.begin(book, wanted, (key, sender));
             }
         }
     }

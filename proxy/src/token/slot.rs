@@ -4,7 +4,7 @@
 //! ```text
 //! (nothing) ─ Begin ─▶ (flight) ─┬─ landed ─▶ (token) ── near its end ─ UseAndBegin ─▶ (token, flight) ─▶ …
 //!                                └─ failed ─▶ (rests) ── the rest is over ─ Begin ─▶ …
-//! (token) ── a tool said 401 ─▶ (nothing)
+//! (token) ── a tool said 401 ─▶ (token, flight): whoever provoked that takes nothing from anybody else
 //! ```
 
 use std::{
@@ -30,8 +30,8 @@ const REST: Duration = Duration::from_secs(1);
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_secs(60);
 
-/// How often a tool's 401 may cost a token: whoever can provoke one must not make the gate ask its endpoint each time.
-const SPOILT_EVERY: Duration = Duration::from_secs(10);
+/// How often a token is asked for anew by a tool's 401: whoever can provoke one must not make the gate ask its endpoint each time.
+const SUSPECTED_EVERY: Duration = Duration::from_secs(10);
 
 /// A token and when it ends.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(super) struct Slot {
     token: Option<Arc<Token>>,
     flight: Option<watch::Receiver<Landed>>,
     failure: Option<Failure>,
-    spoilt_at: Option<Instant>,
+    suspected_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -114,8 +114,7 @@ struct Failure {
 impl Slot {
     /// What a call is to do at this time.
     pub(super) fn look(&mut self, now: Instant) -> Look {
-        // A flight whose sender is gone without a word was lost with its task.
-        self.flight.take_if(|flight| flight.has_changed().is_err());
+        self.is_asked_for();
         let token = self.token.take_if(|token| now >= token.ends_at);
         drop(token);
         let rests = self.failure.as_ref().filter(|failure| now < failure.until);
@@ -161,18 +160,28 @@ impl Slot {
         }
     }
 
-    /// A tool did not take this token. Says whether it is gone now.
-    pub(super) fn spoil(&mut self, spoilt: &Arc<Token>, now: Instant) -> bool {
-        let is_this = self
-            .token
-            .as_ref()
-            .is_some_and(|own| Arc::ptr_eq(own, spoilt));
-        let lately = self.spoilt_at.is_some_and(|at| now < at + SPOILT_EVERY);
-        if is_this && !lately {
-            self.token = None;
-            self.spoilt_at = Some(now);
+    /// A tool did not take this token, which is used until there is another. Whether that one is to be asked for now.
+    pub(super) fn suspect(
+        &mut self,
+        suspect: &Arc<Token>,
+        now: Instant,
+    ) -> Option<watch::Sender<Landed>> {
+        let own = self.token.as_ref();
+        let is_this = own.is_some_and(|own| Arc::ptr_eq(own, suspect));
+        let lately = self.suspected_at.map(|at| at + SUSPECTED_EVERY);
+        let rests = self.failure.as_ref().map(|failure| failure.until);
+        let waits = [lately, rests].into_iter().flatten().any(|end| now < end);
+        if !is_this || waits || self.is_asked_for() {
+            return None;
         }
-        is_this && !lately
+        self.suspected_at = Some(now);
+        Some(self.begin())
+    }
+
+    /// A flight whose sender is gone without a word was lost with its task.
+    fn is_asked_for(&mut self) -> bool {
+        self.flight.take_if(|flight| flight.has_changed().is_err());
+        self.flight.is_some()
     }
 }
 
@@ -251,14 +260,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tools_401_costs_a_token_once_in_a_while_and_only_that_token() {
+    fn a_tools_401_has_a_token_asked_for_once_in_a_while_and_takes_it_from_nobody() {
         let (mut slot, now) = (Slot::default(), now());
         let (first, second) = (token(now, 3600), token(now, 3600));
         slot.landed(Ok(Arc::clone(&first)), now);
-        assert!(!slot.spoil(&second, now));
-        assert!(slot.spoil(&first, now) && !slot.spoil(&first, now));
-        slot.landed(Ok(Arc::clone(&second)), now);
-        assert!(!slot.spoil(&second, now + seconds(9)));
-        assert!(slot.spoil(&second, now + seconds(10)));
+        assert!(slot.suspect(&second, now).is_none());
+        let asking = slot.suspect(&first, now);
+        assert!(asking.is_some() && slot.suspect(&first, now + seconds(10)).is_none());
+        assert!(matches!(slot.look(now), Look::Use(own) if Arc::ptr_eq(&own, &first)));
+        slot.landed(Err(NoToken::Late), now + seconds(10));
+        assert!(matches!(slot.look(now + seconds(10)), Look::Use(_)));
+        assert!(slot.suspect(&first, now + seconds(10)).is_none());
+        slot.landed(Ok(Arc::clone(&second)), now + seconds(11));
+        assert!(slot.suspect(&second, now + seconds(9)).is_none());
+        assert!(slot.suspect(&second, now + seconds(11)).is_some());
     }
 }

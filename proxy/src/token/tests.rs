@@ -141,6 +141,42 @@ async fn nobody_waits_while_a_token_is_replaced_ahead_of_its_end() {
 }
 
 #[tokio::test]
+async fn a_tools_401_takes_a_token_from_nobody_and_has_it_asked_for_at_once() {
+    let stage = stage(&[CLIENT]).await;
+    let waiting = stage.mint();
+    let (stream, _) = stage.asked().await;
+    answer(stream, "t1", "").await;
+    assert_eq!(waiting.await.unwrap().unwrap(), "t1");
+    let wanted = || std::iter::once(stage.book.wanted().next());
+    let purse = stage.tokens.mint(&stage.book, wanted()).await.unwrap();
+    let provoked = || {
+        let mut refused = http::Response::new(crate::body::empty());
+        *refused.status_mut() = StatusCode::UNAUTHORIZED;
+        let asked_with = (&stage.book, wanted());
+        stage
+            .tokens
+            .heard(asked_with, &purse, &Relayed::Answer(refused));
+    };
+    provoked();
+    // Its endpoint breaks off, and everybody else goes on.
+    let (stream, _) = stage.asked().await;
+    assert_eq!(stage.mint().await.unwrap().unwrap(), "t1");
+    drop(stream);
+    let failed = || stage.tokens.counted.failed.get() > 0;
+    while !failed() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.mint().await.unwrap().unwrap(), "t1");
+    stage.clock.advance(Duration::from_secs(10));
+    provoked();
+    let (stream, _) = stage.asked().await;
+    answer(stream, "t2", "").await;
+    while stage.mint().await.unwrap().unwrap() != "t2" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_under_way_for_a_value_that_is_withdrawn_comes_to_nothing() {
     let stage = stage(&[CLIENT]).await;
     let waiting = stage.mint();
