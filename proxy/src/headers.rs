@@ -194,6 +194,16 @@ fn plainly(name: &HeaderName) -> Cow<'_, str> {
     }
 }
 
+/// Takes out what a careless server would take for this field besides.
+pub(crate) fn remove_twins(headers: &mut HeaderMap, name: &HeaderName) {
+    let plain = plainly(name);
+    let is_twin = |other: &&HeaderName| *other != name && plainly(other) == plain;
+    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
+    for twin in twins {
+        headers.remove(twin);
+    }
+}
+
 /// Whether a field is one of the tool's credentials, as a careless server reads its name.
 pub(crate) fn is_own(name: &HeaderName, own: &[String]) -> bool {
     is_owned(&plainly(name), own)

@@ -15,7 +15,7 @@ use super::{
     query::{Parameter, encoded},
     template::{Part, Template},
 };
-use crate::shown::Shown;
+use crate::{headers, shown::Shown};
 
 /// The largest body that is read to be signed, in bytes.
 const SIGNED_BYTES_MAX: usize = 8 << 20;
@@ -223,6 +223,12 @@ impl Kind for Hmac {
 
     fn add(&self, values: &Values<'_>, draft: &mut Draft<'_>) -> Result<(), Unfit> {
         let timestamp = self.timestamp.of(draft.now_ms)?;
+        for part in self.sign.parts().chain(self.value.parts()) {
+            // The other side must see this field as it is signed.
+            if let Part::Field(name) = part {
+                headers::remove_twins(&mut draft.headers, name);
+            }
+        }
         if let Some(field) = &self.timestamp_header {
             draft.put(field.0.clone(), timestamp.as_bytes())?;
         }
@@ -258,12 +264,21 @@ impl Kind for Hmac {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::{HeaderName, HeaderValue};
     use postern_policy::CanonicalUrl;
 
     use super::*;
     use crate::{body, secret::Secrets};
 
     fn sent(
+        tool: (&str, &str),
+        asked: (&str, &str, &'static str),
+    ) -> Result<(String, HeaderMap), Unfit> {
+        sent_with(HeaderMap::new(), tool, asked)
+    }
+
+    fn sent_with(
+        headers: HeaderMap,
         (text, secret): (&str, &str),
         (method, target, body): (&str, &str, &'static str),
     ) -> Result<(String, HeaderMap), Unfit> {
@@ -275,7 +290,7 @@ mod tests {
             method,
             authority: url.authority(),
             target: target.to_owned(),
-            headers: HeaderMap::new(),
+            headers,
             body: body::empty(),
             shown: Shown::Whole(Bytes::from(body)),
             now_ms: 1_499_827_319_559,
@@ -334,6 +349,23 @@ mod tests {
         assert_eq!(fields["x-sign"], wanted.as_str());
         assert_eq!(fields["x-time"], "1499827319");
         assert!(sent((text, "no base64!"), ("PUT", "/", "")).is_err());
+    }
+
+    #[test]
+    fn a_field_that_is_signed_goes_out_in_one_spelling() {
+        let text = r#"{"secret":"a","sign":"{header:x-order-id}","header":"X-Sign"}"#;
+        let fields = |names: &[&'static str]| -> HeaderMap {
+            let value = HeaderValue::from_static("7");
+            let names = names.iter().map(|name| HeaderName::from_static(name));
+            names.map(|name| (name, value.clone())).collect()
+        };
+        let twins = fields(&["x-order-id", "x_order_id", "x-order_id", "x-order-ids"]);
+        let (_, sent) = sent_with(twins, (text, "k"), ("GET", "/", "")).unwrap();
+        let mut names: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["x-order-id", "x-order-ids", "x-sign"]);
+        let alone = fields(&["x_order_id"]);
+        assert!(sent_with(alone, (text, "k"), ("GET", "/", "")).is_err());
     }
 
     #[test]
