@@ -28,6 +28,7 @@ use crate::{
 
 mod approvers;
 mod authorities;
+mod checked;
 mod logins;
 mod manner;
 mod models;
@@ -37,7 +38,10 @@ mod terms;
 
 use self::authorities::Authorities;
 pub(crate) use self::authorities::Known;
-pub use self::reach::{Doorway, doorway};
+pub use self::{
+    checked::{Checked, check},
+    reach::{Doorway, doorway},
+};
 
 /// The file as the gate reads it.
 type Written = Document<Granted, Credentials, secret::Source>;
@@ -71,53 +75,6 @@ pub struct Config {
     seen: Files,
     /// The files of authorities, as they were before they were read.
     seen_authorities: Files,
-}
-
-/// What `postern check` shows of a good config.
-#[derive(Debug)]
-pub struct Checked {
-    /// The compiled rules, in lines for people.
-    pub rules: Vec<String>,
-    /// What is weaker than it could be, in lines for people.
-    pub weakened: Vec<String>,
-    /// What is hardly meant as it is written, in lines for people.
-    pub warnings: Vec<String>,
-}
-
-/// Checks a config without starting anything. Secrets must be there and private; their values are not read.
-///
-/// # Errors
-/// Everything that is wrong, each with file, line and column.
-pub fn check(path: &Path) -> Result<Checked, ConfigError> {
-    let config = Config::read(path)?;
-    let problems = secret::inspect(&config.secrets, config.source.directory());
-    if !problems.is_empty() {
-        return Err(config.source.errors(&problems));
-    }
-    Ok(Checked {
-        rules: config.rulebook.describe(),
-        warnings: useless(&config.agents),
-        weakened: config.weakened,
-    })
-}
-
-/// Agents that were given something and can use none of it.
-fn useless(agents: &BTreeMap<AgentName, Grants>) -> Vec<String> {
-    let given = |grants: &Grants| match (grants.tools.is_empty(), grants.models.is_empty()) {
-        (true, true) => None,
-        (false, true) => Some("tools"),
-        (true, false) => Some("models"),
-        (false, false) => Some("tools and models"),
-    };
-    let without = agents.iter().filter(|(_, grants)| !grants.has_policy);
-    let told = without.filter_map(|(name, grants)| {
-        Some(format!(
-            "agent `{name}` has {} and no policy, so each of its calls is denied: name a policy in `policies` of \
-             `[agents.{name}]`, an empty one if it is for models alone",
-            given(grants)?
-        ))
-    });
-    told.collect()
 }
 
 impl Config {
@@ -526,24 +483,5 @@ policies = ["support"]
         refused(r#"["web_search"]"#, r#"["state_ids"]"#, "cannot be allowed");
         let with_url = "format = \"playground\"\nurl = \"http://a.b\"";
         refused(r#"format = "playground""#, with_url, "leave it out");
-    }
-
-    #[test]
-    fn an_agent_that_can_use_nothing_is_warned_of() {
-        let mute = GOOD.replace("policies = [\"support\"]", "");
-        let warnings = useless(&read(&mute).unwrap().agents);
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].contains("agent `desk` has tools and models and no policy"));
-        assert!(useless(&read(GOOD).unwrap().agents).is_empty());
-    }
-
-    #[test]
-    fn a_missing_secret_file_is_told_with_its_place() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("postern.toml");
-        std::fs::write(&path, GOOD).unwrap();
-        let error = check(&path).unwrap_err().to_string();
-        assert!(error.contains("postern.toml:3:1"), "{error}");
-        assert!(error.contains("stripe.key"), "{error}");
     }
 }

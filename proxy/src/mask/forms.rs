@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 /// tool repeat its guesses and sees which of them is masked.
 const WORTH_BITS_MIN: f64 = 80.0;
 
+/// No shorter value is worth that, whatever its characters.
+pub(crate) const VALUE_BYTES_MIN: u64 = 11;
+
 /// The longest value that is looked for, in bytes; of a longer one this much of its beginning is.
 const VALUE_BYTES_MAX: usize = 4 * 1024;
 

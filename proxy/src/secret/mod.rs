@@ -290,6 +290,22 @@ pub(crate) fn inspect(sources: &BTreeMap<SecretName, Source>, directory: &Path) 
     faults.collect()
 }
 
+/// Those whose files are shorter than this; of other sources nothing is known without the value.
+pub(crate) fn shorter_than<'a>(
+    bytes: u64,
+    sources: &'a BTreeMap<SecretName, Source>,
+    directory: &'a Path,
+) -> impl Iterator<Item = &'a SecretName> {
+    let size = |source: &Source| {
+        let file = source.at_hand()?.file(directory)?;
+        Some(std::fs::metadata(file).ok()?.len())
+    };
+    let short = sources
+        .iter()
+        .filter(move |(_, source)| size(source).is_some_and(|size| size < bytes));
+    short.map(|(name, _)| name)
+}
+
 fn problem(name: &SecretName, source: &Source, error: &NoSecret) -> Problem {
     Problem::at(["secrets", name.as_str(), source.key()], error.to_string())
 }

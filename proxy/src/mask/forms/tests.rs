@@ -114,3 +114,11 @@ fn of_a_long_value_every_piece_is_known_and_no_form_is_long_or_has_a_line_break(
             .any(|form| form.text.iter().any(|byte| matches!(byte, b'\n' | b'\r')))
     );
 }
+
+#[test]
+fn what_is_warned_of_as_too_short_is_looked_for_in_no_case() {
+    let all = "aB3-!\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}".as_bytes();
+    let short = usize::try_from(VALUE_BYTES_MIN - 1).unwrap();
+    assert!(of(&all[..short]).is_empty());
+    assert!(!of(&all[..=short]).is_empty());
+}
