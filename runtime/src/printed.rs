@@ -1,6 +1,8 @@
 //! What the code of runs prints, kept with its run: the last of it, within bounds, in memory while the run goes on and in the store
 //! from its end. Never holds a line of a run that is not under way, and never waits for anybody.
 
+mod followers;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,7 +12,10 @@ use postern_contract::RunId;
 use postern_daemon::Clock;
 use postern_store::runs::{Runs, RunsError};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+
+use self::followers::Places;
+pub(crate) use self::followers::{FollowerPlace, Follows};
 
 /// What is kept of one run, in bytes, with what stands around its lines.
 const RUN_BYTES_MAX: usize = 256 << 10;
@@ -20,9 +25,6 @@ const ALL_BYTES_MAX: usize = 64 << 20;
 
 /// What one run may have in the daemon's log, in bytes.
 const LOGGED_BYTES_MAX: usize = 1 << 20;
-
-/// Those who follow what runs print as it comes, at once.
-const FOLLOWERS_MAX: usize = 64;
 
 /// What stands around a line, in bytes or so.
 const AROUND_BYTES: usize = 128;
@@ -82,7 +84,7 @@ struct Book {
 #[derive(Debug, Clone)]
 pub struct Printed {
     book: Arc<Mutex<Book>>,
-    followers: Arc<Semaphore>,
+    places: Arc<Places>,
     clock: Clock,
 }
 
@@ -92,7 +94,7 @@ impl Printed {
     pub fn new(clock: Clock) -> Self {
         Self {
             book: Arc::default(),
-            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            places: Arc::new(Places::new()),
             clock,
         }
     }
@@ -146,8 +148,8 @@ impl Printed {
     }
 
     /// A place among those who follow, if there is one.
-    pub(crate) fn follower(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.followers).try_acquire_owned().ok()
+    pub(crate) fn follower(&self, who: Follows, run: &RunId) -> Option<FollowerPlace> {
+        self.places.take(who, run)
     }
 
     /// What is kept of a run, whether it goes on or not.

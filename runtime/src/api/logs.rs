@@ -15,12 +15,11 @@ use postern_daemon::clock::rfc3339;
 use postern_store::runs::{Run, RunStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Refused, addressed::AddressedRun, runs, sse};
 use crate::{
     app::App,
-    printed::{Kept, Line, News},
+    printed::{FollowerPlace, Follows, Kept, Line, News},
 };
 
 /// How long lines gather before they go out together.
@@ -38,18 +37,18 @@ pub(super) async fn of_run(
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let found = runs::stored(&app, addressed.asker(), &addressed.run).await?;
-    of_found(app, found, query).await
+    of_found(app, (found, Follows::Caller), query).await
 }
 
 /// What a run printed, whoever has found it.
 pub(crate) async fn of_found(
     app: App,
-    found: Run,
+    (found, who): (Run, Follows),
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(query) = query.map_err(|rejection| Refused::Query(rejection.body_text()))?;
     if query.follow {
-        let place = app.desk.printed().follower();
+        let place = app.desk.printed().follower(who, &found.run);
         let place = place.ok_or(Refused::ManyFollowers)?;
         return Ok(follow(app, &found.run, place));
     }
@@ -76,7 +75,7 @@ fn told(line: &Line) -> Value {
     })
 }
 
-fn follow(app: App, run: &RunId, place: OwnedSemaphorePermit) -> Response {
+fn follow(app: App, run: &RunId, place: FollowerPlace) -> Response {
     let follower = Follower {
         app,
         run: run.clone(),
@@ -99,7 +98,7 @@ struct Follower {
     /// The number of the line that comes next.
     next: u64,
     /// Among all that follow.
-    _place: OwnedSemaphorePermit,
+    _place: FollowerPlace,
 }
 
 impl Follower {

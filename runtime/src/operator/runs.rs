@@ -18,6 +18,7 @@ use crate::{
         logs::{self, LogsQuery},
     },
     app::App,
+    printed::Follows,
     runs::pauses,
 };
 
@@ -97,7 +98,7 @@ pub(super) async fn logs(
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let run = find(&app, &id).await?;
-    logs::of_found(app, run, query).await
+    logs::of_found(app, (run, Follows::Operator), query).await
 }
 
 async fn find(app: &App, id: &str) -> Result<Run, Refused> {
