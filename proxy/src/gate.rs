@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::Response;
 use postern_contract::{
-    Code, PolicyName, Refusal, SandboxId,
+    AgentName, Code, PolicyName, Refusal, SandboxId,
     link::{GateStatus, Sighting},
 };
 use postern_daemon::Clock;
@@ -144,21 +144,27 @@ impl Gate {
         playground::answer(chat, self.clock.unix_ms())
     }
 
-    /// A request at the time that it is now where it goes.
-    pub(crate) fn timely(&self, permit: &Permit, outbound: Outbound) -> Outbound {
-        outbound.at(self.skews.now_ms(permit.url().authority()))
+    /// A request at the time that it is now where it goes, for this agent.
+    pub(crate) fn timely(
+        &self,
+        agent: &AgentName,
+        permit: &Permit,
+        outbound: Outbound,
+    ) -> Outbound {
+        outbound.at(self.skews.now_ms(agent, permit.url().authority()))
     }
 
     /// Learns from an answer: about the tokens that the call carried, and about the time at its other end.
     pub(crate) fn heard(
         &self,
+        agent: &AgentName,
         (journey, purse): (&Journey<'_>, &Purse),
         (book, credential): (&Arc<Book>, Option<&Credentials>),
         relayed: &Relayed,
     ) {
         let wanted = credential.into_iter().flat_map(Credentials::wanted);
         self.tokens.heard((book, wanted), purse, relayed);
-        self.skews.heard(journey, relayed);
+        self.skews.heard(agent, journey, relayed);
     }
 
     /// Forgets what was kept for a sandbox that is gone.
