@@ -115,21 +115,13 @@ async fn story(
     let addition = book.addition(credential)?;
     let addition = addition.map(|addition| addition.with(&purse));
     record.credential(journey.credential, book.credential_generation(credential));
-    let ready = inject::apply(
-        &permit,
-        &leg,
-        addition,
-        gate.timely(&caller.agent, &permit, outbound),
-    )?;
+    let outbound = gate.timely(&caller.agent, &permit, outbound);
+    let ready = inject::apply(&permit, &leg, addition, outbound)?;
     let mask = book.mask(credential, (&call.target, &caller), &purse);
     let sending = Sending::new((&gate.dialer, &journey), handshake, mask);
     let relayed = sending.relay(leg, ready, record).await?;
-    gate.heard(
-        &caller.agent,
-        (&journey, &purse),
-        (&book, credential),
-        &relayed,
-    );
+    let carried = (&book, credential, &purse);
+    gate.heard((&caller.agent, &journey), carried, &relayed);
     Ok(relayed.into())
 }
 

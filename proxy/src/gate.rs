@@ -157,9 +157,8 @@ impl Gate {
     /// Learns from an answer: about the tokens that the call carried, and about the time at its other end.
     pub(crate) fn heard(
         &self,
-        agent: &AgentName,
-        (journey, purse): (&Journey<'_>, &Purse),
-        (book, credential): (&Arc<Book>, Option<&Credentials>),
+        (agent, journey): (&AgentName, &Journey<'_>),
+        (book, credential, purse): (&Arc<Book>, Option<&Credentials>, &Purse),
         relayed: &Relayed,
     ) {
         let wanted = credential.into_iter().flat_map(Credentials::wanted);
