@@ -237,7 +237,7 @@ impl Config {
     }
 
     /// The secrets whose values may have several lines.
-    fn with_lines(&self) -> BTreeSet<SecretName> {
+    pub(crate) fn with_lines(&self) -> BTreeSet<SecretName> {
         let credentials = self
             .targets()
             .filter_map(|target| target.credential.as_ref());

@@ -196,7 +196,8 @@ async fn first_book(
     clock: &Clock,
 ) -> Result<(Book, Arc<Fetched>), ConfigError> {
     let fetched = Fetched::new(clock.clone());
-    fetched.tend(config.sources(), config.source().directory());
+    let directory = config.source().directory();
+    fetched.tend(config.sources(), &config.with_lines(), directory);
     fetched.asked_once().await;
     seen.fetched = fetched.version();
     let book = config.holding(&fetched).into_book(1)?;

@@ -13,7 +13,7 @@
 mod files;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -92,6 +92,8 @@ pub(crate) struct Good {
     authorities: Known,
     /// Where its secrets are.
     sources: BTreeMap<SecretName, secret::Source>,
+    /// Those whose values may have several lines.
+    with_lines: BTreeSet<SecretName>,
     /// What it says about things that are settled at the start.
     settled: Vec<(&'static str, String)>,
 }
@@ -132,6 +134,7 @@ impl Good {
             source: config.source().clone(),
             authorities: config.authorities().clone(),
             sources: config.sources().clone(),
+            with_lines: config.with_lines(),
             settled: config.settled(),
         }
     }
@@ -194,12 +197,19 @@ impl Reloader {
             self.good.source = good.source;
             self.good.authorities = good.authorities;
             self.good.sources = good.sources;
+            self.good.with_lines = good.with_lines;
             tracing::info!(generation, asked, "the config is in force");
             let terms = book.terms.clone();
             self.gate.put_in_force(book);
             self.gate.approvals.keep_terms(&terms).await;
-            let directory = self.good.source.directory();
-            self.gate.fetched.tend(&self.good.sources, directory);
+            let Good {
+                sources,
+                with_lines,
+                source,
+                ..
+            } = &self.good;
+            let directory = source.directory();
+            self.gate.fetched.tend(sources, with_lines, directory);
         }
     }
 }

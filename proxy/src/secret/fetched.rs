@@ -8,7 +8,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     pin::pin,
     sync::{
@@ -22,7 +22,7 @@ use postern_contract::{Secret, SecretName};
 use postern_daemon::Clock;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{NoSecret, Source, pace::Pace};
+use super::{NoSecret, Source, fit, pace::Pace};
 
 /// Every source that is asked.
 pub(crate) struct Fetched {
@@ -50,6 +50,8 @@ pub(crate) struct Health {
 /// One source with what came of it, and the task that asks it.
 struct Tended {
     source: Source,
+    /// Its value may have several.
+    has_lines: bool,
     task: JoinHandle<()>,
     tried: watch::Receiver<bool>,
     value: Option<(Arc<Secret>, Instant)>,
@@ -107,25 +109,36 @@ impl Fetched {
         })
     }
 
-    /// Tends these sources from here on, and no others. A value from a source that is another one now is dropped.
-    pub(crate) fn tend(self: &Arc<Self>, sources: &BTreeMap<SecretName, Source>, directory: &Path) {
+    /// Tends these sources from here on, and no others. A value from a source that is another one now is dropped. Those that are
+    /// `with_lines` may have several; of the others, a value with a line break is none.
+    pub(crate) fn tend(
+        self: &Arc<Self>,
+        sources: &BTreeMap<SecretName, Source>,
+        with_lines: &BTreeSet<SecretName>,
+        directory: &Path,
+    ) {
         let mut tended = self.lock();
         let before = tended.len();
-        tended.retain(|name, old| sources.get(name) == Some(&old.source));
+        tended.retain(|name, old| {
+            sources.get(name) == Some(&old.source) && with_lines.contains(name) == old.has_lines
+        });
         let mut changed = tended.len() != before;
         for (name, source) in sources {
             if source.asked().is_none() || tended.contains_key(name) {
                 continue;
             }
             let (told, tried) = watch::channel(false);
+            let has_lines = with_lines.contains(name);
             let task = Task {
                 fetched: Arc::downgrade(self),
                 name: name.clone(),
                 source: source.clone(),
+                has_lines,
                 directory: directory.to_owned(),
             };
             let fresh = Tended {
                 source: source.clone(),
+                has_lines,
                 task: tokio::spawn(task.run(self.clock.clone(), told)),
                 tried,
                 value: None,
@@ -187,7 +200,7 @@ impl Fetched {
         let now = self.clock.now();
         let mut tended = self.lock();
         let one = tended.get_mut(name);
-        let Some(one) = one.filter(|one| one.source == task.source) else {
+        let Some(one) = one.filter(|one| task.is_for(one)) else {
             return Duration::ZERO;
         };
         let (changed, wait) = match came {
@@ -259,6 +272,7 @@ struct Task {
     fetched: Weak<Fetched>,
     name: SecretName,
     source: Source,
+    has_lines: bool,
     directory: PathBuf,
 }
 
@@ -292,7 +306,16 @@ impl Task {
                 }
             },
         };
+        // What no request can carry takes nothing from the last value.
+        let came = came.and_then(|value| {
+            fit(&self.name, &value, self.has_lines)?;
+            Ok(value)
+        });
         Some(self.fetched.upgrade()?.note(self, came))
+    }
+
+    fn is_for(&self, tended: &Tended) -> bool {
+        (&self.source, self.has_lines) == (&tended.source, tended.has_lines)
     }
 
     /// Waits; the last value is dropped meanwhile if its time comes.

@@ -225,7 +225,11 @@ impl Secrets {
                     None => continue,
                 },
             };
-            match value.and_then(|value| fit(name, value, with_lines.contains(name))) {
+            let fitting = value.and_then(|value| {
+                fit(name, &value, with_lines.contains(name))?;
+                Ok(value)
+            });
+            match fitting {
                 Ok(value) => drop(loaded.insert(name.clone(), value)),
                 Err(error) => problems.push(problem(name, source, &error)),
             }
@@ -311,7 +315,7 @@ fn problem(name: &SecretName, source: &Source, error: &NoSecret) -> Problem {
 }
 
 /// A value with a control character would be refused by every request that needs it: say so at the start.
-fn fit(name: &SecretName, value: Arc<Secret>, has_lines: bool) -> Result<Arc<Secret>, NoSecret> {
+fn fit(name: &SecretName, value: &Secret, has_lines: bool) -> Result<(), NoSecret> {
     if value.expose().is_empty() {
         return Err(NoSecret::Empty(format!("secret `{name}`")));
     }
@@ -319,7 +323,7 @@ fn fit(name: &SecretName, value: Arc<Secret>, has_lines: bool) -> Result<Arc<Sec
     if value.expose().iter().any(is_odd) {
         return Err(NoSecret::Unprintable(format!("secret `{name}`")));
     }
-    Ok(value)
+    Ok(())
 }
 
 #[cfg(test)]

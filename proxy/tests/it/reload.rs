@@ -195,6 +195,33 @@ async fn the_last_value_is_served_while_its_source_is_down() {
 }
 
 #[tokio::test]
+async fn a_value_that_no_request_can_carry_is_none_and_the_last_one_is_served() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let house = House::start(&commanded(&upstream, "")).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    house.replace("key", "sk_second\nand a line that says what it is");
+    let troubled = |status: &GateStatus| !status.config_troubles.is_empty();
+    let told = house.until(troubled).await.config_troubles.join(" ");
+    assert!(
+        told.contains("secret `crm`") && told.contains("still served"),
+        "{told}"
+    );
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 200);
+    assert!(bearer(&upstream).contains(&SECRET.to_ascii_lowercase()));
+}
+
+#[tokio::test]
+async fn a_gate_whose_command_prints_what_no_request_can_carry_starts_all_the_same() {
+    let upstream = Upstream::start(|_| Answer::ok("hello")).await;
+    let printing = commanded(&upstream, "").replace(r#""cat", "key""#, r#""printf", "a\\nb""#);
+    let house = House::start(&printing).await;
+    let sandbox = house.busy_sandbox().await;
+    assert_eq!(sandbox.ask("GET /tools/crm/a", &[]).await.status, 503);
+    assert_eq!(sandbox.ask("GET /tools/told/a", &[]).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_value_is_dropped_when_its_source_is_down_for_too_long() {
     let upstream = Upstream::start(|_| Answer::ok("hello")).await;
     let house = House::start(&commanded(
