@@ -68,6 +68,8 @@ pub(crate) type News = watch::Receiver<()>;
 
 #[derive(Debug, Default)]
 struct Roll {
+    /// What was printed before a pause that was over before this was stored.
+    earlier: Kept,
     kept: Kept,
     bytes: usize,
     logged: usize,
@@ -119,9 +121,12 @@ impl Printed {
             ..Roll::default()
         };
         let mut book = self.book();
-        if let Some(old) = book.rolls.insert(run.clone(), roll) {
+        let earlier = book.rolls.remove(run).map(|old| {
             book.bytes -= old.bytes;
-        }
+            joined(old.earlier, old.kept)
+        });
+        let earlier = earlier.unwrap_or_default();
+        book.rolls.insert(run.clone(), Roll { earlier, ..roll });
         begun_ms
     }
 
@@ -157,40 +162,53 @@ impl Printed {
     /// # Errors
     /// The store failed.
     pub(crate) async fn of(&self, run: &RunId, store: &Runs) -> Result<Kept, RunsError> {
-        let now = self.book().rolls.get(run).map(|roll| roll.kept.clone());
-        let before = store.printed(run).await?;
-        let before = before.and_then(|kept| serde_json::from_value(kept).ok());
-        Ok(joined(before.unwrap_or_default(), now.unwrap_or_default()))
+        let now = self.book().rolls.get(run).map(Roll::all);
+        after_what_is_stored(run, now.unwrap_or_default(), store).await
     }
 
     /// The run that began then does not go on: what it printed goes into the store, with what it had printed before a pause. It may go on
     /// again meanwhile.
     pub(crate) async fn end(&self, run: &RunId, begun_ms: i64, store: &Runs) {
-        let has_printed = {
-            let book = self.book();
-            let roll = book.rolls.get(run);
-            roll.is_some_and(|roll| roll.kept.begun_ms == begun_ms && roll.kept.next() > 1)
-        };
-        if has_printed && let Err(error) = self.save(run, store).await {
+        let own = |roll: &&Roll| roll.kept.begun_ms == begun_ms;
+        let printed = self.book().rolls.get(run).filter(own).map(Roll::all);
+        let printed = printed.filter(|parts| parts.iter().any(|part| part.next() > 1));
+        if let Some(parts) = printed
+            && let Err(error) = save(run, parts, store).await
+        {
             tracing::error!(%run, %error, "what a run printed was not stored");
         }
         let mut book = self.book();
-        let own = |roll: &&Roll| roll.kept.begun_ms == begun_ms;
         if book.rolls.get(run).filter(own).is_some()
             && let Some(roll) = book.rolls.remove(run)
         {
             book.bytes -= roll.bytes;
         }
     }
+}
 
-    async fn save(&self, run: &RunId, store: &Runs) -> Result<(), RunsError> {
-        let kept = self.of(run, store).await?;
-        let kept = serde_json::to_value(&kept).unwrap_or_default();
-        store.keep_printed(run, &kept).await
-    }
+/// These parts of what a run prints, behind what is stored of it.
+async fn after_what_is_stored(
+    run: &RunId,
+    parts: [Kept; 2],
+    store: &Runs,
+) -> Result<Kept, RunsError> {
+    let before = store.printed(run).await?;
+    let before = before.and_then(|kept| serde_json::from_value(kept).ok());
+    Ok(parts.into_iter().fold(before.unwrap_or_default(), joined))
+}
+
+async fn save(run: &RunId, parts: [Kept; 2], store: &Runs) -> Result<(), RunsError> {
+    let kept = after_what_is_stored(run, parts, store).await?;
+    let kept = serde_json::to_value(&kept).unwrap_or_default();
+    store.keep_printed(run, &kept).await
 }
 
 impl Roll {
+    /// All that it holds, in its order.
+    fn all(&self) -> [Kept; 2] {
+        [self.earlier.clone(), self.kept.clone()]
+    }
+
     fn push(&mut self, at_ms: i64, stream: Stream, text: &str) {
         let line = Line {
             seq: self.kept.next(),
@@ -284,6 +302,37 @@ mod tests {
         assert!(printed.book().bytes > 0);
         assert!(!printed.keep(&run, Stream::Stderr, &text(LOGGED_BYTES_MAX)));
         printed.end(&run, begun, &store).await;
+        assert_eq!(printed.book().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_goes_on_before_its_pause_is_stored_loses_no_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Runs::open(&directory.path().join("runs.db")).await.unwrap();
+        let clock = Clock::manual(1_700_000_000_000);
+        let printed = Printed::new(clock.clone());
+        let told = async |run: &RunId| {
+            let kept = printed.of(run, &store).await.unwrap();
+            let lines = kept.lines.into_iter().map(|line| (line.seq, line.text));
+            lines.collect::<Vec<_>>()
+        };
+        let both = [(1, "a".to_owned()), (2, "b".to_owned())];
+        for (name, is_stored) in [("run-1", false), ("run-2", true)] {
+            let run: RunId = name.parse().unwrap();
+            let first = printed.begin(&run);
+            printed.keep(&run, Stream::Stdout, "a");
+            if is_stored {
+                let parts = printed.book().rolls[&run].all();
+                save(&run, parts, &store).await.unwrap();
+            }
+            clock.advance(std::time::Duration::from_millis(7));
+            let second = printed.begin(&run);
+            printed.end(&run, first, &store).await;
+            printed.keep(&run, Stream::Stdout, "b");
+            assert_eq!(told(&run).await, both, "{name}");
+            printed.end(&run, second, &store).await;
+            assert_eq!(told(&run).await, both, "{name}");
+        }
         assert_eq!(printed.book().bytes, 0);
     }
 
