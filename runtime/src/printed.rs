@@ -319,6 +319,16 @@ mod tests {
         let both = [(1, "a".to_owned()), (2, "b".to_owned())];
         for (name, is_stored) in [("run-1", false), ("run-2", true)] {
             let run: RunId = name.parse().unwrap();
+            let new = postern_store::runs::NewRun {
+                run: run.clone(),
+                agent: "desk".parse().unwrap(),
+                user: None,
+                request_id: "rid-1".parse().unwrap(),
+                message: serde_json::Value::Null,
+                idempotency_key: None,
+                at_ms: 0,
+            };
+            store.begin_run(&new).await.unwrap();
             let first = printed.begin(&run);
             printed.keep(&run, Stream::Stdout, "a");
             if is_stored {
