@@ -114,6 +114,7 @@ fn holds(rule: &str, call: &Call<'_>) -> bool {
     };
     let agent = "desk".parse().unwrap();
     let facts = postern_policy::Facts {
+        stage: None,
         agent: &agent,
         method: &call.method,
         url: &call.url,

@@ -60,6 +60,7 @@ impl Call<'_> {
 
     fn facts<'f>(&'f self, agent: &'f AgentName, book: &'f Rulebook) -> Facts<'f> {
         Facts {
+            stage: None,
             agent,
             method: &self.method,
             url: &self.url,

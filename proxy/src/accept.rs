@@ -295,7 +295,7 @@ async fn answer(gate: &Arc<Gate>, arrival: &Arrival, request: Request<Incoming>)
             return report::answer(gate, &arrival.room, told, body).await;
         }
         Ok(Err(local)) => {
-            return door::local::answer(local, &gate.book(), &arrival.room.agent);
+            return door::local::answer(local, &gate.book(), arrival.room.holder());
         }
         Ok(Ok(form)) => Ok(form),
         Err(unclear) => Err(unclear),

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use postern_contract::config::Answers;
+use postern_contract::config::{Answers, Stage};
 use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
 use postern_llm::{Act, Api, Format};
-use postern_policy::{Authority, CanonicalUrl, Host, Rulebook};
+use postern_policy::{Authority, CanonicalUrl, Each, Holder, Host, Rulebook};
 
 use crate::{
     approve::Approvers,
@@ -36,8 +36,8 @@ pub(crate) struct Book {
     pub(crate) models: BTreeMap<ModelName, Arc<Model>>,
     /// Where tools and providers live.
     pub(crate) homes: Homes,
-    /// What each agent has been given.
-    pub(crate) agents: BTreeMap<AgentName, Grants>,
+    /// What each agent has been given, and each stage of its install.
+    pub(crate) agents: BTreeMap<AgentName, Each<Grants>>,
     /// The values behind the credentials' names.
     pub(crate) secrets: Secrets,
     /// What answers are looked through for.
@@ -83,23 +83,38 @@ pub(crate) fn place(authority: &Authority) -> (Host, u16) {
 }
 
 impl Book {
-    /// Whether some request of an agent to this place might be allowed. A guess that lets nothing out: it only says
+    /// What somebody has been given.
+    pub(crate) fn grants(&self, holder: Holder<'_>) -> Option<&Grants> {
+        let each = self.agents.get(holder.agent)?;
+        Some(each.get(holder.stage))
+    }
+
+    /// What a call to a tool needs: of a setup no credential, whatever the tool has.
+    pub(crate) fn tool(&self, name: &ToolName, stage: Option<Stage>) -> Option<Arc<Target>> {
+        let target = self.tools.get(name)?;
+        Some(match stage {
+            Some(Stage::Setup) => Arc::new(target.bare()),
+            Some(Stage::Fetch) | None => Arc::clone(target),
+        })
+    }
+
+    /// Whether some request of somebody's to this place might be allowed. A guess that lets nothing out: it only says
     /// where looking into a CONNECT makes sense.
-    pub(crate) fn may_call(&self, agent: &AgentName, authority: &Authority) -> bool {
+    pub(crate) fn may_call(&self, holder: Holder<'_>, authority: &Authority) -> bool {
         let place = place(authority);
-        self.agents.get(agent).is_some_and(|grants| {
+        self.grants(holder).is_some_and(|grants| {
             grants.has_policy
                 && (grants.named.contains(&place) || self.homes.tools.contains(&place))
         })
     }
 
-    /// What an agent's call to a tool, host or model leads to now; `None` where that is something else than it was.
-    pub(crate) fn target_of(&self, agent: &AgentName, call: &Call) -> Option<Arc<Target>> {
+    /// What somebody's call to a tool, host or model leads to now; `None` where that is something else than it was.
+    pub(crate) fn target_of(&self, holder: Holder<'_>, call: &Call) -> Option<Arc<Target>> {
         let Some(name) = call.subject.model() else {
-            let (subject, target) = door::routed(self, &call.url);
+            let (subject, target) = door::routed(self, holder.stage, &call.url);
             return (subject == call.subject).then_some(target);
         };
-        let own = self.agents.get(agent).map(|grants| &grants.models)?;
+        let own = self.grants(holder).map(|grants| &grants.models)?;
         let model = self.models.get(name).filter(|_| own.contains(name))?;
         match &model.endpoint {
             Some(endpoint) => {
@@ -165,7 +180,7 @@ impl Book {
     }
 }
 
-/// What an agent has been given, by name.
+/// What an agent or a stage of its install has been given, by name.
 #[derive(Debug)]
 pub(crate) struct Grants {
     /// Tools that its rules may let it call.
@@ -195,6 +210,20 @@ pub(crate) struct Target {
     pub(crate) manner: Manner,
     /// What becomes of its answers.
     pub(crate) answers: Answers,
+}
+
+impl Target {
+    /// The same without its credential, and told of nobody.
+    fn bare(&self) -> Self {
+        Self {
+            credential: None,
+            private: self.private,
+            speaks: self.speaks,
+            forward_identity: false,
+            manner: self.manner.clone(),
+            answers: self.answers,
+        }
+    }
 }
 
 /// A model.

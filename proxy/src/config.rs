@@ -10,10 +10,10 @@ use std::{
 
 use postern_contract::{
     AgentName, ModelName, SecretName, ToolName,
-    config::{Approvals, Document, Egress, Granted, Problem, Protocol, Tool},
+    config::{Approvals, Document, Egress, Granted, Problem, Protocol, Stage, Tool, granted_to},
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
-use postern_policy::Rulebook;
+use postern_policy::{Each, Rulebook};
 
 use crate::{
     approve::Approvers,
@@ -62,7 +62,7 @@ pub struct Config {
     tools: BTreeMap<ToolName, Arc<Target>>,
     models: BTreeMap<ModelName, Arc<Model>>,
     homes: Homes,
-    agents: BTreeMap<AgentName, Grants>,
+    agents: BTreeMap<AgentName, Each<Grants>>,
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
     approvals: Approvals,
@@ -134,7 +134,10 @@ impl Config {
         };
         let homes = reach::homes(&document);
         let agents = document.agents.iter();
-        let agents = agents.map(|(name, agent)| (name.clone(), grants(&document, agent)));
+        let agents = agents.map(|(name, agent)| {
+            let each = Each::of(|stage| grants(&document, agent, stage));
+            (name.clone(), each)
+        });
         let agents = agents.collect();
         let tools = document.tools.into_iter().map(|(name, tool)| {
             let manner = manners.remove(&name).unwrap_or_default();
@@ -316,13 +319,19 @@ fn target(tool: Tool<Credentials>, manner: Manner) -> Target {
     }
 }
 
-fn grants(document: &Written, agent: &Granted) -> Grants {
+fn grants(document: &Written, agent: &Granted, stage: Option<Stage>) -> Grants {
+    let granted = granted_to(agent, stage);
+    let mut named = reach::named(&document.policies, &granted.policies);
+    if stage == Some(Stage::Setup) {
+        let opaque = reach::opaque(document);
+        named.retain(|place| !opaque.contains(place));
+    }
     Grants {
-        tools: agent.tools.clone(),
-        models: agent.models.clone(),
-        has_policy: !agent.policies.is_empty(),
-        named: reach::named(&document.policies, &agent.policies),
-        ports: document.captured_ports(agent),
+        has_policy: !granted.policies.is_empty(),
+        named,
+        ports: document.captured_ports(&granted),
+        tools: granted.tools,
+        models: granted.models,
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use postern_contract::{Code, Refusal};
+use postern_contract::{Code, Refusal, config::Stage};
 use postern_policy::{
-    Allowed, CanonicalUrl, Denied, Evidence, Facts, Method, Pending, Route, Verdict, WouldDeny,
+    Allowed, CanonicalUrl, Denied, Evidence, Facts, INSTALL_RULE, Method, Pending, Route, Verdict,
+    WouldDeny,
 };
 
 use crate::{
@@ -197,7 +198,7 @@ fn sort_out(book: &Book, caller: &Caller, call: &Call, judged: Judgement) -> Res
         Ok(permit) if permit.would_deny().is_none() && call.subject.tool().is_some() => {
             Ok(Way::Out(permit))
         }
-        Err(refused) if !book.may_call(&caller.agent, authority) => Err(refused),
+        Err(refused) if !book.may_call(caller.holder(), authority) => Err(refused),
         // What no rule allows as a whole is never opaque, in audit mode neither.
         Ok(_) | Err(_) => Ok(Way::In),
     }
@@ -236,7 +237,7 @@ pub(crate) fn again(book: &Book, standing: &Standing) -> Result<(), Refused> {
         Way::Out(_) => {}
     }
     let target = book
-        .target_of(&caller.agent, call)
+        .target_of(caller.holder(), call)
         .ok_or_else(|| changed("leads elsewhere now"))?;
     if call.target.private && !target.private {
         return Err(changed("may not lead to a private address any more"));
@@ -304,14 +305,32 @@ fn decide(book: &Book, (caller, call): (&Caller, &Call), evidence: &Evidence<'_>
 pub(crate) fn facts<'a>(book: &'a Book, caller: &'a Caller, call: &'a Call) -> Facts<'a> {
     Facts {
         agent: &caller.agent,
+        stage: caller.origin.stage(),
         method: &call.method,
         url: &call.url,
         tool: book.rulebook.route(&call.url).map(Route::tool),
     }
 }
 
-/// Calls to tools and models, tunnels, WebSockets, and everything that changes something belong to a run.
+/// Nobody looks into what a WebSocket carries, and a setup has nothing that nobody looks into.
+fn no_socket(caller: &Caller) -> Refusal {
+    let message = format!(
+        "What {} asks for is GET or HEAD, looked into by the gate; a WebSocket is neither.",
+        caller.holder(),
+    );
+    Refusal::new(Code::PolicyDenied, "operation denied", message).by_rule(INSTALL_RULE)
+}
+
+/// Calls to tools and models, tunnels, WebSockets, and everything that changes something belong to a run; an install has
+/// none.
 fn check_run(caller: &Caller, call: &Call) -> Result<(), Refused> {
+    match caller.origin.stage() {
+        Some(Stage::Setup) if matches!(call.freight, Freight::Socket(_)) => {
+            return Err(no_socket(caller).into());
+        }
+        Some(Stage::Fetch | Stage::Setup) => return Ok(()),
+        None => {}
+    }
     let harmless = matches!(call.method.as_str(), "GET" | "HEAD" | "OPTIONS")
         && !matches!(call.freight, Freight::Socket(_));
     if harmless && call.subject.is_plain_host() {

@@ -13,6 +13,7 @@ use postern_contract::{
     approval::{ON_APPROVAL_FIELD, PAUSE},
     link::Origin,
 };
+use postern_policy::Holder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -104,6 +105,14 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whose policies, tools and models count.
+    pub(crate) fn holder(&self) -> Holder<'_> {
+        Holder {
+            agent: &self.agent,
+            stage: self.origin.stage(),
+        }
+    }
+
     /// What a tool that asks for identity may be told.
     pub(crate) fn told(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let number = HeaderValue::from_str(self.number.as_str()).ok();
@@ -157,6 +166,14 @@ pub(crate) enum NotHere {
 }
 
 impl Room {
+    /// Whose policies, tools and models count here.
+    pub(crate) fn holder(&self) -> Holder<'_> {
+        Holder {
+            agent: &self.agent,
+            stage: self.origin.stage(),
+        }
+    }
+
     pub(crate) fn new(sandbox: SandboxId, agent: AgentName, origin: Origin) -> Self {
         let shares = Arc::new(Semaphore::new(CALLS_PER_SANDBOX_MAX));
         Self {

@@ -79,7 +79,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// What to keep of a call that is judged now.
     pub(crate) fn of(book: &Book, caller: &Arc<Caller>, call: &Call, shown: Shown) -> Self {
-        let has_fields = book.rulebook.looks_inside(&caller.agent);
+        let has_fields = book.rulebook.looks_inside(caller.holder());
         let headers = if has_fields {
             call.headers.clone()
         } else {

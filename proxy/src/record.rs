@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use postern_contract::{Code, RequestId};
+use postern_contract::{Code, RequestId, config::Stage};
 use postern_daemon::Clock;
 use postern_llm::{Family, Meter};
 use postern_policy::CanonicalUrl;
@@ -26,7 +26,7 @@ use crate::{
     door::Form,
     dummy::{Alarm, Misplaced},
     gateway,
-    identify::Caller,
+    identify::{Caller, Room},
     inject::Label,
     ledger::Ledger,
     limit::Turn,
@@ -130,11 +130,19 @@ impl Record {
         }
     }
 
+    /// Whose sandbox it came out of, where no more is known yet.
+    pub(crate) fn room(&mut self, room: &Room) {
+        self.line.sandbox = Some(room.sandbox.clone());
+        self.line.agent = Some(room.agent.clone());
+        self.line.stage = room.origin.stage().map(Stage::as_str);
+    }
+
     /// Whose call it is, and the policy it meets.
     pub(crate) fn caller(&mut self, caller: &Caller, generation: u64) {
         self.written = Some(Arc::clone(&caller.written));
         self.line.sandbox = Some(caller.sandbox.clone());
         self.line.agent = Some(caller.agent.clone());
+        self.line.stage = caller.origin.stage().map(Stage::as_str);
         self.line.run = caller.run.clone().ok();
         self.line.user.clone_from(&caller.user);
         self.line.policy_generation = generation;

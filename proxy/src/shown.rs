@@ -71,7 +71,7 @@ pub(crate) async fn look(
     if call.target.forward_identity {
         call.headers.extend(caller.told());
     }
-    if book.rulebook.reads_headers(&caller.agent) {
+    if book.rulebook.reads_headers(caller.holder()) {
         drop_trailers(call);
     }
     if !hangs_on_body(book, caller, call) {

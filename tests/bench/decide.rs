@@ -92,6 +92,7 @@ fn measure(config: &str, urls: &[String]) -> anyhow::Result<(u128, u128)> {
         let url = &urls[sample * 7919 % urls.len()];
         let tool = book.route(url).map(Route::tool);
         let facts = Facts {
+            stage: None,
             agent: &agent,
             method: &method,
             url,

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 
 use postern_contract::{
     ToolName,
-    config::{self, AgentGrants, Document, Mode, Problem},
+    config::{self, AgentGrants, Document, Granted, Mode, Problem, Stage, granted_to},
 };
 
 use crate::{
     capability::Capability,
     expression::Language,
+    holder::Each,
     rulebook::{Agent, Rulebook},
     tools::{Tool, Tools},
     url::CanonicalUrl,
@@ -38,22 +39,26 @@ pub(crate) fn rulebook<A: AgentGrants, C, S>(
         return Err(problems);
     }
     let modes: Vec<Mode> = policies.iter().map(|policy| policy.mode).collect();
-    let agents = document.agents.iter().map(|(name, grants)| {
-        let tools = grants.tools().iter().cloned().collect();
-        let policies = grants.policies().iter();
+    let agent = |granted: Granted, stage: Option<Stage>| {
+        let policies = granted.policies.iter();
         // A missing name was a problem above; here none is missing.
         let held: Vec<usize> = policies
             .filter_map(|policy| positions.get(policy).copied())
             .collect();
         let mut modes = held.iter().filter_map(|at| modes.get(*at));
-        let only_watched = !held.is_empty() && modes.all(|mode| *mode == Mode::Audit);
-        let agent = Agent {
-            tools,
-            models: grants.models().to_vec(),
+        // Nothing is only watched in an install: what no rule allows is denied there.
+        let is_agent = stage.is_none() && !held.is_empty();
+        let only_watched = is_agent && modes.all(|mode| *mode == Mode::Audit);
+        Agent {
+            tools: granted.tools.into_iter().collect(),
+            models: granted.models,
             policies: held,
             only_watched,
-        };
-        (name.clone(), agent)
+        }
+    };
+    let agents = document.agents.iter().map(|(name, grants)| {
+        let each = Each::of(|stage| agent(granted_to(grants, stage), stage));
+        (name.clone(), each)
     });
     Ok(Rulebook {
         agents: agents.collect(),

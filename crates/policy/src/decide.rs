@@ -1,12 +1,16 @@
 //! The decision itself: deny, then approval, then allow, then deny; then the tool's own guards. Never looks at
 //! anything but its arguments.
 
-use postern_contract::{AgentName, ToolName, config::Permission};
+use postern_contract::{
+    AgentName, ToolName,
+    config::{Permission, Stage},
+};
 
 use crate::{
     condition::{Call, Match, Why},
     evidence::Evidence,
     explain,
+    holder::Holder,
     method::Method,
     rule::Rule,
     rulebook::{Agent, Rulebook},
@@ -20,6 +24,9 @@ use crate::{
 pub struct Facts<'a> {
     /// Whose call it is.
     pub agent: &'a AgentName,
+    /// The stage of the agent's install that it comes from; `None` where it is the agent's own. In an install nobody is
+    /// asked, and a setup only reads.
+    pub stage: Option<Stage>,
     /// Its method. `CONNECT` means a tunnel whose inside nobody will see: only a rule about one whole host, for all
     /// methods or for `CONNECT` by name, allows one, and none is ever allowed to where a tool lives, except to a tool
     /// whose config says `tls = "tunnel"`, or that speaks no HTTP. To the latter there is nothing else.
@@ -29,6 +36,22 @@ pub struct Facts<'a> {
     /// The tool that the caller will treat the call as: what [`Rulebook::route`] gave for this URL. A decision routes
     /// again by itself, and refuses where the two differ.
     pub tool: Option<&'a ToolName>,
+}
+
+impl<'a> Facts<'a> {
+    /// Whose policies and tools count.
+    #[must_use]
+    pub fn holder(&self) -> Holder<'a> {
+        Holder {
+            agent: self.agent,
+            stage: self.stage,
+        }
+    }
+
+    /// Whether it is none of a setup's calls: those are read-only, and somebody looks into all of them.
+    fn is_beyond_setup(&self) -> bool {
+        self.stage == Some(Stage::Setup) && !matches!(self.method.as_str(), "GET" | "HEAD")
+    }
 }
 
 /// What the rules say, strictest first; the order is the precedence.
@@ -53,12 +76,14 @@ pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>
         return Verdict::Denied(explain::misrouted(&call));
     }
     let Some(agent) = book
-        .agents
-        .get(facts.agent)
+        .given(facts.holder())
         .filter(|agent| !agent.policies.is_empty())
     else {
         return Verdict::Denied(explain::no_policy(&call));
     };
+    if facts.is_beyond_setup() {
+        return Verdict::Denied(explain::beyond_setup(&call));
+    }
     if facts.method.is_connect() && !may_be_opaque(book, &call) {
         return Verdict::Denied(explain::tunnel_to_a_tool(&call));
     }
@@ -69,6 +94,9 @@ pub(crate) fn decide(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>
         Saying::Deny(rule) => return Verdict::Denied(explain::by_rule(&call, rule)),
         Saying::Doubt(rule, why) => return Verdict::Denied(explain::in_doubt(&call, rule, why)),
         Saying::Nothing(nearly) => return Verdict::Denied(explain::by_default(&call, nearly)),
+        Saying::Ask(rule) if facts.stage.is_some() => {
+            return Verdict::Denied(explain::nobody_to_ask(&call, rule));
+        }
         Saying::Ask(rule) => (rule, |call| Verdict::ApprovalRequired(Pending { call })),
         Saying::Allow(rule) => (rule, |call| Verdict::Allowed(Allowed { call })),
     };
@@ -88,7 +116,7 @@ pub(crate) fn needs_body(book: &Rulebook, facts: &Facts<'_>) -> bool {
     let tool = book.route(facts.url).map(|route| route.tool);
     let evidence = Evidence::none();
     let call = Call::new(facts, &evidence, tool);
-    let policies = book.agents.get(facts.agent).into_iter();
+    let policies = book.given(facts.holder()).into_iter();
     let policies = policies
         .flat_map(|agent| &agent.policies)
         .filter_map(|at| book.policies.get(*at));
@@ -106,10 +134,10 @@ pub(crate) fn hangs_on_body(book: &Rulebook, facts: &Facts<'_>, evidence: &Evide
     }
     let tool = book.route(facts.url).map(|route| route.tool);
     let call = Call::new(facts, evidence, tool);
-    let Some(agent) = book.agents.get(facts.agent) else {
+    let Some(agent) = book.given(facts.holder()) else {
         return false;
     };
-    if guard(agent, &call).is_err() {
+    if facts.is_beyond_setup() || guard(agent, &call).is_err() {
         return false;
     }
     let policies = agent
@@ -191,7 +219,7 @@ pub(crate) fn watched(
     facts: &Facts<'_>,
     evidence: &Evidence<'_>,
 ) -> Option<WouldDeny> {
-    let agent = book.agents.get(facts.agent)?;
+    let agent = book.given(facts.holder())?;
     if !agent.only_watched {
         return None;
     }
@@ -214,7 +242,9 @@ pub(crate) fn watched(
 /// What holds besides the rules: the agent was given the tool, and the tool has the operation.
 fn guard(agent: &Agent, call: &Call<'_>) -> Result<(), Denied> {
     let Some(tool) = call.tool else { return Ok(()) };
-    if !agent.tools.contains(&tool.name) {
+    // To a setup a tool is a host like any other, without its credential.
+    let is_host = call.facts.stage == Some(Stage::Setup);
+    if !is_host && !agent.tools.contains(&tool.name) {
         return Err(explain::tool_not_given(call, tool));
     }
     let rest = tool.beneath(call.facts.url.path()).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! A rulebook in plain lines, for `postern check`. Never says what a secret or credential is.
 
-use postern_contract::config::{Mode, Permission, Tls};
+use postern_contract::config::{Mode, Permission, Stage, Tls};
 
 use crate::{
     rule::Rule,
@@ -9,11 +9,21 @@ use crate::{
 
 pub(crate) fn lines(book: &Rulebook) -> Vec<String> {
     let mut out = Vec::new();
-    for (name, agent) in &book.agents {
+    for (name, each) in &book.agents {
+        let agent = each.get(None);
         out.push(format!("agent {name}"));
         tools(book, agent, &mut out);
         models(agent, &mut out);
         policies(book, agent, &mut out);
+        for stage in Stage::ALL {
+            let given = each.get(Some(stage));
+            if given.tools.is_empty() && given.policies.is_empty() {
+                continue;
+            }
+            out.push(format!("{} of agent {name}", stage.as_str()));
+            tools(book, given, &mut out);
+            policies(book, given, &mut out);
+        }
     }
     out
 }

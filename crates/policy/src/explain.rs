@@ -5,9 +5,10 @@ use postern_contract::{Code, GATE_ADDRESS, GATE_PORT};
 
 use crate::{
     condition::{Call, Why},
+    holder::Holder,
     rule::Rule,
     tools::Tool,
-    verdict::Denied,
+    verdict::{DEFAULT_RULE, Denied, INSTALL_RULE},
 };
 
 /// The longest URL in a message, in bytes.
@@ -22,9 +23,11 @@ pub(crate) fn misrouted(call: &Call<'_>) -> Denied {
 }
 
 pub(crate) fn no_policy(call: &Call<'_>) -> Denied {
-    let agent = call.facts.agent;
+    let holder = call.facts.holder();
     let message = format!(
-        "Agent `{agent}` has no policy, so nothing is allowed to it. Ask for one in `policies` of `[agents.{agent}]`."
+        "{} has no policy, so nothing is allowed to it. Ask for one in {}.",
+        began(holder),
+        holder.policies(),
     );
     denied(call, Code::PolicyDenied, message)
 }
@@ -69,7 +72,7 @@ pub(crate) fn in_doubt(call: &Call<'_>, rule: &Rule, why: Why) -> Denied {
 }
 
 pub(crate) fn by_default(call: &Call<'_>, nearly: Option<(&Rule, Why)>) -> Denied {
-    let agent = call.facts.agent;
+    let holder = call.facts.holder();
     let next = match nearly {
         Some((rule, why)) => format!("{} would, but {why}.", named(rule)),
         None => "Sending it again will not help; if it is needed, ask for a rule that allows it."
@@ -79,10 +82,7 @@ pub(crate) fn by_default(call: &Call<'_>, nearly: Option<(&Rule, Why)>) -> Denie
         Some(_) => (Code::PolicyDenied, ""),
         None => (Code::UnknownDestination, ", and no tool lives there"),
     };
-    let message = format!(
-        "No rule of agent `{agent}` allows {}{place}. {next}",
-        shown(call)
-    );
+    let message = format!("No rule of {holder} allows {}{place}. {next}", shown(call));
     Denied {
         want_of_a_rule: true,
         ..denied(call, code, message)
@@ -90,12 +90,42 @@ pub(crate) fn by_default(call: &Call<'_>, nearly: Option<(&Rule, Why)>) -> Denie
 }
 
 pub(crate) fn tool_not_given(call: &Call<'_>, tool: &Tool) -> Denied {
-    let agent = call.facts.agent;
+    let holder = call.facts.holder();
     let message = format!(
-        "Agent `{agent}` has not been given the tool `{}`. Ask for it in `tools` of `[agents.{agent}]`.",
-        tool.name
+        "{} has not been given the tool `{}`. Ask for it in {}.",
+        began(holder),
+        tool.name,
+        holder.tools(),
     );
     denied(call, Code::PolicyDenied, message)
+}
+
+/// What no setup does, whatever rules say.
+pub(crate) fn beyond_setup(call: &Call<'_>) -> Denied {
+    let message = format!(
+        "What {} asks for is GET or HEAD, looked into by the gate; {} is neither. What needs more belongs into the agent's \
+         files, or into its runs.",
+        call.facts.holder(),
+        shown(call),
+    );
+    Denied {
+        otherwise: INSTALL_RULE,
+        ..denied(call, Code::PolicyDenied, message)
+    }
+}
+
+pub(crate) fn nobody_to_ask(call: &Call<'_>, rule: &Rule) -> Denied {
+    let message = format!(
+        "{} asks a human before {}, and nobody is asked during an install, so it is denied to {}. It takes a rule that \
+         allows it.",
+        named(rule),
+        shown(call),
+        call.facts.holder(),
+    );
+    Denied {
+        rule: Some(rule.name.clone()),
+        ..denied(call, Code::PolicyDenied, message)
+    }
 }
 
 pub(crate) fn no_capability(call: &Call<'_>, tool: &Tool) -> Denied {
@@ -124,7 +154,16 @@ fn denied(call: &Call<'_>, code: Code, message: String) -> Denied {
         tool: call.tool.map(|tool| tool.name.clone()),
         message,
         want_of_a_rule: false,
+        otherwise: DEFAULT_RULE,
     }
+}
+
+/// Whose call it is, at the beginning of a sentence.
+fn began(holder: Holder<'_>) -> String {
+    let text = holder.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 fn named(rule: &Rule) -> String {

@@ -4,7 +4,7 @@
 //! ```text
 //! text of a request ─▶ HostName, Authority, CanonicalPath, CanonicalQuery ─▶ CanonicalUrl   (parsed once, at the door)
 //! config as written ─▶ Rulebook::compile ─▶ Rulebook                              (immutable, indexed by host, port and path)
-//! Facts{agent, method, url, tool}, Evidence{headers, body, run, user} ─▶ Rulebook::decide ─▶ Allowed | ApprovalRequired | Denied
+//! Facts{agent, stage, method, url, tool}, Evidence{headers, body, run, user} ─▶ Rulebook::decide ─▶ Allowed | ApprovalRequired | Denied
 //! ```
 //!
 //! What was decided is what is sent: [`Allowed`] carries the method and the URL it was given for, and nothing but
@@ -33,6 +33,7 @@ mod explain;
 mod expression;
 mod glob;
 mod graphql;
+mod holder;
 mod host;
 mod index;
 mod json;
@@ -52,6 +53,7 @@ mod verdict;
 pub use authority::{Authority, BadAuthority, Scheme};
 pub use decide::Facts;
 pub use evidence::{BODY_BYTES_MAX, BodyShown, Evidence};
+pub use holder::{Each, Holder};
 pub use host::{Host, HostName, NotAHost};
 pub use method::{Method, NotAMethod};
 pub use path::{BadPath, CanonicalPath, PATH_BYTES_MAX};
@@ -60,4 +62,4 @@ pub use rulebook::Rulebook;
 pub use tools::{NoToolUrl, Route};
 pub use trace::{Heard, Step, Trace};
 pub use url::{BadUrl, CanonicalUrl};
-pub use verdict::{Allowed, DEFAULT_RULE, Denied, Pending, Verdict, WouldDeny};
+pub use verdict::{Allowed, DEFAULT_RULE, Denied, INSTALL_RULE, Pending, Verdict, WouldDeny};

@@ -13,6 +13,7 @@ use crate::{
     decide::Facts,
     describe,
     evidence::Evidence,
+    holder::{Each, Holder},
     host::Host,
     index::PolicyIndex,
     tools::{NoToolUrl, Residence, Route, Tools},
@@ -24,12 +25,12 @@ use crate::{
 /// Every agent's rules, and every tool that they can reach.
 #[derive(Debug)]
 pub struct Rulebook {
-    pub(crate) agents: BTreeMap<AgentName, Agent>,
+    pub(crate) agents: BTreeMap<AgentName, Each<Agent>>,
     pub(crate) policies: Vec<PolicyIndex>,
     pub(crate) tools: Tools,
 }
 
-/// What one agent has been given.
+/// What one agent has been given, or one stage of its install.
 #[derive(Debug)]
 pub(crate) struct Agent {
     /// Tools it may call.
@@ -103,10 +104,16 @@ impl Rulebook {
         watching.map(|policy| policy.name.clone()).collect()
     }
 
-    /// Whether any rule of an agent looks at header fields or bodies.
+    /// What somebody has been given.
+    pub(crate) fn given(&self, holder: Holder<'_>) -> Option<&Agent> {
+        let each = self.agents.get(holder.agent)?;
+        Some(each.get(holder.stage))
+    }
+
+    /// Whether any of somebody's rules looks at header fields or bodies.
     #[must_use]
-    pub fn looks_inside(&self, agent: &AgentName) -> bool {
-        let held = self.agents.get(agent).into_iter();
+    pub fn looks_inside(&self, holder: Holder<'_>) -> bool {
+        let held = self.given(holder).into_iter();
         let mut held = held.flat_map(|agent| &agent.policies);
         held.any(|at| {
             self.policies
@@ -148,11 +155,11 @@ impl Rulebook {
         decide::hangs_on_body(self, facts, evidence)
     }
 
-    /// Whether some rule of an agent looks at header fields, so that nothing may pass which a server could take for one
+    /// Whether some rule of somebody's looks at header fields, so that nothing may pass which a server could take for one
     /// and nobody has shown.
     #[must_use]
-    pub fn reads_headers(&self, agent: &AgentName) -> bool {
-        let policies = self.agents.get(agent).into_iter();
+    pub fn reads_headers(&self, holder: Holder<'_>) -> bool {
+        let policies = self.given(holder).into_iter();
         let mut policies = policies
             .flat_map(|agent| &agent.policies)
             .filter_map(|at| self.policies.get(*at));
@@ -165,12 +172,12 @@ impl Rulebook {
         trace::trace(self, facts, evidence)
     }
 
-    /// Whether some call of an agent to this host could come to be allowed, as far as the host alone can tell: a tool that
-    /// it was given lives there, a rule of its policies that does more than deny is about it, or its policies only watch.
+    /// Whether some call of somebody's to this host could come to be allowed, as far as the host alone can tell: a tool that
+    /// they were given lives there, a rule of their policies that does more than deny is about it, or these only watch.
     /// What this says of a host lets nothing out: each call is judged by itself.
     #[must_use]
-    pub fn could_open(&self, agent: &AgentName, host: &Host) -> bool {
-        let agent = self.agents.get(agent);
+    pub fn could_open(&self, holder: Holder<'_>, host: &Host) -> bool {
+        let agent = self.given(holder);
         let Some(agent) = agent.filter(|agent| !agent.policies.is_empty()) else {
             return false;
         };

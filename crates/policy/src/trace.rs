@@ -56,7 +56,7 @@ pub enum Heard {
 pub(crate) fn trace(book: &Rulebook, facts: &Facts<'_>, evidence: &Evidence<'_>) -> Trace {
     let tool = book.route(facts.url).map(|route| route.tool);
     let call = Call::new(facts, evidence, tool);
-    let agent = book.agents.get(facts.agent);
+    let agent = book.given(facts.holder());
     let policies = agent.into_iter().flat_map(|agent| &agent.policies);
     let policies: Vec<_> = policies.filter_map(|at| book.policies.get(*at)).collect();
     let mut steps: Vec<Step> = Vec::new();

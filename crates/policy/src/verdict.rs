@@ -10,6 +10,9 @@ use crate::{method::Method, url::CanonicalUrl};
 /// What refusals name where no rule spoke.
 pub const DEFAULT_RULE: &str = "default";
 
+/// What refusals name where a setup asks for what no setup does.
+pub const INSTALL_RULE: &str = "install";
+
 /// The answer to one call.
 #[derive(Debug)]
 pub enum Verdict {
@@ -95,6 +98,8 @@ pub struct Denied {
     pub(crate) message: String,
     /// See [`Denied::is_for_want_of_a_rule`].
     pub(crate) want_of_a_rule: bool,
+    /// What is named where no rule spoke.
+    pub(crate) otherwise: &'static str,
 }
 
 macro_rules! judged {
@@ -166,10 +171,10 @@ impl Denied {
         self.code
     }
 
-    /// The rule that decided, or [`DEFAULT_RULE`].
+    /// The rule that decided; [`DEFAULT_RULE`] or [`INSTALL_RULE`] where none did.
     #[must_use]
     pub fn rule(&self) -> &str {
-        self.rule.as_ref().map_or(DEFAULT_RULE, |rule| &rule.name)
+        self.rule.as_ref().map_or(self.otherwise, |rule| &rule.name)
     }
 
     /// The policy that the rule stands in; none where no rule spoke.

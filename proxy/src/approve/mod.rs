@@ -129,8 +129,8 @@ fn by_the_book_of_now(
     }
     *book = gate.book();
     let standing = record.entered();
-    let agent = standing.map(|standing| &standing.caller.agent);
-    let target = agent.and_then(|agent| book.target_of(agent, call));
+    let holder = standing.map(|standing| standing.caller.holder());
+    let target = holder.and_then(|holder| book.target_of(holder, call));
     call.target = target.ok_or_else(|| {
         let message = "The config changed while the call waited for a human, and it leads elsewhere now. Send it again.";
         Refusal::new(Code::PolicyDenied, "the policy changed", message)

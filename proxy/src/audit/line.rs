@@ -33,6 +33,9 @@ pub(crate) struct Line {
     /// Whose sandbox that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) agent: Option<AgentName>,
+    /// The stage of that agent's install; none for calls of the agent's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stage: Option<&'static str>,
     /// The run, if one was believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) run: Option<RunId>,
@@ -137,6 +140,8 @@ pub(crate) struct Begun<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a AgentName>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<&'a RunId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -175,6 +180,8 @@ pub(crate) struct Repeated<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a AgentName>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<&'a RunId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -211,6 +218,7 @@ impl Line {
             request: alike.and_then(|line| line.request.as_ref()),
             sandbox: self.sandbox.as_ref(),
             agent: self.agent.as_ref(),
+            stage: self.stage,
             run: alike.and_then(|line| line.run.as_ref()),
             user: alike.and_then(|line| line.user.as_deref()),
             tool: alike.and_then(|line| line.tool.as_ref()),
@@ -259,6 +267,7 @@ impl Line {
             trace: self.trace.as_deref(),
             sandbox: self.sandbox.as_ref(),
             agent: self.agent.as_ref(),
+            stage: self.stage,
             run: self.run.as_ref(),
             user: self.user.as_deref(),
             tool: self.tool.as_ref(),
@@ -365,6 +374,7 @@ mod tests {
             trace: text(),
             sandbox: Some(SandboxId::fresh()),
             agent: Some("desk".parse().unwrap()),
+            stage: Some("fetch"),
             run: Some(RunId::fresh()),
             user: text(),
             door: Some(Door::Tool),

@@ -7,6 +7,7 @@ use std::{
 
 use postern_contract::AgentName;
 use postern_daemon::config::ConfigError;
+use postern_policy::Each;
 
 use super::Config;
 use crate::{book::Grants, inject::Credentials, mask, secret};
@@ -46,14 +47,15 @@ fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// Agents that were given something and can use none of it.
-fn useless(agents: &BTreeMap<AgentName, Grants>) -> Vec<String> {
+fn useless(agents: &BTreeMap<AgentName, Each<Grants>>) -> Vec<String> {
     let given = |grants: &Grants| match (grants.tools.is_empty(), grants.models.is_empty()) {
         (true, true) => None,
         (false, true) => Some("tools"),
         (true, false) => Some("models"),
         (false, false) => Some("tools and models"),
     };
-    let without = agents.iter().filter(|(_, grants)| !grants.has_policy);
+    let agents = agents.iter().map(|(name, each)| (name, each.get(None)));
+    let without = agents.filter(|(_, grants)| !grants.has_policy);
     let told = without.filter_map(|(name, grants)| {
         Some(format!(
             "agent `{name}` has {} and no policy, so each of its calls is denied: name a policy in `policies` of \

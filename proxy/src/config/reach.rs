@@ -55,6 +55,15 @@ pub(super) fn homes<Agent, Credential, Source>(
     }
 }
 
+/// Where tools live that nobody looks into. A setup has no connection there.
+pub(super) fn opaque(document: &Written) -> Places {
+    let tools = document.tools.values().filter_map(|tool| match tool.tls {
+        Tls::Tunnel => place_of(&tool.url).or_else(|| raw_place_of(&tool.url)),
+        Tls::Intercept => raw_place_of(&tool.url),
+    });
+    tools.collect()
+}
+
 /// Tools that nobody looks into and that are where a provider lives: a provider's host is never tunnelled to.
 pub(super) fn tunnels_to_providers(document: &Written) -> Vec<Problem> {
     let providers = homes(document).providers;

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use postern_contract::AgentName;
-use postern_policy::{Host, HostName, Rulebook};
+use postern_policy::{Holder, Host, HostName, Rulebook};
 
 use super::{
     message::{A, AAAA, Answer, INTERNET, Outcome, Question, Reason},
@@ -23,12 +22,12 @@ pub(super) struct Answered {
 pub(super) fn answer(
     message: &[u8],
     book: &Rulebook,
-    agent: &AgentName,
+    holder: Holder<'_>,
     names: &Synthetic,
 ) -> Answered {
     match Question::read(message) {
         Ok(question) => {
-            let answer = judged(&question, book, agent, names);
+            let answer = judged(&question, book, holder, names);
             let is_refused = answer.outcome == Outcome::NoName;
             Answered {
                 reply: Some(question.reply(&answer)),
@@ -45,7 +44,7 @@ pub(super) fn answer(
 fn judged(
     question: &Question<'_>,
     book: &Rulebook,
-    agent: &AgentName,
+    holder: Holder<'_>,
     names: &Synthetic,
 ) -> Answer {
     if question.extension.is_some_and(|version| version != 0) {
@@ -57,7 +56,7 @@ fn judged(
     let Some(name) = question.host() else {
         return nobody("this is no name of a host");
     };
-    if book.could_open(agent, &Host::Name(name.clone())) {
+    if book.could_open(holder, &Host::Name(name.clone())) {
         return address(question.kind, names.address_of(&name));
     }
     if is_this_machine(&name) {
@@ -67,7 +66,7 @@ fn judged(
         );
     }
     nobody(&format!(
-        "no rule and no tool of agent `{agent}` is about this host"
+        "no rule and no tool of {holder} is about this host"
     ))
 }
 

@@ -80,7 +80,7 @@ async fn answered(message: &[u8], gate: &Gate, room: &Room) -> Option<Vec<u8>> {
     }
     let book = gate.book();
     let Answered { reply, refused } =
-        answer::answer(message, &book.rulebook, &room.agent, &room.names);
+        answer::answer(message, &book.rulebook, room.holder(), &room.names);
     if let Some(host) = refused {
         write_down(gate, room, (&host, book.generation));
     }
@@ -90,14 +90,10 @@ async fn answered(message: &[u8], gate: &Gate, room: &Room) -> Option<Vec<u8>> {
 /// A name that was refused leaves a line like any call that was; where names without end are asked for, they are counted.
 fn write_down(gate: &Gate, room: &Room, (host, generation): (&HostName, u64)) {
     let mut record = Record::begin((&gate.audit, &gate.ledger), &gate.clock);
-    record.line.sandbox = Some(room.sandbox.clone());
-    record.line.agent = Some(room.agent.clone());
+    record.room(room);
     record.line.door = Some(Door::Names);
     record.line.authority = Some(host.to_string());
     record.line.policy_generation = generation;
-    let message = format!(
-        "No rule and no tool of agent `{}` is about {host}.",
-        room.agent
-    );
+    let message = format!("No rule and no tool of {} is about {host}.", room.holder());
     record.abandon(Refusal::new(Code::UnknownDestination, "unknown name", message).into());
 }

@@ -1,7 +1,7 @@
 //! What the gate answers by itself: health, the list of models, and what exists. Never a call, so never in the audit.
 
 use http::{HeaderValue, Response, StatusCode, header};
-use postern_contract::AgentName;
+use postern_policy::Holder;
 use serde_json::json;
 
 use super::Local;
@@ -24,10 +24,10 @@ const SERVED: [&str; 12] = [
 ];
 
 /// The answer to a request that does not want out.
-pub(crate) fn answer(local: Local, book: &Book, agent: &AgentName) -> Response<Body> {
+pub(crate) fn answer(local: Local, book: &Book, holder: Holder<'_>) -> Response<Body> {
     match local {
         Local::Health => refuse::json(StatusCode::OK, &json!({ "status": "ok" })),
-        Local::Models(catalogue) => gateway::models::catalogue(book, agent, &catalogue),
+        Local::Models(catalogue) => gateway::models::catalogue(book, holder, &catalogue),
         // Taken before it comes here: it has a body.
         Local::Report(_) | Local::Nowhere => {
             let body = json!({ "error": "not found", "served": SERVED });

@@ -20,6 +20,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
+use postern_contract::config::Stage;
 use postern_llm::Family;
 use postern_policy::CanonicalUrl;
 
@@ -101,7 +102,7 @@ pub(crate) async fn call(
         return Err(Unclear::Hops.into());
     }
     match form {
-        Form::Connect => proxying::connect(book, request, record),
+        Form::Connect => proxying::connect(book, caller, request, record),
         Form::Inside(inside) => inside::call(book, caller, &inside, request, record),
         Form::Captured(meant) => captured::call(book, caller, &meant, request, record),
         Form::Proxy => proxying::absolute(book, caller, request, record),
@@ -121,13 +122,14 @@ fn plain_call(
     record: &mut Record,
 ) -> Result<Call, Refused> {
     let method = parts.method.as_str().parse().map_err(Unclear::from)?;
-    let (subject, target) = routed(book, &url);
+    let stage = caller.origin.stage();
+    let (subject, target) = routed(book, stage, &url);
     let asked = url.clone();
     let (url, in_query) = match &target.credential {
         Some(credentials) => credentials.vacate(url).map_err(Unclear::from)?,
         None => (url, 0),
     };
-    if asked.path() != url.path() && routed(book, &url).0 != subject {
+    if asked.path() != url.path() && routed(book, stage, &url).0 != subject {
         return Err(Unclear::Elsewhere.into());
     }
     let credentials = target.credential.as_ref();
@@ -144,11 +146,8 @@ fn plain_call(
     let dummies = dummies(caller, (&subject, &target), (&asked, &url), fields);
     let handshake = Handshake::asked(&mut parts, book.patience.tunnel).map_err(Unclear::from)?;
     let mut headers = parts.headers;
-    let own = target.credential.as_ref().map(Credentials::fields).cloned();
-    let managed = match subject {
-        Subject::Host => Managed::No,
-        Subject::Tool(_) | Subject::Model(_) => Managed::Yes(own.as_deref().unwrap_or_default()),
-    };
+    let own = own_fields(book, &subject);
+    let managed = managed(&subject, stage, own.as_deref());
     let dropped = headers::clean_request(&mut headers, managed) + in_query + in_cookies;
     headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
     if book.masks.wants(&target) {
@@ -182,6 +181,23 @@ fn plain_call(
     })
 }
 
+/// Whether what a request shows of itself may pass.
+fn managed<'o>(subject: &Subject, stage: Option<Stage>, own: Option<&'o [String]>) -> Managed<'o> {
+    match (subject, stage) {
+        // A setup was given nothing that it could show.
+        (Subject::Host, None | Some(Stage::Fetch)) => Managed::No,
+        (Subject::Host, Some(Stage::Setup)) | (Subject::Tool(_) | Subject::Model(_), _) => {
+            Managed::Yes(own.unwrap_or_default())
+        }
+    }
+}
+
+/// The fields that a tool's credential stands in, whether the call has it or not.
+fn own_fields(book: &Book, subject: &Subject) -> Option<Arc<[String]>> {
+    let credential = book.tools.get(subject.tool()?)?.credential.as_ref();
+    credential.map(Credentials::fields).cloned()
+}
+
 /// How many dummies stand where the credential will, or the one that stands anywhere else.
 fn dummies(
     caller: &Caller,
@@ -207,11 +223,15 @@ fn dummies(
     })
 }
 
-/// What a URL belongs to, from the URL alone.
-pub(crate) fn routed(book: &Book, url: &CanonicalUrl) -> (Subject, Arc<Target>) {
+/// What a URL belongs to, from the URL alone, and what a call of that stage to it needs.
+pub(crate) fn routed(
+    book: &Book,
+    stage: Option<Stage>,
+    url: &CanonicalUrl,
+) -> (Subject, Arc<Target>) {
     let found = book.rulebook.route(url).and_then(|route| {
-        let target = book.tools.get(route.tool())?;
-        Some((Subject::Tool(route.tool().clone()), Arc::clone(target)))
+        let target = book.tool(route.tool(), stage)?;
+        Some((Subject::Tool(route.tool().clone()), target))
     });
     found.unwrap_or_else(|| (Subject::Host, Arc::default()))
 }

@@ -31,6 +31,7 @@ pub(super) fn absolute(
 /// `CONNECT host:port HTTP/1.1`: a tunnel whose inside the gate does not see, so nothing is ever added to it.
 pub(super) fn connect(
     book: &Book,
+    caller: &Caller,
     mut request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Call, Refused> {
@@ -42,7 +43,7 @@ pub(super) fn connect(
     let authority = Authority::parse_connect(&text).map_err(Unclear::from)?;
     agree(request.headers(), &authority)?;
     let url = book.rulebook.tunnel_to(authority);
-    let (subject, target) = routed(book, &url);
+    let (subject, target) = routed(book, caller.origin.stage(), &url);
     record.destination(&subject, &url, 0);
     if postgres::is_for(&target) {
         return Err(Unclear::LoginInTunnel.into());

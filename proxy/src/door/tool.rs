@@ -31,8 +31,7 @@ pub(super) fn call(
 /// The agent is told which tools it has, not which tools exist.
 fn unknown(book: &Book, caller: &Caller, name: &str) -> Refused {
     let own = book
-        .agents
-        .get(&caller.agent)
+        .grants(caller.holder())
         .map(|grants| grants.tools.as_slice());
     let own: Vec<&str> = own
         .unwrap_or_default()

@@ -58,7 +58,7 @@ pub(crate) async fn call(
             &format!("The body must be a question for POST /v1{path}."),
         )
     })?;
-    let model = models::find(book, &caller.agent, route, question.model())?;
+    let model = models::find(book, caller.holder(), route, question.model())?;
     record.line.model = Some(model.name.clone());
     if let Some(known) = caller.dummies.known() {
         let judged = known.judge_question(&headers, &bytes);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use postern_contract::{AgentName, Code, Refusal};
+use postern_contract::{Code, Refusal};
 use postern_llm::{Api, Family, GatewayError};
+use postern_policy::Holder;
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,11 +22,8 @@ const SHOWN_CHARS_MAX: usize = 80;
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// The models of an agent, or those of one provider among them, in the order of the config.
-fn own(book: &Book, agent: &AgentName, provider: Option<&str>) -> Vec<Arc<Model>> {
-    let names = book
-        .agents
-        .get(agent)
-        .map(|grants| grants.models.as_slice());
+fn own(book: &Book, holder: Holder<'_>, provider: Option<&str>) -> Vec<Arc<Model>> {
+    let names = book.grants(holder).map(|grants| grants.models.as_slice());
     let models = names
         .unwrap_or_default()
         .iter()
@@ -37,11 +35,11 @@ fn own(book: &Book, agent: &AgentName, provider: Option<&str>) -> Vec<Arc<Model>
 /// The model of a name, if this agent may ask it so.
 pub(super) fn find(
     book: &Book,
-    agent: &AgentName,
+    holder: Holder<'_>,
     route: &Route,
     wanted: &str,
 ) -> Result<Arc<Model>, Refused> {
-    let own = own(book, agent, route.provider.as_deref());
+    let own = own(book, holder, route.provider.as_deref());
     let Some(model) = own.iter().find(|model| model.name.as_str() == wanted) else {
         return Err(unknown(wanted, &own).into());
     };
@@ -98,8 +96,8 @@ fn unknown(wanted: &str, own: &[Arc<Model>]) -> Refusal {
 }
 
 /// The list of an agent's models, or one of them, in the words of whoever asks.
-pub(crate) fn catalogue(book: &Book, agent: &AgentName, asked: &Catalogue) -> Response<Body> {
-    let own = own(book, agent, asked.provider.as_deref());
+pub(crate) fn catalogue(book: &Book, holder: Holder<'_>, asked: &Catalogue) -> Response<Body> {
+    let own = own(book, holder, asked.provider.as_deref());
     let Some(wanted) = &asked.model else {
         return refuse::json(StatusCode::OK, &list(&own, asked.family));
     };

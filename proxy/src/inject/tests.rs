@@ -63,6 +63,7 @@ async fn a_call_that_only_audit_mode_lets_pass_carries_no_credential_whoever_han
     let url: CanonicalUrl = format!("http://{tool}/a").parse().unwrap();
     let (agent, method) = ("desk".parse().unwrap(), "GET".parse().unwrap());
     let facts = Facts {
+        stage: None,
         agent: &agent,
         method: &method,
         url: &url,

@@ -31,7 +31,7 @@ use crate::{
     door::{self, Unclear},
     gate::Gate,
     greeting::Greeting,
-    identify::Caller,
+    identify::{Caller, Room},
     record::Record,
     refuse::Refused,
 };
@@ -84,8 +84,7 @@ async fn open(
 /// The record of a connection of which nothing is known yet.
 pub(super) fn begin(gate: &Gate, arrival: &Arrival) -> Box<Record> {
     let mut record = Record::begin((&gate.audit, &gate.ledger), &gate.clock);
-    record.line.sandbox = Some(arrival.room.sandbox.clone());
-    record.line.agent = Some(arrival.room.agent.clone());
+    record.room(&arrival.room);
     record.line.door = Some(Door::Captured);
     record.line.method = Some(Method::connect().to_string());
     record
@@ -105,7 +104,7 @@ impl Greeted {
         gate: &Arc<Gate>,
         mut record: Box<Record>,
     ) {
-        let call = match self.call(gate, &mut record) {
+        let call = match self.call(gate, (&arrival.room, &mut record)) {
             Ok(call) => call,
             Err(refused) => {
                 record.abandon(refused);
@@ -150,7 +149,7 @@ impl Greeted {
     }
 
     /// What the connection is for: as if it had begun with a CONNECT to that host and port.
-    fn call(&self, gate: &Gate, record: &mut Record) -> Result<Call, Refused> {
+    fn call(&self, gate: &Gate, (room, record): (&Room, &mut Record)) -> Result<Call, Refused> {
         let host: Host = match &self.hello.name {
             Some(name) => name.parse().map_err(|_| Uninvited::NoHost {
                 sni: name
@@ -167,13 +166,17 @@ impl Greeted {
         let authority = door::at(Scheme::Https, host, &self.meant)?;
         let book = gate.book();
         let url = book.rulebook.tunnel_to(authority);
-        Ok(connection_to(&book, url, record))
+        Ok(connection_to(&book, url, (room, record)))
     }
 }
 
 /// The call that a connection is which is judged as a whole.
-pub(super) fn connection_to(book: &Book, url: CanonicalUrl, record: &mut Record) -> Call {
-    let (subject, target) = door::routed(book, &url);
+pub(super) fn connection_to(
+    book: &Book,
+    url: CanonicalUrl,
+    (room, record): (&Room, &mut Record),
+) -> Call {
+    let (subject, target) = door::routed(book, room.origin.stage(), &url);
     record.destination(&subject, &url, 0);
     Call {
         method: Method::connect(),

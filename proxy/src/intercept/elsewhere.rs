@@ -22,7 +22,7 @@ pub(crate) fn attend(stream: TcpStream, tenure: Tenure, gate: &Arc<Gate>, arriva
     };
     let (meant, room) = (arrival.room.names.meant(at), &arrival.room);
     let book = gate.book();
-    let grants = book.agents.get(&room.agent);
+    let grants = book.grants(room.holder());
     if grants.is_some_and(|grants| grants.ports.contains(&meant.at.port())) {
         return captured::attend(stream, tenure, gate, arrival);
     }
@@ -52,8 +52,8 @@ fn write_down(gate: &Gate, arrival: &Arrival, (meant, generation): (&Meant, u64)
         None => meant.at.to_string(),
     };
     let message = format!(
-        "No rule and no tool of agent `{}` is about port {port} of any host.",
-        arrival.room.agent
+        "No rule and no tool of {} is about port {port} of any host.",
+        arrival.room.holder()
     );
     record.line.authority = Some(place);
     record.abandon(Refusal::new(Code::UnknownDestination, "unknown port", message).into());

@@ -33,7 +33,7 @@ pub(super) async fn attend(
     gate: &Arc<Gate>,
 ) {
     let mut record = begin(gate, &arrival);
-    let call = connection_to(&gate.book(), url, &mut record);
+    let call = connection_to(&gate.book(), url, (&arrival.room, &mut record));
     let logs_in = postgres::is_for(&call.target);
     let refused = match judged(gate, &arrival, call, &mut record).await {
         Ok((Way::Out(permit), caller, call)) => {

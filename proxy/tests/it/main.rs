@@ -27,6 +27,7 @@ mod framing;
 mod grpc;
 mod house;
 mod idle;
+mod installs;
 mod intercept;
 mod lies;
 mod link;

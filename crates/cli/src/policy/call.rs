@@ -48,6 +48,7 @@ impl Written<'_> {
             self.canonical(book)?
         };
         let facts = Facts {
+            stage: None,
             agent,
             method: &method,
             url: &url,

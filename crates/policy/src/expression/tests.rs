@@ -20,6 +20,7 @@ fn judged_with(text: &str, url: &str, evidence: &Evidence<'_>) -> Match {
     let (agent, method): (AgentName, Method) = ("desk".parse().unwrap(), "POST".parse().unwrap());
     let url = CanonicalUrl::parse(url).unwrap();
     let facts = Facts {
+        stage: None,
         agent: &agent,
         method: &method,
         url: &url,

@@ -57,6 +57,7 @@ fn only_where_all_policies_watch_what_no_rule_mentions_may_pass() {
         let (agent, method) = (agent.parse().unwrap(), method.parse().unwrap());
         let url = url(text);
         let facts = Facts {
+            stage: None,
             agent: &agent,
             method: &method,
             url: &url,

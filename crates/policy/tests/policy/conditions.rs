@@ -296,6 +296,7 @@ fn a_body_is_read_only_where_a_rule_needs_it() {
     ] {
         let (method, called): (Method, _) = (method.parse().expect("a method"), url(target));
         let facts = Facts {
+            stage: None,
             agent: &agent,
             method: &method,
             url: &called,
@@ -338,6 +339,7 @@ fn a_body_makes_no_difference_to_what_is_refused_anyway() {
         let (method, called): (Method, _) =
             ("POST".parse().expect("a method"), url("https://a.example/"));
         let facts = Facts {
+            stage: None,
             agent: &agent,
             method: &method,
             url: &called,
@@ -396,6 +398,7 @@ fn a_trace_tells_what_each_rule_had_to_say() {
     let method: Method = "POST".parse().expect("a method");
     let tool = book.route(&called).map(postern_policy::Route::tool);
     let facts = Facts {
+        stage: None,
         agent: &agent,
         method: &method,
         url: &called,

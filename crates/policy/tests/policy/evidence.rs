@@ -255,7 +255,7 @@ proptest! {
         let book = compile(&config(&rules)).expect("it compiles");
         let (agent, method) = ("desk".parse().expect("a name"), "POST".parse().expect("a method"));
         let called = url(text);
-        let facts = postern_policy::Facts { agent: &agent, method: &method, url: &called, tool: None };
+        let facts = postern_policy::Facts { stage: None, agent: &agent, method: &method, url: &called, tool: None };
         if !book.needs_body(&facts) {
             let with = book.decide_with(&facts, &shown.evidence());
             let without = book.decide_with(&facts, &shown.evidence().with_body(BodyShown::Hidden));

@@ -28,6 +28,7 @@ pub(crate) fn judge_for(book: &Rulebook, agent: &str, method: &str, url: &Canoni
     let method: Method = method.parse().expect("the fixture is a method");
     let tool = book.route(url).map(Route::tool);
     book.decide(&Facts {
+        stage: None,
         agent: &agent,
         method: &method,
         url,
@@ -47,6 +48,7 @@ pub(crate) fn judge_with(
     let tool = book.route(url).map(Route::tool);
     book.decide_with(
         &Facts {
+            stage: None,
             agent: &agent,
             method: &method,
             url,

@@ -5,6 +5,7 @@ mod audit_mode;
 mod conditions;
 mod evidence;
 mod fixture;
+mod installs;
 mod opening;
 mod properties;
 mod rulebook;

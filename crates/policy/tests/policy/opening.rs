@@ -36,8 +36,12 @@ fn a_host_could_be_opened_by_a_tool_or_a_rule_that_is_about_it() {
         "#,
     )
     .unwrap();
-    let could =
-        |agent: &str, host: &str| book.could_open(&agent.parse().unwrap(), &host.parse().unwrap());
+    let could = |agent: &str, host: &str| {
+        book.could_open(
+            postern_policy::Holder::agent(&agent.parse().unwrap()),
+            &host.parse().unwrap(),
+        )
+    };
     for host in [
         "crm.example",
         "API.example.",

@@ -281,6 +281,7 @@ fn a_decision_does_not_trust_the_tool_that_it_is_told() {
         (&status, Some(&stripe)),
     ] {
         let verdict = book.decide(&Facts {
+            stage: None,
             agent: &agent,
             method: &method,
             url,

@@ -45,9 +45,14 @@ fn asked(
     kind: RecordType,
 ) -> (ResponseCode, Vec<String>) {
     let message = message(name, kind, DNSClass::IN);
-    let reply = answer(&message, &book(), &agent.parse().unwrap(), names)
-        .reply
-        .unwrap();
+    let reply = answer(
+        &message,
+        &book(),
+        Holder::agent(&agent.parse().unwrap()),
+        names,
+    )
+    .reply
+    .unwrap();
     let read = Message::from_vec(&reply).unwrap();
     let records = read.answers.iter().map(|record| record.data.to_string());
     (read.metadata.response_code, records.collect())
@@ -130,7 +135,7 @@ fn a_refused_name_comes_with_its_reason() {
     let reply = answer(
         &message,
         &book(),
-        &"desk".parse().unwrap(),
+        Holder::agent(&"desk".parse().unwrap()),
         &Synthetic::default(),
     );
     assert_eq!(reply.refused.unwrap().as_str(), "evil.example");
@@ -146,9 +151,14 @@ fn a_refused_name_comes_with_its_reason() {
 fn other_classes_and_later_versions_are_refused() {
     let names = Synthetic::default();
     let said = |message: &[u8]| {
-        let reply = answer(message, &book(), &"desk".parse().unwrap(), &names)
-            .reply
-            .unwrap();
+        let reply = answer(
+            message,
+            &book(),
+            Holder::agent(&"desk".parse().unwrap()),
+            &names,
+        )
+        .reply
+        .unwrap();
         Message::from_vec(&reply).unwrap().response_code
     };
     let chaos = message("crm.example.", RecordType::TXT, DNSClass::CH);

@@ -67,6 +67,7 @@ fn allows(book: &Book, method: &str, url: &str) -> bool {
     let url: CanonicalUrl = url.parse().unwrap();
     let tool = book.rules.route(&url).map(Route::tool);
     let facts = Facts {
+        stage: None,
         agent,
         method: &method,
         url: &url,
