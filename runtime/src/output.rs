@@ -116,7 +116,7 @@ pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.trim_end().chars() {
         let acts = c.is_control() && c != '\t'
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if acts {
             shown.extend(c.escape_unicode());
         } else {
@@ -142,6 +142,16 @@ mod tests {
         assert_eq!(lines[0], "a\\u{1b}[31mb\\u{202e}");
         assert_eq!(lines[1].len() + lines[2].len(), 5000);
         assert_eq!(lines[3], "last");
+    }
+
+    #[test]
+    fn what_turns_or_breaks_a_line_is_shown_as_what_it_is() {
+        for odd in [
+            '\u{61c}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{2066}', '\u{9b}',
+        ] {
+            let shown = printable(&format!("a{odd}b"));
+            assert_eq!(shown, format!("a{}b", odd.escape_unicode()));
+        }
     }
 
     #[test]
