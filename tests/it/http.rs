@@ -205,7 +205,7 @@ fn a_running_call_is_finished_after_sigterm() {
     let body = json!({ "message": get.to_string() }).to_string();
     let call = Curl::post(devbox.api("/invoke"), body)
         .command()
-        .stdout(std::process::Stdio::piped())
+        .stdout(process::Stdio::piped())
         .spawn()
         .unwrap();
     let _ = tool.wait_for(1);
