@@ -12,7 +12,7 @@ use postern_contract::{
 use postern_invoke::ToolFunction;
 use serde_json::{Map, Value, json};
 
-use crate::config::Agent;
+use crate::{agents::files::Files, config::Agent};
 
 /// What an agent's environment is, whole.
 pub type Environment = BTreeMap<String, String>;
@@ -117,24 +117,8 @@ pub fn of(agent: &Agent) -> Environment {
     set("ANTHROPIC_BASE_URL", gate.clone());
     set("OPENAI_API_KEY", PLACEHOLDER_KEY.to_owned());
     set("ANTHROPIC_API_KEY", PLACEHOLDER_KEY.to_owned());
-    for name in [
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "ALL_PROXY",
-    ] {
-        set(name, gate.clone());
-    }
-    set("NO_PROXY", NO_PROXY.to_owned());
-    set("no_proxy", NO_PROXY.to_owned());
-    for name in TRUST {
-        set(name, TRUSTED.to_owned());
-    }
-    set("HOME", AGENT_HOME.to_owned());
-    set("USER", "agent".to_owned());
-    set("PATH", PATH.to_owned());
-    set("TMPDIR", "/tmp".to_owned());
+    environment.extend(surroundings(&gate));
+    set_path(agent, &mut environment);
     environment
         .entry("LANG".to_owned())
         .or_insert_with(|| "C.UTF-8".to_owned());
@@ -144,6 +128,52 @@ pub fn of(agent: &Agent) -> Environment {
     models(agent, &mut environment);
     tools(agent, &gate, &mut environment);
     environment
+}
+
+/// The environment of what installs an agent: the same ways out and authorities, a home, and nothing of the agent's own.
+#[must_use]
+pub fn of_an_install() -> Environment {
+    let mut environment = surroundings(&format!("http://{GATE_ADDRESS}:{GATE_PORT}"));
+    environment.insert("PATH".to_owned(), PATH.to_owned());
+    environment.insert("LANG".to_owned(), "C.UTF-8".to_owned());
+    environment
+}
+
+/// Where programs are looked up when these directories come first.
+#[must_use]
+pub fn path_with(first: &[String]) -> String {
+    let system = std::iter::once(PATH);
+    let all: Vec<_> = first.iter().map(String::as_str).chain(system).collect();
+    all.join(":")
+}
+
+fn set_path(agent: &Agent, environment: &mut Environment) {
+    let commands = agent.kind.files().map(Files::commands);
+    let path = path_with(&commands.unwrap_or_default());
+    environment.insert("PATH".to_owned(), path);
+}
+
+/// What every program in a sandbox is told of its ways out, of whom it may trust and of where it is.
+fn surroundings(gate: &str) -> Environment {
+    let proxies = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "ALL_PROXY",
+    ];
+    let proxies = proxies.map(|name| (name, gate));
+    let trust = TRUST.iter().map(|name| (*name, TRUSTED));
+    let more = [
+        ("NO_PROXY", NO_PROXY),
+        ("no_proxy", NO_PROXY),
+        ("HOME", AGENT_HOME),
+        ("USER", "agent"),
+        ("TMPDIR", "/tmp"),
+    ];
+    let all = proxies.into_iter().chain(trust).chain(more);
+    all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// Where an agent's processes start.

@@ -1,7 +1,14 @@
 //! The daemon's life in order: config, store, link, launcher, agents, listeners, ready; then serving; then the end. Whatever
 //! fails on the way is one line that says what and where, and nothing of what was begun stays.
 
-use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use postern_contract::{
@@ -155,7 +162,7 @@ async fn start(
     let program = fs::read_link("/proc/self/exe").map_err(Failure::run)?;
     let printed = Printed::new(clock.clone());
     let around = Surroundings {
-        installer: Installer::new(&state.agents, &program, Arc::clone(&launcher)),
+        installer: installer(&state, program, (&launcher, &link)),
         launcher,
         link: link.clone(),
         shims: state.shims.clone(),
@@ -197,6 +204,21 @@ async fn start(
         operator,
         operator_key,
     })
+}
+
+/// What installs agents, by `program`.
+fn installer(
+    state: &State,
+    program: PathBuf,
+    (launcher, link): (&Arc<Launcher>, &Link),
+) -> Installer {
+    Installer {
+        agents: state.agents.clone(),
+        program,
+        launcher: Arc::clone(launcher),
+        link: link.clone(),
+        trusted: trust::lists(&state.shims),
+    }
 }
 
 /// Where the public API is served.

@@ -25,6 +25,7 @@ mod fixture;
 mod gateway;
 mod hostile;
 mod http;
+mod installs;
 mod interception;
 mod isolation;
 mod lifecycle;

@@ -227,7 +227,8 @@ pub enum Verb {
     /// Starts a program as the agent. With it travel stdin, stdout, stderr and, if `channel`, a fourth descriptor that
     /// the program finds as descriptor 3.
     Exec {
-        /// The program (looked up on the sandbox's PATH unless absolute) and its arguments.
+        /// The program (looked up on the PATH of `env` unless it is a path, or on the system's where that has none) and its
+        /// arguments.
         argv: Vec<String>,
         /// The whole environment; nothing is inherited.
         env: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! One program as the agent: from the verb `Exec` to the new process. Never looks outside the sandbox's own PATH.
+//! One program as the agent: from the verb `Exec` to the new process. Never looks anywhere but on the program's own PATH.
 
 use std::{
     collections::BTreeMap,
@@ -20,8 +20,11 @@ use postern_sys::{
     fork::{SingleThread, fork},
 };
 
-/// Where programs are looked up.
-const PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+/// Where programs are looked up that have no PATH of their own.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The most directories in which a program is looked up.
+const DIRECTORIES_MAX: usize = 16;
 
 /// The most arguments and the most variables; the message is bounded too, this bounds what the kernel is asked.
 const STRINGS_MAX: usize = 4_096;
@@ -71,7 +74,10 @@ impl Program {
         let candidates = if name.contains('/') {
             vec![word(name.clone())?]
         } else {
-            PATH.iter()
+            let path = env.get("PATH").map_or(PATH, String::as_str);
+            let directories = path.split(':').filter(|dir| dir.starts_with('/'));
+            directories
+                .take(DIRECTORIES_MAX)
                 .map(|dir| word(format!("{dir}/{name}")))
                 .collect::<Result<_, _>>()?
         };

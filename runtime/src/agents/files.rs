@@ -58,6 +58,16 @@ impl Files {
         }))
     }
 
+    /// Directories in the sandbox that hold the source's own commands.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        let within = self.source.commands().iter();
+        let paths = within.map(|directory| self.mount.join(directory));
+        paths
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect()
+    }
+
     /// The files of an agent whose program may be one of the system's.
     pub(super) fn of_a_program(
         written: &AgentWritten,

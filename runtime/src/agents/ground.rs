@@ -55,7 +55,7 @@ impl Ground {
     ) -> Result<(Self, watch::Receiver<Vec<Weakened>>), StartError> {
         let mut mounts = Vec::new();
         if let Some(files) = files {
-            let installed = around.install(agent, &files.source).await?;
+            let installed = around.install(agent, files).await?;
             mounts.push(shown(&installed.tree, &files.mount));
         }
         Ok(Self::of(agent, mounts, around))
@@ -178,7 +178,7 @@ pub(super) async fn how_it_ended(process: &mut Process) -> String {
 }
 
 /// How a process ended; nothing if its sandbox ended with it.
-pub(super) fn in_words(exit: Option<Exit>) -> String {
+pub(crate) fn in_words(exit: Option<Exit>) -> String {
     let Some(Exit { status, hits }) = exit else {
         return "its sandbox ended".to_owned();
     };

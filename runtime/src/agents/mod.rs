@@ -12,7 +12,7 @@ pub mod builtin;
 pub mod command;
 mod dummies;
 pub mod files;
-mod ground;
+pub(crate) mod ground;
 pub mod http;
 mod node;
 pub mod place;
@@ -38,6 +38,7 @@ use postern_store::runs::{Runs, RunsError};
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use files::Files;
 pub use place::{Coming, NoPlace, Place};
 
 use crate::{
@@ -226,16 +227,22 @@ impl Kind {
         }
     }
 
+    /// Its files, if it has any.
+    #[must_use]
+    pub fn files(&self) -> Option<&Files> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Python(settings) | Self::Node(settings) => Some(&settings.files),
+            Self::Command(settings) => settings.files.as_ref(),
+            Self::Http(settings) => settings.files.as_ref(),
+            Self::Acp(settings) => settings.files.as_ref(),
+        }
+    }
+
     /// Where its files come from, if it has any.
     #[must_use]
     pub fn source(&self) -> Option<&Source> {
-        match self {
-            Self::Builtin(_) => None,
-            Self::Python(settings) | Self::Node(settings) => Some(&settings.files.source),
-            Self::Command(settings) => settings.files.as_ref().map(|files| &files.source),
-            Self::Http(settings) => settings.files.as_ref().map(|files| &files.source),
-            Self::Acp(settings) => settings.files.as_ref().map(|files| &files.source),
-        }
+        self.files().map(|files| &files.source)
     }
 
     /// Whether code of the user runs, in a sandbox.
@@ -269,11 +276,12 @@ impl Surroundings {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn install(&self, agent: &Agent, source: &Source) -> Result<Installed, StartError> {
-        let installed = self.installer.install(agent, source).await?;
+    pub async fn install(&self, agent: &Agent, files: &Files) -> Result<Installed, StartError> {
+        let installed = self.installer.install(agent, files).await?;
         let (digest, unpacked) = (installed.digest, &installed.unpacked);
-        tracing::info!(agent = %agent.name, %digest, ?unpacked, "installed");
-        let record = installed.record(&agent.name, source, self.clock.unix_ms());
+        let resolved = installed.resolved.as_ref().map(|to| &to.version);
+        tracing::info!(agent = %agent.name, %digest, resolved, ?unpacked, "installed");
+        let record = installed.record(&agent.name, &files.source, self.clock.unix_ms());
         self.store.record_installed(&record).await?;
         Ok(installed)
     }

@@ -154,7 +154,7 @@ pub(super) async fn start(
     settings: &Settings,
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
-    let installed = around.install(agent, &settings.files.source).await?;
+    let installed = around.install(agent, &settings.files).await?;
     let shim = place_worker(&around.shims, settings.language)
         .map_err(|error| StartError::file(&around.shims, error))?;
     let mounts = vec![

@@ -1,22 +1,31 @@
-//! Turns a source into an installed tree: hash, unpack in a sandbox of its own, rename, repoint. Never parses an archive
-//! here, never leaves a half-made version live, never deletes what an agent's uid owns with its own hands.
+//! Turns a source into an installed tree: unpacked or fetched, made ready, named, live. Never parses an archive here, never runs
+//! anybody's code but in a sandbox, never leaves a half-made version live, never deletes what an agent's uid owns with its
+//! own hands.
 //!
 //! ```text
-//! source ── sha256 ──▶ versions/{digest} there? ── yes ──▶ current → digest
-//!                            │ no
-//!                            ▼
-//!      install sandbox: `unpack` of stdin into versions/.staging-… ── refused ──▶ Discard, error, the old one serves
-//!                            │ whole, and the bytes had the digest
-//!                            ▼
-//!      rename to versions/{digest} ──▶ current → digest ──▶ Discard what nobody needs
+//! source ── what is written of it, or sha256 ──▶ versions/{digest} there? ── yes ──▶ current → digest
+//!                  │ no
+//!                  ▼
+//!      an archive: `unpack` of stdin in a sandbox without a way out ─┐
+//!      all others: a script in a sandbox that may call what          ├─▶ versions/.staging-…
+//!                  `install.fetch` allows, and runs no package's code ─┘        │ whole
+//!                                                                            ▼
+//!      `agent_setup`, if there is any: a copy in a sandbox that may call what `install.setup` allows, without credentials
+//!                                                                            │ every command ended with 0
+//!                                                                            ▼
+//!      rename to versions/{digest} ──▶ current → digest ──▶ Discard what nobody needs; whatever fails, the old one serves
 //! ```
 
+mod archive;
+mod fetch;
+mod hint;
+mod setup;
+mod stage;
 mod tree;
 
 use std::{
     collections::BTreeSet,
-    io::{self, Write},
-    os::fd::OwnedFd,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,32 +33,21 @@ use std::{
 
 use postern_contract::{
     AgentName,
-    launch::{Access, ExitStatus, Layer, Limits, Mount, Purpose},
+    launch::{Layer, Limits, Mount, Purpose, Trusted},
 };
 use postern_unpack::Report;
-use sha2::{Digest as _, Sha256};
-use tokio::{io::AsyncReadExt, net::unix::pipe};
 
 use crate::{
+    agents::files::Files,
     config::Agent,
-    output,
-    sandbox::{Descriptors, Launcher, Program, Sandbox, SandboxError, Wanted},
-    source::{Digest, Fetch, Source},
-    unpack::{self, Told},
+    link::{Link, LinkError},
+    sandbox::{Launcher, Sandbox, SandboxError, Wanted},
+    source::{Digest, Resolved, Source, Way},
 };
 use tree::Tree;
 
-/// How long one install may take.
-const INSTALL_MAX: Duration = Duration::from_secs(600);
-
-/// Where this executable is shown in an install sandbox.
-const PROGRAM_TARGET: &str = "/run/postern/posternd";
-
-/// Where the new tree is shown in an install sandbox.
-const TREE_TARGET: &str = "/install";
-
-/// How many bytes are read from a source at once.
-const PIECE_BYTES: usize = 256 * 1024;
+/// How long each stage of an install may take.
+const STAGE_MAX: Duration = Duration::from_secs(600);
 
 /// Why an agent could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +78,14 @@ pub enum InstallError {
         /// Why.
         why: String,
     },
+    /// What fetches or makes ready failed.
+    #[error("{shown}: {failed}")]
+    Failed {
+        /// Which source.
+        shown: String,
+        /// What, how, and what it said last.
+        failed: Box<Failed>,
+    },
     /// The place for agents cannot be used.
     #[error("{}: {source}", .path.display())]
     Place {
@@ -88,9 +94,38 @@ pub enum InstallError {
         /// What the system says.
         source: io::Error,
     },
-    /// No sandbox to unpack in.
+    /// No sandbox to install in.
     #[error("no sandbox to install in: {0}")]
     Sandbox(#[from] SandboxError),
+    /// The gate does not know of the sandbox.
+    #[error("the sandbox to install in has no way out: {0}")]
+    Gate(#[from] LinkError),
+}
+
+/// A program of a stage that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// What it was to do, such as `git` or a line of `agent_setup`.
+    pub what: String,
+    /// How it ended.
+    pub how: String,
+    /// What it said last.
+    pub last: Vec<String>,
+    /// What to do about it, where that is known.
+    pub hint: Option<&'static str>,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` failed: {}", self.what, self.how)?;
+        if let Some(hint) = self.hint {
+            write!(f, "; {hint}")?;
+        }
+        for line in &self.last {
+            write!(f, "\n    {line}")?;
+        }
+        Ok(())
+    }
 }
 
 /// An installed agent.
@@ -98,10 +133,12 @@ pub enum InstallError {
 pub struct Installed {
     /// Its files, read-only to the agent.
     pub tree: PathBuf,
-    /// What they were unpacked from.
+    /// Which version they are: see [`Source::version`].
     pub digest: Digest,
-    /// What was unpacked just now; nothing if it was there already.
+    /// What was unpacked just now; nothing if it was there already, or was fetched.
     pub unpacked: Option<Report>,
+    /// What a source that is fetched led to, when it was fetched.
+    pub resolved: Option<Resolved>,
 }
 
 impl Installed {
@@ -113,10 +150,14 @@ impl Installed {
         source: &Source,
         at_ms: i64,
     ) -> postern_store::runs::Installed {
+        let mut described = source.described();
+        if let Some(resolved) = &self.resolved {
+            described["resolved"] = serde_json::json!(resolved);
+        }
         postern_store::runs::Installed {
             name: agent.clone(),
             version: self.digest.to_string(),
-            source: serde_json::json!({ "object": { "path": source.kind().shown() } }),
+            source: described,
             installed_at_ms: at_ms,
         }
     }
@@ -131,34 +172,45 @@ pub(crate) fn live(agents: &Path, name: &AgentName) -> PathBuf {
 /// Installs agents beneath one directory.
 #[derive(Debug, Clone)]
 pub struct Installer {
-    agents: PathBuf,
-    program: PathBuf,
-    launcher: Arc<Launcher>,
+    /// The directory of all agents.
+    pub agents: PathBuf,
+    /// What unpacks: this very executable.
+    pub program: PathBuf,
+    /// Where sandboxes come from.
+    pub launcher: Arc<Launcher>,
+    /// Who is told what a sandbox is for.
+    pub link: Link,
+    /// Whom programs trust that fetch.
+    pub trusted: Trusted,
+}
+
+/// A new tree that is whole and has no name yet.
+struct Made {
+    staging: PathBuf,
+    unpacked: Option<Report>,
+    resolved: Option<Resolved>,
 }
 
 impl Installer {
-    /// An installer for the directory `agents`, which unpacks with `program`: this very executable.
-    #[must_use]
-    pub fn new(agents: &Path, program: &Path, launcher: Arc<Launcher>) -> Self {
-        Self {
-            agents: agents.to_owned(),
-            program: program.to_owned(),
-            launcher,
-        }
-    }
-
     /// Makes a source the live version of an agent.
     ///
     /// # Errors
     /// See [`InstallError`]; the version that was live before still is.
-    pub async fn install(&self, agent: &Agent, source: &Source) -> Result<Installed, InstallError> {
+    pub async fn install(&self, agent: &Agent, files: &Files) -> Result<Installed, InstallError> {
         let tree = Tree::prepare(&self.agents, &agent.name)?;
-        let digest = hash(source.clone()).await?;
-        check_pin(source.kind(), digest)?;
+        let source = &files.source;
+        let content = match source.way() {
+            Way::Unpack(object) => Some(archive::digest(object).await?),
+            Way::Fetch(_) => None,
+        };
+        let digest = source.version(content, &files.mount);
         let unpacked = if tree.has(digest) {
             None
         } else {
-            Some(self.unpack(agent, source, (&tree, digest)).await?)
+            let made = self.make(agent, files, (&tree, content)).await?;
+            tree.note(digest, made.resolved.as_ref())?;
+            tree.name(&made.staging, digest)?;
+            made.unpacked
         };
         let before = tree.go_live(digest)?;
         self.clear(agent, &tree, &[Some(digest.to_string()), before])
@@ -167,47 +219,56 @@ impl Installer {
             tree: tree.version(digest),
             digest,
             unpacked,
+            resolved: tree.noted(digest),
         })
     }
 
-    /// Unpacks into a staging directory and gives it its name once it is whole.
-    async fn unpack(
+    /// Unpacks or fetches, and makes ready. Nothing is left of what fails.
+    async fn make(
         &self,
         agent: &Agent,
-        source: &Source,
-        (tree, digest): (&Tree, Digest),
-    ) -> Result<Report, InstallError> {
+        files: &Files,
+        (tree, content): (&Tree, Option<Digest>),
+    ) -> Result<Made, InstallError> {
         let staging = tree.staging()?;
-        let mounts = vec![
-            Mount {
-                source: self.program.clone(),
-                target: PROGRAM_TARGET.into(),
-                access: Access::ReadOnly,
-            },
-            Mount {
-                source: staging.clone(),
-                target: TREE_TARGET.into(),
-                access: Access::Fresh,
-            },
-        ];
-        let sandbox = self.sandbox(agent, mounts).await?;
-        let unpacked = tokio::time::timeout(INSTALL_MAX, run(&sandbox, agent, source.clone()));
-        let named = match unpacked.await {
-            Ok(Ok(report)) => accept(report, digest, source.kind()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(refused(source.kind(), "it was not unpacked in time")),
+        let source = &files.source;
+        let mut made = match (source.way(), content) {
+            (Way::Unpack(object), Some(digest)) => {
+                let report = self.unpack(agent, object, (&staging, digest)).await?;
+                Made {
+                    staging,
+                    unpacked: Some(report),
+                    resolved: None,
+                }
+            }
+            (Way::Unpack(object), None) => {
+                return Err(archive::refused(object, "nobody knows its digest"));
+            }
+            (Way::Fetch(script), _) => {
+                let resolved = self.fetch(agent, files, (&script, &staging)).await?;
+                let (version, integrity) = (&resolved.version, &resolved.integrity);
+                let pinned = source.is_pinned();
+                tracing::info!(agent = %agent.name, source = source.shown(), version, integrity, pinned, "fetched");
+                Made {
+                    staging,
+                    unpacked: None,
+                    resolved: Some(resolved),
+                }
+            }
         };
-        let named = named.and_then(|report| tree.name(&staging, digest).map(|()| report));
-        if named.is_err() {
-            discard(&sandbox, &staging).await;
+        if !source.setup().is_empty() {
+            let ready = tree.staging()?;
+            self.set_up(agent, files, (&made.staging, &ready)).await?;
+            made.staging = ready;
         }
-        named
+        Ok(made)
     }
 
+    /// A sandbox without a way out.
     async fn sandbox(&self, agent: &Agent, mounts: Vec<Mount>) -> Result<Sandbox, SandboxError> {
         let wanted = Wanted {
             purpose: Purpose::Install,
-            hostname: format!("install-{}", agent.name).chars().take(63).collect(),
+            hostname: hostname(agent),
             mounts,
             trusted: None,
             listeners: Vec::new(),
@@ -238,6 +299,10 @@ impl Installer {
     }
 }
 
+fn hostname(agent: &Agent) -> String {
+    format!("install-{}", agent.name).chars().take(63).collect()
+}
+
 fn weaker(agent: &Agent) -> BTreeSet<Layer> {
     agent.sandbox.allow_weaker.clone()
 }
@@ -246,109 +311,6 @@ async fn discard(sandbox: &Sandbox, tree: &Path) {
     if let Err(error) = sandbox.discard(tree).await {
         tracing::warn!(tree = %tree.display(), %error, "a tree could not be deleted");
     }
-}
-
-async fn hash(source: Source) -> Result<Digest, InstallError> {
-    let shown = source.kind().shown();
-    let hashing = tokio::task::spawn_blocking(move || copy_hashed(source.kind(), &mut io::sink()));
-    joined(hashing.await).map_err(|source| InstallError::Source { shown, source })
-}
-
-fn joined<T>(task: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
-    task.unwrap_or_else(|error| Err(io::Error::other(error)))
-}
-
-/// Reads a source to its end, passes the bytes on and says what they were.
-fn copy_hashed(source: &dyn Fetch, to: &mut dyn Write) -> io::Result<Digest> {
-    use std::io::Read;
-    let mut file = source.open()?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(Digest::of(hasher.finalize().into()));
-        }
-        hasher.update(&piece[..length]);
-        to.write_all(&piece[..length])?;
-    }
-}
-
-fn check_pin(source: &dyn Fetch, found: Digest) -> Result<(), InstallError> {
-    match source.pinned() {
-        Some(pinned) if pinned != found => Err(InstallError::OtherThanPinned {
-            shown: source.shown(),
-            found,
-            pinned,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn refused(source: &dyn Fetch, why: impl Into<String>) -> InstallError {
-    InstallError::Refused {
-        shown: source.shown(),
-        why: why.into(),
-    }
-}
-
-/// Runs `unpack` in the sandbox: the archive goes in, one line comes out.
-async fn run(sandbox: &Sandbox, agent: &Agent, source: Source) -> Result<Report, InstallError> {
-    let shown = source.kind().shown();
-    let failed = |error: io::Error| InstallError::Source {
-        shown: shown.clone(),
-        source: error,
-    };
-    let (stdin, mut feed) = io::pipe().map_err(failed)?;
-    let (line, stdout) = io::pipe().map_err(failed)?;
-    let stderr = output::to_log(agent.name.as_str(), "unpack").map_err(failed)?;
-    let program = Program {
-        argv: unpack::command_line(PROGRAM_TARGET, Path::new(TREE_TARGET)),
-        env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
-        cwd: "/".into(),
-    };
-    let open = Descriptors {
-        stdin: stdin.into(),
-        stdout: stdout.into(),
-        stderr,
-        channel: None,
-    };
-    let mut process = sandbox.exec(program, open).await?;
-    let kind = source.clone();
-    let feeding = tokio::task::spawn_blocking(move || copy_hashed(kind.kind(), &mut feed));
-    let (told, fed) = tokio::join!(read_line(line.into()), feeding);
-    let status = process.exited().await.map(|exit| exit.status);
-    let told = told.map_err(failed)?;
-    match (serde_json::from_slice(&told), status) {
-        (Ok(Told::Unpacked(report)), Some(ExitStatus::Code(0))) => {
-            joined(fed).map_err(failed)?;
-            Ok(report)
-        }
-        (Ok(Told::Refused(error)), _) => Err(refused(source.kind(), error.to_string())),
-        (Ok(Told::NoPlace(why)), _) => Err(refused(source.kind(), why)),
-        (_, status) => Err(refused(
-            source.kind(),
-            format!("`unpack` ended without a word: {status:?}"),
-        )),
-    }
-}
-
-async fn read_line(from: OwnedFd) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    let bounded = pipe::Receiver::from_owned_fd(from)?;
-    bounded
-        .take(unpack::LINE_BYTES_MAX as u64)
-        .read_to_end(&mut line)
-        .await?;
-    Ok(line)
-}
-
-/// The unpacker's own hash must be of the archive that was hashed here before: the file may have changed between.
-fn accept(report: Report, digest: Digest, source: &dyn Fetch) -> Result<Report, InstallError> {
-    if report.sha256 == digest.to_string() {
-        return Ok(report);
-    }
-    Err(refused(source, "the archive changed while it was read"))
 }
 
 #[cfg(test)]

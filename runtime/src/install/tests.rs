@@ -1,11 +1,14 @@
 //! Installing with a played launcher: what is asked of it, and what is left when it says no.
 
-use postern_contract::launch::{Ask, Outcome, Plan, Said, Standing, Verb};
-use postern_daemon::channel::Listener;
-use postern_unpack::Kind;
+use std::{io::Write as _, os::fd::OwnedFd};
 
-use super::*;
-use crate::config::tests::agent_of;
+use postern_contract::launch::{Access, Ask, ExitStatus, Outcome, Plan, Said, Standing, Verb};
+use postern_daemon::channel::{Channel, Listener};
+use postern_unpack::Kind;
+use sha2::{Digest as _, Sha256};
+
+use super::{archive::read_line, *};
+use crate::{config::tests::agent_of, unpack::Told};
 
 const DESK: &str = "[agents.desk]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n";
 
@@ -14,7 +17,8 @@ struct Bench {
     listener: Listener,
     installer: Installer,
     agent: Arc<Agent>,
-    source: Source,
+    files: Files,
+    _gate: Listener,
 }
 
 fn bench() -> Bench {
@@ -24,14 +28,29 @@ fn bench() -> Bench {
     let listener = Listener::bind(&socket).unwrap();
     let launcher = Arc::new(Launcher::at(&socket));
     let agents = directory.path().join("agents");
-    let installer = Installer::new(&agents, Path::new("/proc/self/exe"), launcher);
-    let source = source_in(directory.path());
+    let gate = directory.path().join("link.sock");
+    let silent = Listener::bind(&gate).unwrap();
+    let installer = Installer {
+        agents,
+        program: "/proc/self/exe".into(),
+        launcher,
+        link: Link::over(Channel::connect(&gate).unwrap()),
+        trusted: Trusted {
+            list: "/none".into(),
+            java: "/none".into(),
+        },
+    };
+    let files = Files {
+        source: source_in(directory.path()),
+        mount: "/agent".into(),
+    };
     Bench {
         directory,
         listener,
         installer,
         agent: agent_of(DESK),
-        source,
+        files,
+        _gate: silent,
     }
 }
 
@@ -131,7 +150,7 @@ fn whole(sha256: &str) -> Told {
 #[tokio::test]
 async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
     let bench = bench();
-    let install = bench.installer.install(&bench.agent, &bench.source);
+    let install = bench.installer.install(&bench.agent, &bench.files);
     let (installed, discarded) = tokio::join!(install, play(&bench.listener, whole));
     let installed = installed.unwrap();
     assert!(installed.unpacked.is_some() && discarded.is_empty());
@@ -143,7 +162,7 @@ async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
     // Nobody plays a launcher now: the second install needs none.
     let again = bench
         .installer
-        .install(&bench.agent, &bench.source)
+        .install(&bench.agent, &bench.files)
         .await
         .unwrap();
     assert_eq!((again.unpacked, again.tree), (None, installed.tree));
@@ -152,12 +171,12 @@ async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
 #[tokio::test]
 async fn a_refused_archive_leaves_nothing_and_the_old_version_live() {
     let bench = bench();
-    let install = bench.installer.install(&bench.agent, &bench.source);
+    let install = bench.installer.install(&bench.agent, &bench.files);
     let (installed, _) = tokio::join!(install, play(&bench.listener, whole));
     let old = installed.unwrap().tree;
     std::fs::write(bench.directory.path().join("a.tar"), "other").unwrap();
     let refuse = |_: &str| Told::NoPlace("not a tar archive".to_owned());
-    let install = bench.installer.install(&bench.agent, &bench.source);
+    let install = bench.installer.install(&bench.agent, &bench.files);
     let (error, discarded) = tokio::join!(install, play(&bench.listener, refuse));
     let error = error.unwrap_err().to_string();
     assert!(error.ends_with("a.tar: not a tar archive"), "{error}");
@@ -173,7 +192,7 @@ async fn a_refused_archive_leaves_nothing_and_the_old_version_live() {
 #[tokio::test]
 async fn an_archive_that_changes_while_it_is_read_is_refused() {
     let bench = bench();
-    let install = bench.installer.install(&bench.agent, &bench.source);
+    let install = bench.installer.install(&bench.agent, &bench.files);
     let lie = |_: &str| whole(&"0".repeat(64));
     let (error, _) = tokio::join!(install, play(&bench.listener, lie));
     assert!(
@@ -192,7 +211,7 @@ async fn leftovers_are_discarded_by_the_launcher() {
         .path()
         .join("agents/desk/versions/.staging-dead");
     std::fs::create_dir_all(&left).unwrap();
-    let install = bench.installer.install(&bench.agent, &bench.source);
+    let install = bench.installer.install(&bench.agent, &bench.files);
     let launchers = async {
         play(&bench.listener, whole).await;
         play(&bench.listener, whole).await

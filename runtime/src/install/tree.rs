@@ -11,13 +11,16 @@ use postern_contract::AgentName;
 use postern_daemon::files;
 
 use super::InstallError;
-use crate::source::Digest;
+use crate::source::{Digest, Resolved};
 
 /// How a directory begins whose content is not whole.
 const STAGING: &str = ".staging-";
 
 /// The symlink to the version that is live.
 pub(super) const CURRENT: &str = "current";
+
+/// What stands behind a version's name in the file that says what its source led to.
+const NOTE: &str = ".json";
 
 /// How the symlink is called while it is made.
 const CURRENT_STAGED: &str = ".current";
@@ -79,6 +82,29 @@ impl Tree {
         })
     }
 
+    fn note_of(&self, digest: Digest) -> PathBuf {
+        self.versions().join(format!("{digest}{NOTE}"))
+    }
+
+    /// Keeps what the source of a version led to; the version itself gets its name after this.
+    pub(super) fn note(
+        &self,
+        digest: Digest,
+        resolved: Option<&Resolved>,
+    ) -> Result<(), InstallError> {
+        let Some(resolved) = resolved else {
+            return Ok(());
+        };
+        let path = self.note_of(digest);
+        let text = serde_json::to_vec(resolved).unwrap_or_default();
+        fs::write(&path, text).map_err(|source| InstallError::Place { path, source })
+    }
+
+    /// What the source of a version led to, if it was fetched.
+    pub(super) fn noted(&self, digest: Digest) -> Option<Resolved> {
+        Resolved::read(&fs::read(self.note_of(digest)).ok()?)
+    }
+
     /// Makes a version the live one in one step, and says which was before.
     pub(super) fn go_live(&self, digest: Digest) -> Result<Option<String>, InstallError> {
         let current = self.directory.join(CURRENT);
@@ -108,9 +134,17 @@ impl Tree {
         };
         let stale = entries.flatten().filter(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            !kept.contains(&Some(name))
+            let whose = name.strip_suffix(NOTE).unwrap_or(&name);
+            !kept.contains(&Some(whose.to_owned()))
         });
-        stale.map(|entry| entry.path()).collect()
+        let (notes, trees): (Vec<_>, Vec<_>) = stale
+            .map(|entry| entry.path())
+            .partition(|path| path.to_string_lossy().ends_with(NOTE));
+        // Notes are this daemon's own.
+        for note in notes {
+            drop(fs::remove_file(note));
+        }
+        trees
     }
 }
 

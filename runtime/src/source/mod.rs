@@ -1,12 +1,22 @@
-//! Where an agent's files come from: a kind a file, and the one match over them. Never unpacks anything.
+//! Where an agent's files come from: a kind a file, and the one match over them. Never fetches or unpacks anything.
 
+mod fetched;
+pub mod git;
+pub mod npm;
 pub mod object;
+pub mod pip;
 
-use std::{fs::File, io};
+use std::path::Path;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
+pub use fetched::{Resolved, Script};
+pub use git::Git;
+pub use npm::Npm;
 pub use object::Object;
+pub use pip::Pip;
 
 use crate::config::{Places, Wrong};
 
@@ -16,12 +26,12 @@ use crate::config::{Places, Wrong};
 pub enum Written {
     /// An archive in a file.
     Object(object::Written),
-    /// A repository; not in this version.
-    Git(IgnoredAny),
-    /// A package of npm; not in this version.
-    Npm(IgnoredAny),
-    /// A package of pip; not in this version.
-    Pip(IgnoredAny),
+    /// A commit of a repository.
+    Git(Git),
+    /// A package of npm.
+    Npm(Npm),
+    /// A package of pip.
+    Pip(Pip),
 }
 
 /// Where an agent's files come from.
@@ -29,47 +39,142 @@ pub enum Written {
 pub enum Source {
     /// An archive in a file.
     Object(Object),
+    /// A commit of a repository.
+    Git(Git),
+    /// A package of npm.
+    Npm(Npm),
+    /// A package of pip.
+    Pip(Pip),
 }
 
-/// What every source can do.
-pub trait Fetch: Send + Sync {
-    /// The archive's bytes, from the start.
-    ///
-    /// # Errors
-    /// As the file system says.
-    fn open(&self) -> io::Result<File>;
-
-    /// The digest that the config pins, if it pins one.
-    fn pinned(&self) -> Option<Digest>;
-
-    /// What people recognise it by.
-    fn shown(&self) -> String;
+/// How a source's files are had.
+#[derive(Debug)]
+pub enum Way<'source> {
+    /// By unpacking an archive on this machine.
+    Unpack(&'source Object),
+    /// By a script that fetches them.
+    Fetch(Script),
 }
 
 impl Source {
     pub(crate) fn mean(written: &Written, places: &Places) -> Result<Self, Wrong> {
-        let absent = match written {
-            Written::Object(object) => return Object::mean(object, places).map(Self::Object),
-            Written::Git(_) => "git",
-            Written::Npm(_) => "npm",
-            Written::Pip(_) => "pip",
+        let source = match written {
+            Written::Object(object) => Self::Object(Object::mean(object, places)?),
+            Written::Git(git) => git.check().map(|()| Self::Git(git.clone()))?,
+            Written::Npm(npm) => npm.check().map(|()| Self::Npm(npm.clone()))?,
+            Written::Pip(pip) => pip.check().map(|()| Self::Pip(pip.clone()))?,
         };
-        Err(Wrong::at(
-            &["source", absent],
-            format!("`{absent}` sources are not in this version: only `object` is"),
-        ))
+        if source
+            .setup()
+            .iter()
+            .any(|line| line.trim().is_empty() || line.contains('\0'))
+        {
+            let told = "a command is a line for the shell, and none is empty";
+            return Err(Wrong::at(&["source", source.word(), "agent_setup"], told));
+        }
+        Ok(source)
     }
 
-    /// The kind behind the enum.
+    /// What the config calls the kind.
     #[must_use]
-    pub fn kind(&self) -> &dyn Fetch {
+    pub fn word(&self) -> &'static str {
         match self {
-            Self::Object(object) => object,
+            Self::Object(_) => "object",
+            Self::Git(_) => "git",
+            Self::Npm(_) => "npm",
+            Self::Pip(_) => "pip",
+        }
+    }
+
+    /// What people recognise it by.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Object(object) => object.shown(),
+            Self::Git(git) => git.shown(),
+            Self::Npm(npm) => npm.shown(),
+            Self::Pip(pip) => pip.shown(),
+        }
+    }
+
+    /// How its files are had.
+    #[must_use]
+    pub fn way(&self) -> Way<'_> {
+        match self {
+            Self::Object(object) => Way::Unpack(object),
+            Self::Git(git) => Way::Fetch(git.script()),
+            Self::Npm(npm) => Way::Fetch(npm.script()),
+            Self::Pip(pip) => Way::Fetch(pip.script()),
+        }
+    }
+
+    /// Commands that make the files ready, in order, each a line for the shell.
+    #[must_use]
+    pub fn setup(&self) -> &[String] {
+        match self {
+            Self::Object(object) => &object.agent_setup,
+            Self::Git(git) => &git.agent_setup,
+            Self::Npm(npm) => &npm.agent_setup,
+            Self::Pip(pip) => &pip.agent_setup,
+        }
+    }
+
+    /// Whether setup begins in the agent's home: a package's files are nobody's to change.
+    #[must_use]
+    pub fn is_a_package(&self) -> bool {
+        matches!(self, Self::Npm(_) | Self::Pip(_))
+    }
+
+    /// Whether it can lead to no other version ever.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        match self {
+            Self::Object(object) => object.pinned().is_some(),
+            Self::Git(git) => git.is_pinned(),
+            Self::Npm(npm) => npm.is_pinned(),
+            Self::Pip(pip) => pip.is_pinned(),
+        }
+    }
+
+    /// Directories beneath the mount that hold its commands; the first is looked through first.
+    #[must_use]
+    pub fn commands(&self) -> &'static [&'static str] {
+        match self {
+            Self::Object(_) | Self::Git(_) => &[],
+            Self::Npm(_) => &["node_modules/.bin"],
+            Self::Pip(_) => &["bin"],
+        }
+    }
+
+    /// All of what the config says of it.
+    #[must_use]
+    pub fn described(&self) -> Value {
+        match self {
+            Self::Object(object) => json!({ "object": { "path": object.shown() } }),
+            Self::Git(git) => json!({ "git": git }),
+            Self::Npm(npm) => json!({ "npm": npm }),
+            Self::Pip(pip) => json!({ "pip": pip }),
+        }
+    }
+
+    /// The name of the tree that it leads to at a mount, by what is written of it; `content` is the digest of an archive's
+    /// bytes.
+    #[must_use]
+    pub fn version(&self, content: Option<Digest>, mount: &Path) -> Digest {
+        match content {
+            // Nothing else makes a difference to what is in an archive.
+            Some(content) if self.setup().is_empty() => content,
+            Some(content) => digest_of(&json!([content.to_string(), self.setup(), mount])),
+            None => digest_of(&json!([self.described(), mount])),
         }
     }
 }
 
-/// The SHA-256 of an archive: the name of what was unpacked from it.
+fn digest_of(value: &Value) -> Digest {
+    Digest::of(Sha256::digest(value.to_string()).into())
+}
+
+/// The name of a version: the SHA-256 of an archive, or of all that is written of another source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 

@@ -10,15 +10,17 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Digest, Fetch};
+use super::Digest;
 use crate::config::{Places, Wrong};
 
-/// `{ path, sha256 }` as written.
+/// `{ path, sha256, agent_setup }` as written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
     path: PathBuf,
     sha256: Option<String>,
+    #[serde(default)]
+    agent_setup: Vec<String>,
 }
 
 /// A checked path, and what must be found there.
@@ -26,6 +28,7 @@ pub struct Written {
 pub struct Object {
     path: PathBuf,
     sha256: Option<Digest>,
+    pub(super) agent_setup: Vec<String>,
 }
 
 impl Object {
@@ -48,12 +51,18 @@ impl Object {
             .map_err(|error: super::NotADigest| {
                 Wrong::at(&["source", "object", "sha256"], error.to_string())
             })?;
-        Ok(Self { path, sha256 })
+        Ok(Self {
+            path,
+            sha256,
+            agent_setup: written.agent_setup.clone(),
+        })
     }
-}
 
-impl Fetch for Object {
-    fn open(&self) -> io::Result<File> {
+    /// The archive's bytes, from the start.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn open(&self) -> io::Result<File> {
         // The path was resolved when the config was read; a link or a FIFO put there since is not what was checked.
         let file = OpenOptions::new()
             .read(true)
@@ -68,11 +77,15 @@ impl Fetch for Object {
         Ok(file)
     }
 
-    fn pinned(&self) -> Option<Digest> {
+    /// The digest that the config pins, if it pins one.
+    #[must_use]
+    pub fn pinned(&self) -> Option<Digest> {
         self.sha256
     }
 
-    fn shown(&self) -> String {
+    /// What people recognise it by.
+    #[must_use]
+    pub fn shown(&self) -> String {
         self.path.display().to_string()
     }
 }
@@ -89,6 +102,7 @@ mod tests {
         let object = Object {
             path: path.clone(),
             sha256: None,
+            agent_setup: Vec::new(),
         };
         assert!(object.open().is_ok());
         std::fs::remove_file(&path).unwrap();

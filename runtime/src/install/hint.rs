@@ -1,0 +1,80 @@
+//! What to do about an install that failed, by what its program said last. Never more than a hint: the lines stand beside it.
+
+/// A text that programs say, and what it means for whoever installs. The first that is found counts.
+const KNOWN: &[(&str, &str)] = &[
+    (
+        "UNKNOWN_DESTINATION",
+        "the gate knows no rule for that place: name a policy for it in `[agents.NAME.install]`",
+    ),
+    (
+        "POLICY_DENIED",
+        "a rule denies that: see the policies of `[agents.NAME.install]`",
+    ),
+    (
+        "Could not resolve host",
+        "no rule of `[agents.NAME.install]` names that host, so it has no address",
+    ),
+    (
+        "The requested URL returned error: 403",
+        "the gate or the server refuses that: see the audit, and the policies of `[agents.NAME.install]`",
+    ),
+    (
+        "could not read Username",
+        "the repository asks who is there: name a tool with its credential in `[agents.NAME.install] tools`",
+    ),
+    (
+        "Authentication failed",
+        "the repository does not take the credential of the tool in `[agents.NAME.install] tools`",
+    ),
+    (
+        "E401",
+        "the registry asks who is there: name a tool with its credential in `[agents.NAME.install] tools`",
+    ),
+    (
+        "couldn't find remote ref",
+        "the repository has no such branch, tag or commit",
+    ),
+    (
+        "Repository not found",
+        "there is no such repository, or not for this credential",
+    ),
+    ("E404", "the registry has no such package or version"),
+    ("ETARGET", "the registry has no such version"),
+    (
+        "No matching distribution found",
+        "the index has no such package or version, or no wheel of it for this machine",
+    ),
+    (
+        "ensurepip is not available",
+        "this system's Python makes no environments: install uv, or python3-venv",
+    ),
+    ("No space left", "there is no room left"),
+    ("ENOSPC", "there is no room left"),
+    ("git: not found", "git is not installed on this machine"),
+    ("npm: not found", "npm is not installed on this machine"),
+    (
+        "python3: not found",
+        "python3 is not installed on this machine",
+    ),
+];
+
+/// The hint for these lines, if any is known.
+pub(super) fn about(lines: &[String]) -> Option<&'static str> {
+    let said = |text: &str| lines.iter().any(|line| line.contains(text));
+    KNOWN
+        .iter()
+        .find_map(|(text, hint)| said(text).then_some(*hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_has_a_hint_and_nothing_else() {
+        let lines = ["fatal: couldn't find remote ref nowhere".to_owned()];
+        assert!(about(&lines).unwrap().contains("no such branch"));
+        assert_eq!(about(&["fatal: odd".to_owned()]), None);
+        assert_eq!(about(&[]), None);
+    }
+}

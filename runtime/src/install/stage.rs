@@ -1,0 +1,236 @@
+//! A stage of an install that has a way through the gate: a sandbox that the gate knows as this agent's install, and one program
+//! after the other in it. Never says what they do.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use postern_contract::{
+    ByteSize,
+    launch::{AGENT_HOME, ExitStatus, Limits, Listener, Mount, Purpose},
+    link::{News, Origin},
+};
+use tokio::{io::BufReader, net::unix::pipe, task::JoinHandle};
+
+use super::{
+    Failed, InstallError, Installer, STAGE_MAX, archive::read_line, discard, hint, hostname, weaker,
+};
+use crate::{
+    agent_environment,
+    agents::ground::in_words,
+    config::Agent,
+    link::LinkError,
+    output::next_line,
+    sandbox::{Descriptors, Exit, Program, Sandbox, Wanted},
+};
+
+/// Room in each of the directories that a stage may write beside the tree: caches of package managers.
+const SCRATCH: ByteSize = ByteSize(1 << 30);
+
+/// How many of a program's last lines are told when it fails, and how many of all are logged.
+const LAST_LINES: usize = 20;
+const LOGGED_LINES_MAX: usize = 2_000;
+
+/// A stage's sandbox; it is ended whole when this is dropped.
+pub(super) struct Stage<'install> {
+    installer: &'install Installer,
+    agent: &'install Agent,
+    sandbox: Sandbox,
+    word: &'static str,
+}
+
+/// One program of a stage.
+pub(super) struct Step {
+    /// What people call it.
+    pub(super) what: String,
+    pub(super) argv: Vec<String>,
+    /// Beside what every install has.
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) cwd: PathBuf,
+}
+
+impl Installer {
+    /// Builds the sandbox of a stage and tells the gate what it is.
+    pub(super) async fn stage<'install>(
+        &'install self,
+        agent: &'install Agent,
+        origin: Origin,
+        mounts: Vec<Mount>,
+    ) -> Result<Stage<'install>, InstallError> {
+        let wanted = Wanted::of(self, agent, mounts);
+        let kinds = wanted.listeners.iter().map(|made| (*made).into()).collect();
+        let (sandbox, listeners) = self.launcher.start(wanted).await?;
+        let news = News::SandboxStarted {
+            sandbox: sandbox.id.clone(),
+            agent: agent.name.clone(),
+            origin,
+            listeners: kinds,
+        };
+        self.link.announce(news, listeners, sandbox.ender()).await?;
+        let word = match origin {
+            Origin::Setup => "setup",
+            _ => "fetch",
+        };
+        tracing::info!(agent = %agent.name, sandbox = %sandbox.id, stage = word, "installing");
+        Ok(Stage {
+            installer: self,
+            agent,
+            sandbox,
+            word,
+        })
+    }
+}
+
+impl Wanted {
+    /// What a stage's sandbox is: an agent's, but for its own limits.
+    fn of(installer: &Installer, agent: &Agent, mounts: Vec<Mount>) -> Self {
+        let always = [
+            Listener::Gate,
+            Listener::NamesByDatagram,
+            Listener::NamesByStream,
+            Listener::Others,
+        ];
+        let captured = agent.captured.iter();
+        let captured = captured.map(|port| Listener::Captured { port: *port });
+        Self {
+            purpose: Purpose::Agent,
+            hostname: hostname(agent),
+            mounts,
+            trusted: Some(installer.trusted.clone()),
+            listeners: always.into_iter().chain(captured).collect(),
+            limits: Limits {
+                scratch_bytes: Some(SCRATCH.0),
+                ..Limits::default()
+            },
+            require: agent.sandbox.require.clone(),
+            allow_weaker: weaker(agent),
+        }
+    }
+}
+
+impl Stage<'_> {
+    /// Runs a program to its end, with all that it started, and gives back what it printed on its standard output.
+    pub(super) async fn run(&self, shown: &str, step: Step) -> Result<Vec<u8>, InstallError> {
+        let what = step.what.clone();
+        let failed = |how: String, last: Vec<String>| InstallError::Failed {
+            shown: shown.to_owned(),
+            failed: Box::new(Failed {
+                hint: hint::about(&last),
+                what: what.clone(),
+                how,
+                last,
+            }),
+        };
+        let ran = tokio::time::timeout(STAGE_MAX, self.ran(step)).await;
+        let Ok(ran) = ran else {
+            let how = format!("it was not done in {} s", STAGE_MAX.as_secs());
+            return Err(failed(how, Vec::new()));
+        };
+        let Ran {
+            printed,
+            exit,
+            last,
+        } = ran?;
+        match exit.as_ref().map(|exit| &exit.status) {
+            Some(ExitStatus::Code(0)) => Ok(printed),
+            _ => Err(failed(in_words(exit), last)),
+        }
+    }
+
+    async fn ran(&self, step: Step) -> Result<Ran, InstallError> {
+        let place = |source: io::Error| InstallError::Place {
+            path: step.cwd.clone(),
+            source,
+        };
+        let (answer, stdout) = io::pipe().map_err(place)?;
+        let (tail, stderr) = Tail::open(self.agent.name.as_str(), self.word).map_err(place)?;
+        let mut env = agent_environment::of_an_install();
+        env.extend(step.env);
+        let program = Program {
+            argv: step.argv,
+            env,
+            cwd: step.cwd.clone(),
+        };
+        let open = Descriptors {
+            stdin: OwnedFd::from(std::fs::File::open("/dev/null").map_err(place)?),
+            stdout: stdout.into(),
+            stderr,
+            channel: None,
+        };
+        let mut process = self.sandbox.exec(program, open).await?;
+        let reading = tokio::spawn(read_line(answer.into()));
+        let exit = process.exited().await;
+        // What it left running holds the pipes, and has no business in a tree that is done.
+        self.sandbox.clear().await?;
+        let printed = reading
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        Ok(Ran {
+            printed: printed.map_err(place)?,
+            exit,
+            last: tail.last().await,
+        })
+    }
+
+    pub(super) async fn discard(&self, tree: &Path) {
+        discard(&self.sandbox, tree).await;
+    }
+
+    /// Ends the sandbox and tells the gate.
+    pub(super) async fn end(self) {
+        let news = News::SandboxEnded {
+            sandbox: self.sandbox.id.clone(),
+        };
+        drop(self.sandbox);
+        match self.installer.link.tell(news, Vec::new()).await {
+            Ok(()) | Err(LinkError::Broken) => {}
+            Err(error) => tracing::warn!(%error, "the gate was not told that an install ended"),
+        }
+    }
+}
+
+/// How a program ended, and what it said.
+struct Ran {
+    printed: Vec<u8>,
+    exit: Option<Exit>,
+    last: Vec<String>,
+}
+
+/// The last lines of what a program says, which is logged as well.
+struct Tail(JoinHandle<VecDeque<String>>);
+
+impl Tail {
+    fn open(agent: &str, stage: &'static str) -> io::Result<(Self, OwnedFd)> {
+        let (reader, writer) = io::pipe()?;
+        let reader = pipe::Receiver::from_owned_fd(reader.into())?;
+        let agent = agent.to_owned();
+        let following = tokio::spawn(async move {
+            let mut reader = BufReader::new(reader);
+            let (mut last, mut count) = (VecDeque::new(), 0);
+            while let Ok(Some(line)) = next_line(&mut reader).await {
+                count += 1;
+                if count <= LOGGED_LINES_MAX {
+                    tracing::info!(target: "agent", agent, stream = stage, "{line}");
+                }
+                if last.len() == LAST_LINES {
+                    last.pop_front();
+                }
+                last.push_back(line);
+            }
+            last
+        });
+        Ok((Self(following), writer.into()))
+    }
+
+    async fn last(self) -> Vec<String> {
+        self.0.await.unwrap_or_default().into()
+    }
+}
+
+/// The agent's home, where setup of packages begins.
+pub(super) fn home() -> PathBuf {
+    AGENT_HOME.into()
+}

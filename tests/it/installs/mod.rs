@@ -1,0 +1,86 @@
+//! Agents out of repositories and registries, through the whole devbox: what is fetched, by whom, with which credential, what runs
+//! meanwhile, and what is left when it fails. The git, npm and pip are the system's own.
+
+mod git;
+mod packages;
+mod shelf;
+
+use postern_testkit::{Archive, Devbox, Setup};
+
+use crate::fixture;
+
+/// The credential of the tool `source`.
+const KEY: &str = "install-key-that-no-sandbox-may-see-0123456789";
+
+/// A handler that answers with what a file beside it says.
+const AGENT: &str = "import os\n\ndef handler(request):\n    here = os.path.dirname(__file__)\n    \
+                     return open(os.path.join(here, 'word')).read().strip()\n";
+
+/// A devbox to be whose one agent comes from `source`; its fetch may call everything at `url` with the credential, its setup
+/// may look at the same place.
+fn setup(agent: &str, url: &str) -> Setup {
+    let config = format!(
+        r#"
+[listen]
+api = "127.0.0.1:0"
+operator = "127.0.0.1:0"
+
+[secrets.source]
+file = "secrets/source.key"
+
+[tools.source]
+url = "{url}/"
+credential = {{ kind = "bearer", secret = "source" }}
+private = true
+
+[[policies.fetching.rules]]
+name = "fetch"
+permission = "allow"
+resource = "{url}/*"
+
+[[policies.looking.rules]]
+name = "look"
+permission = "allow"
+resource = "{url}/*"
+
+[agents.desk.install]
+tools = ["source"]
+fetch = ["fetching"]
+setup = ["looking"]
+
+{agent}
+"#
+    );
+    let setup = Setup::new(&config).secret("secrets/source.key", KEY);
+    // Every agent has an archive beside its config, needed or not.
+    let setup = setup.file(
+        "desk.tar.gz",
+        Archive::new().file("agent.py", AGENT).tar_gz(),
+    );
+    let setup = setup.variable("POSTERN_LOG", "info");
+    if fixture::runs_as_root() {
+        return setup;
+    }
+    setup.flag("--allow-weaker").flag("separate_uid")
+}
+
+/// What the agent answers.
+fn answer(devbox: &Devbox) -> String {
+    let answer = devbox.invoke("hello");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["response"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Whether a program is where sandboxes look for it; says that the test is skipped otherwise.
+fn has(program: &str) -> bool {
+    let found = ["/usr/local/bin", "/usr/bin", "/bin"]
+        .iter()
+        .any(|directory| std::path::Path::new(directory).join(program).exists());
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
