@@ -1,7 +1,7 @@
 //! What all sandboxes of one agent stand on: how one is made and announced, and how it ends. Never keeps one, and never knows
 //! what runs in it.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use postern_contract::{
     SandboxId,
@@ -144,7 +144,7 @@ impl Ground {
             hostname: self.agent.name.to_string(),
             mounts: self.mounts.clone(),
             trusted: Some(self.trusted.clone()),
-            listeners: self.listeners(),
+            listeners: ways_out(&self.agent.captured),
             limits: Limits {
                 memory_bytes: settings.memory.map(|size| size.0),
                 cpu_percent: settings.cpu_percent,
@@ -156,20 +156,20 @@ impl Ground {
             allow_weaker: settings.allow_weaker.clone(),
         }
     }
+}
 
-    /// What the gate will answer on: its own address, questions for names, every address at the ports that may be for
-    /// something, and at all others.
-    fn listeners(&self) -> Vec<Listener> {
-        let ports = self.agent.captured.iter();
-        let captured = ports.map(|port| Listener::Captured { port: *port });
-        let always = [
-            Listener::Gate,
-            Listener::NamesByDatagram,
-            Listener::NamesByStream,
-            Listener::Others,
-        ];
-        always.into_iter().chain(captured).collect()
-    }
+/// What the gate will answer on in a sandbox: its own address, questions for names, every address at the ports that may be for
+/// something, and at all others.
+pub(crate) fn ways_out(captured: &BTreeSet<u16>) -> Vec<Listener> {
+    let captured = captured.iter();
+    let captured = captured.map(|port| Listener::Captured { port: *port });
+    let always = [
+        Listener::Gate,
+        Listener::NamesByDatagram,
+        Listener::NamesByStream,
+        Listener::Others,
+    ];
+    always.into_iter().chain(captured).collect()
 }
 
 /// Returns when a process has ended, and says how.

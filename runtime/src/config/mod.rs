@@ -6,6 +6,7 @@ mod command;
 mod dummies;
 mod functions;
 mod http;
+mod install;
 mod isolation;
 mod limits;
 mod paths;
@@ -33,6 +34,7 @@ pub use command::{
     BecomesWritten, CommandWritten, InputWritten, OutputWritten, PresetName, RuleWritten,
 };
 pub use http::HttpWritten;
+pub use install::Installing;
 pub use limits::ApiLimits;
 pub(crate) use paths::{Places, plain_absolute, plain_relative};
 pub use terms::{Terms, TermsWritten, WhenLeft};
@@ -101,6 +103,8 @@ pub struct Agent {
     pub isolation: Isolation,
     /// Ports at which connections by address may be for something.
     pub captured: BTreeSet<u16>,
+    /// The same while it is installed.
+    pub installing: Installing,
     /// How its runs go on.
     pub runs: Terms,
     /// Its sandbox.
@@ -270,6 +274,7 @@ fn agent(
     wrong.extend(check_on_approval(written));
     wrong.extend(check_port(written, document));
     wrong.extend(check_shown(written));
+    wrong.extend(install::check(written));
     wrong.extend(dummies::check(written, document));
     wrong.extend(check_limits(&written.sandbox));
     wrong.extend(check_layers(&written.sandbox));
@@ -302,6 +307,7 @@ fn agent(
                 .unwrap_or(TOOL_ITERATIONS_DEFAULT),
             isolation: written.isolation(),
             captured: document.captured_ports(written),
+            installing: Installing::mean(written, document),
             runs,
             sandbox: sandbox(&written.sandbox),
         }),

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use postern_contract::{
+    config::Stage,
     launch::{Access, Mount},
-    link::Origin,
 };
 
 use super::{
     Failed, InstallError, Installer,
-    stage::{Stage, Step},
+    stage::{StageRoom, Step},
 };
 use crate::{
     agents::files::Files,
@@ -31,7 +31,7 @@ impl Installer {
             target: files.mount.clone(),
             access: Access::Fresh,
         };
-        let stage = self.stage(agent, Origin::Fetch, vec![tree]).await?;
+        let stage = self.stage(agent, Stage::Fetch, vec![tree]).await?;
         let fetched = run(&stage, files, script).await;
         if fetched.is_err() {
             stage.discard(staging).await;
@@ -41,7 +41,11 @@ impl Installer {
     }
 }
 
-async fn run(stage: &Stage<'_>, files: &Files, script: &Script) -> Result<Resolved, InstallError> {
+async fn run(
+    stage: &StageRoom<'_>,
+    files: &Files,
+    script: &Script,
+) -> Result<Resolved, InstallError> {
     let shell = ["/bin/sh", "-euc", script.text, script.program].map(str::to_owned);
     let step = Step {
         what: script.program.to_owned(),

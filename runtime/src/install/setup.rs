@@ -4,13 +4,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use postern_contract::{
+    config::Stage,
     launch::{Access, Mount},
-    link::Origin,
 };
 
 use super::{
     InstallError, Installer,
-    stage::{Stage, Step, home},
+    stage::{StageRoom, Step, home},
 };
 use crate::{agent_environment, agents::files::Files, config::Agent};
 
@@ -37,7 +37,7 @@ impl Installer {
                 access: Access::Fresh,
             },
         ];
-        let stage = self.stage(agent, Origin::Setup, mounts).await?;
+        let stage = self.stage(agent, Stage::Setup, mounts).await?;
         let made = run(&stage, files).await;
         stage.discard(fetched).await;
         if made.is_err() {
@@ -48,7 +48,7 @@ impl Installer {
     }
 }
 
-async fn run(stage: &Stage<'_>, files: &Files) -> Result<(), InstallError> {
+async fn run(stage: &StageRoom<'_>, files: &Files) -> Result<(), InstallError> {
     let (source, mount) = (&files.source, files.mount.to_string_lossy());
     let shown = source.shown();
     let copy = ["cp", "--archive", &format!("{FETCHED_TARGET}/."), &mount];

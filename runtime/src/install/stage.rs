@@ -10,7 +10,8 @@ use std::{
 
 use postern_contract::{
     ByteSize,
-    launch::{AGENT_HOME, ExitStatus, Limits, Listener, Mount, Purpose},
+    config::Stage,
+    launch::{AGENT_HOME, ExitStatus, Limits, Mount, Purpose},
     link::{News, Origin},
 };
 use tokio::{io::BufReader, net::unix::pipe, task::JoinHandle};
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     agent_environment,
-    agents::ground::in_words,
+    agents::ground::{in_words, ways_out},
     config::Agent,
     link::LinkError,
     output::next_line,
@@ -35,7 +36,7 @@ const LAST_LINES: usize = 20;
 const LOGGED_LINES_MAX: usize = 2_000;
 
 /// A stage's sandbox; it is ended whole when this is dropped.
-pub(super) struct Stage<'install> {
+pub(super) struct StageRoom<'install> {
     installer: &'install Installer,
     agent: &'install Agent,
     sandbox: Sandbox,
@@ -57,25 +58,25 @@ impl Installer {
     pub(super) async fn stage<'install>(
         &'install self,
         agent: &'install Agent,
-        origin: Origin,
+        stage: Stage,
         mounts: Vec<Mount>,
-    ) -> Result<Stage<'install>, InstallError> {
-        let wanted = Wanted::of(self, agent, mounts);
+    ) -> Result<StageRoom<'install>, InstallError> {
+        let wanted = Wanted::of(stage, (self, agent), mounts);
         let kinds = wanted.listeners.iter().map(|made| (*made).into()).collect();
         let (sandbox, listeners) = self.launcher.start(wanted).await?;
         let news = News::SandboxStarted {
             sandbox: sandbox.id.clone(),
             agent: agent.name.clone(),
-            origin,
+            origin: match stage {
+                Stage::Fetch => Origin::Fetch,
+                Stage::Setup => Origin::Setup,
+            },
             listeners: kinds,
         };
         self.link.announce(news, listeners, sandbox.ender()).await?;
-        let word = match origin {
-            Origin::Setup => "setup",
-            _ => "fetch",
-        };
+        let word = stage.as_str();
         tracing::info!(agent = %agent.name, sandbox = %sandbox.id, stage = word, "installing");
-        Ok(Stage {
+        Ok(StageRoom {
             installer: self,
             agent,
             sandbox,
@@ -85,22 +86,14 @@ impl Installer {
 }
 
 impl Wanted {
-    /// What a stage's sandbox is: an agent's, but for its own limits.
-    fn of(installer: &Installer, agent: &Agent, mounts: Vec<Mount>) -> Self {
-        let always = [
-            Listener::Gate,
-            Listener::NamesByDatagram,
-            Listener::NamesByStream,
-            Listener::Others,
-        ];
-        let captured = agent.captured.iter();
-        let captured = captured.map(|port| Listener::Captured { port: *port });
+    /// What a stage's sandbox is: an agent's, but for its own limits and ways out.
+    fn of(stage: Stage, (installer, agent): (&Installer, &Agent), mounts: Vec<Mount>) -> Self {
         Self {
             purpose: Purpose::Agent,
             hostname: hostname(agent),
             mounts,
             trusted: Some(installer.trusted.clone()),
-            listeners: always.into_iter().chain(captured).collect(),
+            listeners: ways_out(&agent.installing.captured(stage)),
             limits: Limits {
                 scratch_bytes: Some(SCRATCH.0),
                 ..Limits::default()
@@ -111,7 +104,7 @@ impl Wanted {
     }
 }
 
-impl Stage<'_> {
+impl StageRoom<'_> {
     /// Runs a program to its end, with all that it started, and gives back what it printed on its standard output.
     pub(super) async fn run(&self, shown: &str, step: Step) -> Result<Vec<u8>, InstallError> {
         let what = step.what.clone();

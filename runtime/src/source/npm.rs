@@ -1,8 +1,6 @@
 //! An agent that is a package of npm: npm installs it in a sandbox, through the gate, and its commands stand on the agent's PATH.
 //! Never runs a package's scripts: whoever wants them says so in `agent_setup`.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::fetched::{Script, place, plain};
@@ -27,6 +25,13 @@ pub struct Npm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renew: Option<String>,
 }
+
+/// Where npm keeps what it has loaded meanwhile, and how long it tries: whoever waits is told soon.
+const SETTINGS: [(&str, &str); 3] = [
+    ("npm_config_cache", "/tmp/npm"),
+    ("npm_config_fetch_retries", "1"),
+    ("npm_config_fetch_retry_mintimeout", "1000"),
+];
 
 impl Npm {
     pub(super) fn check(&self) -> Result<(), Wrong> {
@@ -66,7 +71,9 @@ impl Npm {
                 or_nothing(&self.version),
                 or_nothing(&self.registry_url),
             ],
-            env: BTreeMap::from([("npm_config_cache".to_owned(), "/tmp/npm".to_owned())]),
+            env: SETTINGS
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         }
     }
 }

@@ -1,0 +1,75 @@
+//! What an agent's install needs of the config. Never decides what it may reach: that is the gate's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postern_contract::config::{AgentGrants, Document, Stage};
+
+use super::{AgentWritten, Wrong};
+use crate::source;
+
+/// Ports at which connections by address may be for something, by the install's stage.
+#[derive(Debug, Clone, Default)]
+pub struct Installing(BTreeMap<Stage, BTreeSet<u16>>);
+
+impl Installing {
+    pub(super) fn mean(written: &AgentWritten, document: &Document<AgentWritten>) -> Self {
+        let ports = |stage| document.captured_ports(&written.install().granted(stage));
+        Self(Stage::ALL.map(|stage| (stage, ports(stage))).into())
+    }
+
+    /// The ports of one stage.
+    pub(crate) fn captured(&self, stage: Stage) -> BTreeSet<u16> {
+        self.0.get(&stage).cloned().unwrap_or_default()
+    }
+}
+
+/// A source that is fetched must be allowed to be.
+pub(super) fn check(written: &AgentWritten) -> Option<Wrong> {
+    let source = written.source.as_ref()?;
+    let is_fetched = !matches!(source, source::Written::Object(_));
+    (is_fetched && written.install().fetch.is_empty()).then(|| {
+        let told = "the source is fetched through the gate, which lets nothing through that no policy allows: name \
+                    policies for it, as in `install = { fetch = [\"…\"] }`";
+        Wrong::at(&["install", "fetch"], told)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::load;
+
+    #[test]
+    fn a_source_that_nothing_lets_through_is_named() {
+        let agent = "[agents.a]\nkind = \"python\"\nentry = \"a.py\"\nsource = { pip = { package_name = \"x\" } }\n";
+        let error = load(agent).unwrap_err();
+        assert!(error.contains("install = { fetch"), "{error}");
+        let agent = agent.replace(
+            "{ pip = { package_name = \"x\" } }",
+            "{ git = { repository = \"x\" } }",
+        );
+        let error = load(&agent).unwrap_err();
+        assert!(error.contains("`https://`"), "{error}");
+    }
+
+    #[test]
+    fn what_would_be_an_option_or_another_package_is_refused() {
+        let load = |source: &str| {
+            let agent = "[policies.p]\n[agents.a]\nkind = \"python\"\nentry = \"a.py\"\ninstall = { fetch = [\"p\"] }\n";
+            load(&format!("{agent}source = {{ {source} }}\n"))
+        };
+        load("git = { repository = \"https://git.example/a.git\", ref = \"v1\", renew = \"1\" }")
+            .unwrap();
+        for wrong in [
+            "git = { repository = \"https://git.example/a.git\", ref = \"--upload-pack=x\" }",
+            "git = { repository = \"https://git.example/a.git\", agent_setup = [\" \"] }",
+            "git = { repository = \"https://key@git.example/a.git\" }",
+            "npm = { package_name = \"../x\" }",
+            "npm = { package_name = \"x\", version = \"npm:y@1\" }",
+            "pip = { package_name = \"-r\" }",
+            "pip = { package_name = \"x\", registry_url = \"file:///x\" }",
+            "git = { repository = \"https://git.example/a.git\", branch = \"x\" }",
+        ] {
+            assert!(load(wrong).is_err(), "{wrong}");
+        }
+    }
+}
