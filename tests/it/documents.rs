@@ -136,8 +136,20 @@ const WORDS: &[(&str, &str)] = &[
         "[agents.x]\nkind = \"python\"\nisolation = \"zzz\"",
     ),
     (
-        "config",
+        "sources",
         "[agents.x]\nkind = \"python\"\nsource = { object = { zzz = 1 } }",
+    ),
+    (
+        "sources",
+        "[agents.x]\nkind = \"python\"\nsource = { git = { zzz = 1 } }",
+    ),
+    (
+        "sources",
+        "[agents.x]\nkind = \"python\"\nsource = { npm = { zzz = 1 } }",
+    ),
+    (
+        "sources",
+        "[agents.x]\nkind = \"python\"\nsource = { pip = { zzz = 1 } }",
     ),
     (
         "config",
