@@ -1,5 +1,7 @@
 //! Packages of npm and pip.
 
+use std::process::Command;
+
 use postern_testkit::Setup;
 
 use super::{answer, has, setup, shelf};
@@ -45,8 +47,19 @@ fn setup_may_run_the_scripts_of_a_package() {
     let _ended = devbox.stop();
 }
 
+/// Whether something here makes environments for Python; says that the test is skipped otherwise.
+fn has_environments() -> bool {
+    let asked = Command::new("/usr/bin/python3")
+        .args(["-c", "import ensurepip"])
+        .output();
+    asked.is_ok_and(|asked| asked.status.success()) || has("uv")
+}
+
 #[test]
 fn a_package_of_pip_is_on_the_path() {
+    if !has_environments() {
+        return;
+    }
     let index = shelf::pip("hello from pip");
     let url = index.url();
     let devbox = desk(
@@ -61,6 +74,9 @@ fn a_package_of_pip_is_on_the_path() {
 
 #[test]
 fn a_package_that_is_not_there_is_told_with_what_its_program_said() {
+    if !has_environments() {
+        return;
+    }
     let index = shelf::pip("hello");
     let url = index.url();
     let ended = desk(
