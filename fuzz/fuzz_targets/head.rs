@@ -60,11 +60,8 @@ fn fields(text: &[u8]) -> HeaderMap {
 
 fuzz_target!(|text: &[u8]| {
     let asked = fields(text);
-    for managed in [
-        Managed::Yes(None),
-        Managed::Yes(Some("X-Token")),
-        Managed::No,
-    ] {
+    let own = ["X-Token".to_owned()];
+    for managed in [Managed::Yes(&[]), Managed::Yes(&own), Managed::No] {
         let mut sent = asked.clone();
         clean_request(&mut sent, managed);
         only_less(&asked, &sent);
@@ -78,7 +75,7 @@ fuzz_target!(|text: &[u8]| {
             let credential = matches!(&*plain, "authorization" | "x-api-key" | "cookie");
             assert!(managed == Managed::No || !credential, "{name}");
             assert!(
-                managed != Managed::Yes(Some("X-Token")) || plain != "x-token",
+                managed != Managed::Yes(&own) || plain != "x-token",
                 "{name}"
             );
         }
@@ -99,7 +96,7 @@ fuzz_target!(|text: &[u8]| {
     assert!(
         !answer.contains_key("x-postern-decision") && !answer.contains_key("transfer-encoding")
     );
-    for own in [None, Some("X-Token")] {
+    for own in [&[][..], &own] {
         let mut last = asked.clone();
         clean_trailers(&mut last, own);
         only_less(&asked, &last);
@@ -107,7 +104,7 @@ fuzz_target!(|text: &[u8]| {
             let plain = name.as_str().replace('_', "-");
             let never =
                 NEVER_SENT.contains(&plain.as_str()) || NEVER_LAST.contains(&plain.as_str());
-            assert!(!never && (own.is_none() || plain != "x-token"), "{name}");
+            assert!(!never && (own.is_empty() || plain != "x-token"), "{name}");
         }
     }
 });

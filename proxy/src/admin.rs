@@ -9,7 +9,7 @@ use std::{
     fs::{self, Permissions},
     io,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Weak,
     time::Duration,
 };
@@ -44,7 +44,16 @@ const LIMITS: Limits = Limits {
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The door, bound and not served yet.
-pub(crate) struct Door(UnixListener);
+pub(crate) struct Door(UnixListener, Name);
+
+/// The socket's name, which goes with the gate: a supervisor that was killed meanwhile removes it no more.
+struct Name(PathBuf);
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}
 
 impl Door {
     /// Binds the socket, in the place of one that an earlier gate left.
@@ -58,8 +67,9 @@ impl Door {
             _ => {}
         }
         let listener = UnixListener::bind(&path).map_err(named)?;
+        let name = Name(path.clone());
         fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(named)?;
-        Ok(Self(listener))
+        Ok(Self(listener, name))
     }
 
     /// Serves until the task is ended. A connection that is kept open does not keep the gate.
@@ -68,7 +78,8 @@ impl Door {
             .route("/metrics", get(metrics))
             .route("/status", get(status))
             .with_state(gate);
-        serve(Listener::Unix(self.0), router, LIMITS, Shutdown::manual()).await;
+        let Self(listener, _name) = self;
+        serve(Listener::Unix(listener), router, LIMITS, Shutdown::manual()).await;
     }
 }
 
