@@ -61,6 +61,8 @@ mod tests {
             .unwrap();
         for wrong in [
             "git = { repository = \"https://git.example/a.git\", ref = \"--upload-pack=x\" }",
+            "git = { repository = \"https://git.example/a.git\", ref = \"+main:refs/heads/x\" }",
+            "git = { repository = \"https://git.example/a.git\", ref = \"main~1\" }",
             "git = { repository = \"https://git.example/a.git\", agent_setup = [\" \"] }",
             "git = { repository = \"https://key@git.example/a.git\" }",
             "npm = { package_name = \"../x\" }",

@@ -46,11 +46,18 @@ const SETTINGS: [(&str, &str); 8] = [
 /// Digits of a whole commit number, by SHA-1 and SHA-256.
 const COMMIT_DIGITS: [usize; 2] = [40, 64];
 
+/// A branch, a tag or a commit, and nothing that git would read more into (gitrevisions(7), refspecs of git-fetch(1)).
+fn is_a_name(reference: &str) -> bool {
+    plain(reference)
+        && !reference.contains([':', '+', '*', '^', '~', '?', '[', '\\', '@'])
+        && !reference.contains("..")
+}
+
 impl Git {
     pub(super) fn check(&self) -> Result<(), Wrong> {
         const AT: [&str; 2] = ["source", "git"];
         place(&self.repository).map_err(|told| Wrong::at(&[AT[0], AT[1], "repository"], told))?;
-        let named = self.reference.as_deref().is_none_or(plain);
+        let named = self.reference.as_deref().is_none_or(is_a_name);
         if !named {
             let told = "a ref is the name of a branch or a tag, or a commit's number";
             return Err(Wrong::at(&[AT[0], AT[1], "ref"], told));

@@ -104,18 +104,45 @@ fn setup_makes_a_copy_ready_without_a_credential_and_its_failure_is_told() {
 
 #[test]
 fn nothing_of_a_repository_runs_while_it_is_fetched() {
-    let attributes = "* filter=evil\n";
-    let modules = "[submodule \"x\"]\n\tpath = x\n\turl = ext::sh -c 'touch /agent/ran'\n";
+    // The filter is named here and defined nowhere; a hook is no part of what is fetched, and none of the system's counts.
     let repository = Repository::with(&[
         ("agent.py", AGENT),
         ("word", "one\n"),
-        (".gitattributes", attributes),
-        (".gitmodules", modules),
+        (".gitattributes", "* filter=evil\n"),
     ]);
-    let devbox = desk(&repository, ", submodules = true").try_start();
-    // With or without it: what git makes of the module, it runs nothing of it.
-    if let Ok(devbox) = devbox {
-        assert_eq!(answer(&devbox), "one");
+    let devbox = desk(&repository, ", submodules = true").start();
+    assert_eq!(answer(&devbox), "one");
+    let _ended = devbox.stop();
+}
+
+#[test]
+fn a_module_at_an_odd_place_is_not_fetched() {
+    for url in [
+        "ext::sh -c touch% /agent/ran",
+        "file:///etc",
+        "ssh://git.example/x",
+    ] {
+        let repository = Repository::with(&[("agent.py", AGENT), ("word", "one\n")]);
+        repository.module("inside", url);
+        let ended = desk(&repository, ", submodules = true").try_start();
+        let ended = ended.err().unwrap_or_else(|| panic!("{url} was fetched"));
+        assert!(
+            ended.stderr.contains("`git` failed"),
+            "{url}: {}",
+            ended.stderr
+        );
+        // Without them the rest of it is as good as ever.
+        let devbox = desk(&repository, "").start();
+        assert_eq!(answer(&devbox), "one", "{url}");
         let _ended = devbox.stop();
     }
+}
+
+#[test]
+fn a_repository_that_would_have_git_run_something_is_refused_whole() {
+    let repository = Repository::with(&[("agent.py", AGENT), ("word", "one\n")]);
+    repository.module("inside", "--upload-pack=touch /agent/ran");
+    let ended = desk(&repository, "").try_start().err().unwrap();
+    let told = "disallowed submodule url";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
 }

@@ -49,12 +49,34 @@ impl Repository {
         for (path, content) in files {
             fs::write(self.work.path().join(path), content).unwrap();
         }
-        let who = ["-c", "user.name=test", "-c", "user.email=test@example.test"];
         git(self.work.path(), &["add", "."]);
+        self.kept()
+    }
+
+    /// One more commit, with a repository inside that is somewhere else.
+    pub(super) fn module(&self, path: &str, url: &str) {
+        let told = format!("[submodule \"{path}\"]\n\tpath = {path}\n\turl = \"{url}\"\n");
+        fs::write(self.work.path().join(".gitmodules"), told).unwrap();
+        git(self.work.path(), &["add", ".gitmodules"]);
+        let link = format!("160000,{},{path}", self.head());
+        git(
+            self.work.path(),
+            &["update-index", "--add", "--cacheinfo", &link],
+        );
+        let _commit = self.kept();
+    }
+
+    /// What is staged becomes a commit.
+    fn kept(&self) -> String {
+        let who = ["-c", "user.name=test", "-c", "user.email=test@example.test"];
         git(
             self.work.path(),
             &[&who[..], &["commit", "--quiet", "--message", "next"]].concat(),
         );
+        self.head()
+    }
+
+    fn head(&self) -> String {
         let head = git(self.work.path(), &["rev-parse", "HEAD"]);
         String::from_utf8(head.stdout).unwrap().trim().to_owned()
     }
