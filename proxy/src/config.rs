@@ -10,7 +10,10 @@ use std::{
 
 use postern_contract::{
     AgentName, ModelName, SecretName, ToolName,
-    config::{Approvals, Document, Egress, Granted, Problem, Protocol, Stage, Tool, granted_to},
+    config::{
+        Approvals, Document, Egress, Granted, Problem, Protocol, ProxyCredential, Stage, Tool,
+        granted_to,
+    },
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
 use postern_policy::{Each, Rulebook};
@@ -199,6 +202,20 @@ impl Config {
     /// The sources of secrets, of which some are asked in the background.
     pub(crate) fn sources(&self) -> &BTreeMap<SecretName, secret::Source> {
         &self.secrets
+    }
+
+    /// The proxy of the operator's network as it is before anybody is asked for a secret: with its password, if that is at hand.
+    pub(crate) fn way(&self) -> Option<Proxy> {
+        let credential = self.egress.credential.as_ref();
+        let password = credential.map(ProxyCredential::secret);
+        let sources = self.secrets.iter();
+        let sources = sources.filter(|(name, _)| Some(*name) == password);
+        let sources = sources
+            .map(|(name, source)| (name.clone(), source.clone()))
+            .collect();
+        let (directory, with_lines) = (self.source.directory(), BTreeSet::new());
+        let (secrets, _) = Secrets::load(&sources, directory, &with_lines, &Held::default());
+        manner::with_password(self.proxy.clone(), &self.egress, &secrets)
     }
 
     /// The same with the values that were asked for.

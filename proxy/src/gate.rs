@@ -123,6 +123,7 @@ impl Gate {
         let (generation, book) = (book.generation, Arc::new(book));
         // In this order: whoever was judged by the old book and enters now hears of the new one.
         self.book.store(Arc::clone(&book));
+        self.fetched.go_by(book.proxy.clone());
         self.tokens.cut_over(&book);
         self.live.cut_over(book);
         self.dialer.cut_over(generation);

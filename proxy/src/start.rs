@@ -32,7 +32,7 @@ use crate::{
     ledger::Ledger,
     link::{self, Credentials},
     reload::{Good, Reloader, Seen},
-    secret::Fetched,
+    secret::{Errands, Fetched},
     telemetry::{Exporter, NoCollector, Spans},
     token::{NoSeal, Tokens},
 };
@@ -135,7 +135,8 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let hangup = Hangup::watch().map_err(RunError::Signals)?;
     let (world, recorded) = (config.world(), config.audit.clone());
     let (good, mut seen) = (Good::of(&config), config.seen());
-    let known = first_book(config, &mut seen, &clock).await?;
+    let dialer = Arc::new(Dialer::new(world, clock.clone()));
+    let known = first_book(config, &mut seen, Errands::new(&dialer, &clock)).await?;
     Audit::wait_for_turn(place.state, &clock).await;
     let (audit, keeper) = Audit::open(place.state, recorded, clock.clone())?;
     let (dropped, counted) = (audit.metrics().spans_dropped(), audit.metrics().tokens());
@@ -150,7 +151,6 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     })?;
 
     let approvals = Approvals::open(store.clone(), clock.clone()).await?;
-    let dialer = Arc::new(Dialer::new(world, clock.clone()));
     let tokens = Tokens::open(&dialer, (&store, place.state), (counted, &clock))?;
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
@@ -193,14 +193,16 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
 async fn first_book(
     config: Config,
     seen: &mut Seen,
-    clock: &Clock,
+    errands: Errands,
 ) -> Result<(Book, Arc<Fetched>), ConfigError> {
-    let fetched = Fetched::new(clock.clone());
+    let fetched = Fetched::new(errands);
+    fetched.go_by(config.way());
     let directory = config.source().directory();
     fetched.tend(config.sources(), &config.with_lines(), directory);
     fetched.asked_once().await;
     seen.fetched = fetched.version();
     let book = config.holding(&fetched).into_book(1)?;
+    fetched.go_by(book.proxy.clone());
     Ok((book, fetched))
 }
 

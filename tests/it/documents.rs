@@ -25,6 +25,12 @@ const PLACES: &[(&str, &str, &str)] = &[
     ),
     ("config", "## `[egress]`", "[egress]\nzzz = 1"),
     ("config", "## `[secrets.NAME]`", "[secrets.x]\nzzz = 1"),
+    ("config", "### `vault`", "[secrets.x]\nvault = { zzz = 1 }"),
+    (
+        "config",
+        "### `login`",
+        "[secrets.x]\nvault = { login = { zzz = 1 } }",
+    ),
     ("config", "## `[tools.NAME]`", "[tools.x]\nzzz = 1"),
     (
         "config",

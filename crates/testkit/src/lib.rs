@@ -11,6 +11,7 @@ pub mod leftovers;
 pub mod model;
 pub mod play;
 pub mod upstream;
+pub mod vault;
 pub mod wait;
 
 pub use archive::Archive;
@@ -18,3 +19,4 @@ pub use curl::Curl;
 pub use devbox::{Devbox, Ended, Setup};
 pub use leftovers::Folder;
 pub use upstream::{Answer, Latch, Recorded, Upstream};
+pub use vault::Vault;

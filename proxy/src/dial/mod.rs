@@ -37,7 +37,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 pub(crate) use self::{
-    errand::Errand,
+    errand::{Cut, Errand, whole},
     manner::{Manner, Written},
     pool::Stay,
     proxy::Proxy,

@@ -25,6 +25,7 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// A proxy of the operator's.
+#[derive(Clone)]
 pub(crate) struct Proxy {
     authority: Authority,
     authorization: Option<Zeroizing<String>>,

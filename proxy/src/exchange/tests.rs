@@ -20,7 +20,7 @@ use crate::{
     intercept::{Ca, Leaves},
     ledger::Ledger,
     scope::{Life, Scope},
-    secret::Fetched,
+    secret::{Errands, Fetched},
     token::Tokens,
 };
 
@@ -52,7 +52,7 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
     let leaves = Leaves::new(ca, clock.clone()).unwrap();
     (
         Arc::new(Gate::new(
-            (book, Fetched::new(clock.clone())),
+            (book, Fetched::new(Errands::new(&dialer, &clock))),
             (dialer, tokens, leaves),
             (audit, ledger),
             approvals,

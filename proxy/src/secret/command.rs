@@ -25,7 +25,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{Ask, NoSecret, SECRET_BYTES_MAX, file};
+use super::{Ask, Asking, NoSecret, SECRET_BYTES_MAX, file};
 
 /// Where programs are looked for, and all that they find in their environment.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -57,13 +57,8 @@ impl TryFrom<Vec<String>> for Command {
 }
 
 impl Ask for Command {
-    fn ask<'a>(
-        &'a self,
-        directory: &'a Path,
-        time: Duration,
-        last: Option<&'a Secret>,
-    ) -> BoxFuture<'a, Result<Secret, NoSecret>> {
-        Box::pin(self.run(directory, time, last))
+    fn ask<'a>(&'a self, asking: Asking<'a>) -> BoxFuture<'a, Result<Secret, NoSecret>> {
+        Box::pin(self.run(asking.directory, asking.time, asking.last))
     }
 
     fn key(&self) -> &'static str {
@@ -248,7 +243,7 @@ mod tests {
 
     async fn asked(script: &str) -> Result<Secret, String> {
         let long = Duration::from_secs(60);
-        let asked = shell(script).ask(Path::new("/"), long, None).await;
+        let asked = shell(script).run(Path::new("/"), long, None).await;
         asked.map_err(|error| error.to_string())
     }
 
@@ -260,7 +255,7 @@ mod tests {
         let much = asked("yes | head -c 70000").await.unwrap_err();
         assert!(much.contains("64 KiB"), "{much}");
         let none = Command::try_from(vec!["/nonexistent".to_owned()]).unwrap();
-        assert!(none.ask(Path::new("/"), Duration::MAX, None).await.is_err());
+        assert!(none.run(Path::new("/"), Duration::MAX, None).await.is_err());
         assert!(Command::try_from(Vec::new()).is_err());
     }
 
@@ -269,7 +264,7 @@ mod tests {
         let words = ["echo", "$HOME; id"].map(str::to_owned).to_vec();
         let echo = Command::try_from(words).unwrap();
         let value = echo
-            .ask(Path::new("/"), Duration::from_secs(60), None)
+            .run(Path::new("/"), Duration::from_secs(60), None)
             .await;
         assert!(value.unwrap().is(b"$HOME; id"));
         let names = asked("env | sed 's/=.*//' | sort | tr '\\n' ' '")
@@ -287,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_too_slow_is_ended() {
         let slow = shell("exec tail -f /dev/null");
-        let asking = slow.ask(Path::new("/"), Duration::from_millis(20), None);
+        let asking = slow.run(Path::new("/"), Duration::from_millis(20), None);
         let error = asking.await.unwrap_err();
         assert!(matches!(error, NoSecret::TooSlow { .. }), "{error}");
     }
@@ -300,7 +295,7 @@ mod tests {
         let opened = tokio::task::spawn_blocking(|| std::fs::File::open(pipe).unwrap());
         let slow = shell("sh -c 'exec 3>pipe; exec tail -f /dev/null' & wait");
         let mut grandchild = tokio::select! {
-            came = slow.ask(directory.path(), Duration::from_secs(3600), None) => panic!("{came:?}"),
+            came = slow.run(directory.path(), Duration::from_secs(3600), None) => panic!("{came:?}"),
             opened = opened => opened.unwrap(),
         };
         let ended = tokio::task::spawn_blocking(move || {
@@ -323,7 +318,7 @@ mod tests {
              until test -e there; do :; done; echo sk_1",
         );
         let value = leaving
-            .ask(directory.path(), Duration::from_secs(3600), None)
+            .run(directory.path(), Duration::from_secs(3600), None)
             .await;
         assert!(value.unwrap().is(b"sk_1"));
         let mut nothing = Vec::new();

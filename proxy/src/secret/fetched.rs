@@ -22,11 +22,14 @@ use postern_contract::{Secret, SecretName};
 use postern_daemon::Clock;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{NoSecret, Source, fit, pace::Pace};
+use super::{Asking, Errands, NoSecret, Sessions, Source, fit, pace::Pace};
+use crate::dial::Proxy;
 
 /// Every source that is asked.
 pub(crate) struct Fetched {
     clock: Clock,
+    errands: Arc<Errands>,
+    sessions: Sessions,
     tended: Mutex<BTreeMap<SecretName, Tended>>,
     version: AtomicU64,
 }
@@ -101,9 +104,12 @@ impl Health {
 }
 
 impl Fetched {
-    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+    /// Sources that are asked over the network are asked by these errands.
+    pub(crate) fn new(errands: Errands) -> Arc<Self> {
         Arc::new(Self {
-            clock,
+            clock: errands.clock().clone(),
+            errands: Arc::new(errands),
+            sessions: Sessions::default(),
             tended: Mutex::default(),
             version: AtomicU64::default(),
         })
@@ -150,9 +156,18 @@ impl Fetched {
             changed = true;
         }
         drop(tended);
+        let accounts = sources
+            .values()
+            .filter_map(|source| source.asked()?.account());
+        self.sessions.keep(accounts);
         if changed {
             self.moved();
         }
+    }
+
+    /// From here on what is asked over the network is asked by way of this proxy, if there is one.
+    pub(crate) fn go_by(&self, proxy: Option<Proxy>) {
+        self.errands.go_by(proxy);
     }
 
     /// Waits until each source was asked once; each has a time limit of its own.
@@ -289,12 +304,17 @@ impl Task {
 
     /// Asks once. The last value is dropped meanwhile if its time comes.
     async fn once(&self, clock: &Clock) -> Option<Duration> {
-        let last = self.fetched.upgrade()?.last(&self.name);
-        let asking = self.source.asked()?.ask(
-            &self.directory,
-            self.source.pace.timeout,
-            last.as_ref().map(|(value, _)| &**value),
-        );
+        let fetched = self.fetched.upgrade()?;
+        let last = fetched.last(&self.name);
+        let (errands, sessions) = (Arc::clone(&fetched.errands), fetched.sessions.clone());
+        drop(fetched);
+        let asking = self.source.asked()?.ask(Asking {
+            directory: &self.directory,
+            time: self.source.pace.timeout,
+            last: last.as_ref().map(|(value, _)| &**value),
+            errands: &errands,
+            sessions: &sessions,
+        });
         let mut asking = pin!(asking);
         let came = match &last {
             None => asking.await,

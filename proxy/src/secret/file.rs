@@ -27,15 +27,7 @@ impl Fetch for File {
 
     /// Whether the file is there and as private as it must be; one that only the gate's user can see is taken as good.
     fn inspect(&self, directory: &Path) -> Result<(), NoSecret> {
-        let path = directory.join(&self.0);
-        match fs::metadata(&path) {
-            Ok(found) => judge(&path, &found),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            Err(error) => Err(NoSecret::Unreadable {
-                path: path.display().to_string(),
-                error,
-            }),
-        }
+        look(&directory.join(&self.0))
     }
 
     fn key(&self) -> &'static str {
@@ -44,6 +36,18 @@ impl Fetch for File {
 
     fn file(&self, directory: &Path) -> Option<PathBuf> {
         Some(directory.join(&self.0))
+    }
+}
+
+/// Whether a file is there and as private as a secret's must be, as far as whoever asks can see.
+pub(super) fn look(path: &Path) -> Result<(), NoSecret> {
+    match fs::metadata(path) {
+        Ok(found) => judge(path, &found),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(NoSecret::Unreadable {
+            path: path.display().to_string(),
+            error,
+        }),
     }
 }
 
@@ -89,7 +93,7 @@ pub(super) fn regular(path: &Path, found: &Metadata) -> Result<(), NoSecret> {
 }
 
 /// Whether it is a file that nobody but its owner can read.
-fn judge(path: &Path, found: &Metadata) -> Result<(), NoSecret> {
+pub(super) fn judge(path: &Path, found: &Metadata) -> Result<(), NoSecret> {
     regular(path, found)?;
     let mode = found.permissions().mode() & 0o777;
     if mode & OTHERS != 0 {

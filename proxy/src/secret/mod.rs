@@ -4,9 +4,11 @@
 mod command;
 mod credential;
 mod env;
+mod errands;
 mod fetched;
 mod file;
 mod pace;
+mod vault;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +21,15 @@ use futures_util::future::BoxFuture;
 use postern_contract::{Period, Secret, SecretName, config::Problem};
 use serde::Deserialize;
 
-pub(crate) use self::fetched::{Fetched, Health, Held};
-use self::pace::Pace;
+pub(crate) use self::{
+    errands::Errands,
+    fetched::{Fetched, Health, Held},
+};
+use self::{
+    pace::Pace,
+    vault::{Account, NoVault, Sessions},
+};
+use crate::dial::UnreadableRoots;
 
 /// The longest secret, in bytes; a key or certificate chain is far below.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -41,6 +50,7 @@ struct Written {
     env: Option<env::Env>,
     credential: Option<credential::Credential>,
     command: Option<command::Command>,
+    vault: Option<vault::Vault>,
     ttl: Option<Period>,
     refresh_ahead: Option<Period>,
     keep: Option<Period>,
@@ -57,6 +67,8 @@ enum Origin {
     Credential(credential::Credential),
     /// What a program prints.
     Command(command::Command),
+    /// A field of a secret that HashiCorp Vault keeps.
+    Vault(Box<vault::Vault>),
 }
 
 /// A source as it is read: there and then, or asked for in the background.
@@ -74,10 +86,12 @@ impl TryFrom<Written> for Source {
             written.env.map(Origin::Env),
             written.credential.map(Origin::Credential),
             written.command.map(Origin::Command),
+            written.vault.map(Box::new).map(Origin::Vault),
         ];
         let mut origins = origins.into_iter().flatten();
         let (Some(origin), None) = (origins.next(), origins.next()) else {
-            let words = "a secret has exactly one of `file`, `env`, `credential` and `command`";
+            let words =
+                "a secret has exactly one of `file`, `env`, `credential`, `command` and `vault`";
             return Err(words.to_owned());
         };
         let times = [
@@ -132,6 +146,12 @@ pub(crate) enum NoSecret {
     TooSlow { program: String },
     #[error("{program} printed more than 64 KiB")]
     TooMuch { program: String },
+    #[error(transparent)]
+    Vault(#[from] NoVault),
+    #[error(transparent)]
+    Authorities(#[from] UnreadableRoots),
+    #[error("the gate is going")]
+    Going,
 }
 
 /// What every kind of source can do.
@@ -151,16 +171,34 @@ trait Fetch {
 
 /// What every kind of source can do that is asked, and may be slow or down.
 trait Ask: Send + Sync {
-    /// Asks for the value, for at most `time`. What it logs never holds the value nor the `last` one.
-    fn ask<'a>(
-        &'a self,
-        directory: &'a Path,
-        time: Duration,
-        last: Option<&'a Secret>,
-    ) -> BoxFuture<'a, Result<Secret, NoSecret>>;
+    /// Asks for the value. What it logs never holds the value nor the last one.
+    fn ask<'a>(&'a self, asking: Asking<'a>) -> BoxFuture<'a, Result<Secret, NoSecret>>;
+
+    /// Finds what is wrong without asking, for `postern check` by somebody who may not read a file that it needs.
+    fn inspect(&self, _directory: &Path) -> Result<(), NoSecret> {
+        Ok(())
+    }
+
+    /// Who it is asked as, where that is shared with others.
+    fn account(&self) -> Option<&Account> {
+        None
+    }
 
     /// The key under `[secrets.NAME]` that an error points at.
     fn key(&self) -> &'static str;
+}
+
+/// What asking is done with.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    /// Where relative paths start from.
+    directory: &'a Path,
+    /// How long it may take.
+    time: Duration,
+    /// The value that there is.
+    last: Option<&'a Secret>,
+    errands: &'a Arc<Errands>,
+    sessions: &'a Sessions,
 }
 
 impl Origin {
@@ -170,6 +208,7 @@ impl Origin {
             Self::Env(env) => Kind::AtHand(env),
             Self::Credential(credential) => Kind::AtHand(credential),
             Self::Command(command) => Kind::Asked(command),
+            Self::Vault(vault) => Kind::Asked(&**vault),
         }
     }
 }
@@ -288,8 +327,11 @@ pub(crate) fn files(sources: &BTreeMap<SecretName, Source>, directory: &Path) ->
 /// What can be told about the sources without reading a value.
 pub(crate) fn inspect(sources: &BTreeMap<SecretName, Source>, directory: &Path) -> Vec<Problem> {
     let faults = sources.iter().filter_map(|(name, source)| {
-        let error = source.at_hand()?.inspect(directory).err()?;
-        Some(problem(name, source, &error))
+        let inspected = match source.origin.kind() {
+            Kind::AtHand(kind) => kind.inspect(directory),
+            Kind::Asked(kind) => kind.inspect(directory),
+        };
+        Some(problem(name, source, &inspected.err()?))
     });
     faults.collect()
 }

@@ -119,12 +119,17 @@ pub(super) fn fit(text: Text) -> Result<Secret, NoToken> {
 }
 
 /// A text that is a secret from the moment it is read.
-pub(super) struct Text(Secret);
+pub(crate) struct Text(Secret);
 
 impl Text {
     /// The bytes themselves.
     pub(super) fn expose(&self) -> &[u8] {
         self.0.expose()
+    }
+
+    /// The secret.
+    pub(crate) fn into_secret(self) -> Secret {
+        self.0
     }
 }
 

@@ -7,9 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http::{Method, Request};
 use postern_contract::{Secret, SecretName};
 use postern_daemon::{Clock, files};
 use postern_store::gate::Gate as Store;
@@ -24,7 +22,7 @@ use super::{
 use crate::{
     body,
     book::Book,
-    dial::{Dialer, Errand},
+    dial::{Cut, Dialer, Errand, whole},
 };
 
 /// How much randomness is in a name that nothing else has, in bytes.
@@ -92,65 +90,51 @@ impl Flight<'_> {
         self.request(self.grant.ask(&material)?)
     }
 
+    fn errand(&self) -> Errand<'_> {
+        let endpoint = self.grant.endpoint();
+        Errand {
+            authority: endpoint.url.authority(),
+            private: endpoint.private,
+            roots: endpoint.roots.as_ref(),
+            proxy: self.book.proxy.as_ref(),
+        }
+    }
+
     fn request(&self, ask: Ask) -> Result<Request<body::Body>, NoToken> {
-        let endpoint = &self.grant.endpoint().url;
-        let authority = endpoint.authority();
-        let host = HeaderValue::try_from(authority.to_string()).map_err(|_| NoToken::Unfit)?;
-        let mut target = endpoint.target();
+        let mut target = self.grant.endpoint().url.target();
         if !ask.beneath.is_empty() {
             target.truncate(target.trim_end_matches('/').len());
             target.push_str(&ask.beneath);
         }
-        let url = Uri::builder()
-            .scheme(authority.scheme().as_str())
-            .authority(host.as_bytes())
-            .path_and_query(target);
-        let url = url.build().map_err(|_| NoToken::Unfit)?;
-        let mut request = Request::new(body::full(Bytes::copy_from_slice(&ask.body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = url;
+        let errand = self.errand();
+        let request = errand.request((Method::POST, &target), &ask.body);
+        let mut request = request.map_err(|_| NoToken::Unfit)?;
         let fields = request.headers_mut();
-        fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        // GitHub answers nobody who does not say what program it is.
-        fields.insert(header::USER_AGENT, HeaderValue::from_static("postern"));
         for (name, value) in ask.fields {
             if let Some(name) = name {
                 fields.insert(name, value);
             }
         }
-        fields.insert(header::HOST, host);
         Ok(request)
     }
 
     /// The body of an answer that says yes.
     async fn answer(&self, request: Request<body::Body>) -> Result<Bytes, NoToken> {
-        let endpoint = self.grant.endpoint();
-        let errand = Errand {
-            authority: endpoint.url.authority(),
-            private: endpoint.private,
-            roots: endpoint.roots.as_ref(),
-            proxy: self.book.proxy.as_ref(),
-        };
-        let answer = self.dialer.run(&errand, request).await;
+        let answer = self.dialer.run(&self.errand(), request).await;
         let (head, body) = answer
             .map_err(|error| NoToken::Unreached(Arc::new(error)))?
             .into_parts();
         answer::head(head.status, &head.headers)?;
-        let body = whole(body).await?;
+        let body = whole(body, ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|cut| match cut {
+            Cut::TooLarge => NoToken::TooLarge,
+            Cut::Broken => NoToken::Broken,
+        })?;
         if head.status.is_success() {
             return Ok(body);
         }
         Err(answer::refusal(head.status, &body))
     }
-}
-
-async fn whole(body: Incoming) -> Result<Bytes, NoToken> {
-    let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    let read = read.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => NoToken::TooLarge,
-        None => NoToken::Broken,
-    });
-    Ok(read?.to_bytes())
 }
 
 /// What has become of one secret that rotates. Whoever holds it asks.

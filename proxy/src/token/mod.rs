@@ -33,7 +33,7 @@ use postern_store::gate::Gate as Store;
 use tokio::sync::watch;
 
 pub(crate) use self::{
-    client_credentials::ClientCredentials, github_app::GithubApp, grant::Grant,
+    answer::Text, client_credentials::ClientCredentials, github_app::GithubApp, grant::Grant,
     jwt_bearer::JwtBearer, refresh_token::RefreshToken, seal::NoSeal, slot::Token,
     token_exchange::TokenExchange,
 };

@@ -149,6 +149,18 @@ impl House {
 
     /// The program over a directory that has its config, and perhaps what an earlier one left.
     pub(crate) async fn program_in(directory: Folder, environment: &[(&str, &Path)]) -> Self {
+        Self::spawned(directory, environment, Stdio::inherit()).await
+    }
+
+    /// The same with every word of its own log in a file.
+    pub(crate) async fn program_told(directory: Folder) -> (Self, tempfile::NamedTempFile) {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let words = [("POSTERN_LOG", Path::new("info,postern_proxy=trace"))];
+        let log_end = Stdio::from(log.reopen().unwrap());
+        (Self::spawned(directory, &words, log_end).await, log)
+    }
+
+    async fn spawned(directory: Folder, environment: &[(&str, &Path)], log: Stdio) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_postern-proxy"));
         program
             .arg("--config")
@@ -161,7 +173,7 @@ impl House {
         program
             .env_remove("NOTIFY_SOCKET")
             .envs(environment.iter().copied());
-        let child = program.stdin(Stdio::null()).spawn().unwrap();
+        let child = program.stdin(Stdio::null()).stderr(log).spawn().unwrap();
         Self::entered(directory, Gate::Program(child)).await
     }
 

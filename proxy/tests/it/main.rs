@@ -49,5 +49,6 @@ mod tunnels;
 mod two;
 mod uploads;
 mod upstream;
+mod vault;
 mod websocket;
 mod wss;
