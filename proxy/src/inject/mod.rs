@@ -303,45 +303,36 @@ impl Ready {
     }
 }
 
+/// What every kind of credential can do, whichever this one is.
+macro_rules! behind {
+    ($credential:expr) => {
+        match $credential {
+            Credential::Bearer(kind) => kind,
+            Credential::Header(kind) => kind,
+            Credential::Query(kind) => kind,
+            Credential::Basic(kind) => kind,
+            Credential::Path(kind) => kind,
+            Credential::Cookie(kind) => kind,
+            Credential::Sigv4(kind) => kind,
+            Credential::Hmac(kind) => kind,
+            Credential::ClientCertificate(kind) => kind,
+            Credential::Postgres(kind) => kind,
+            Credential::Oauth2(kind) => kind,
+            Credential::RefreshToken(kind) => kind,
+            Credential::TokenExchange(kind) => kind,
+            Credential::JwtBearer(kind) => kind,
+            Credential::GithubApp(kind) => kind,
+        }
+    };
+}
+
 impl Credential {
     fn kind(&self) -> &dyn Kind {
-        match self {
-            Self::Bearer(bearer) => bearer,
-            Self::Header(header) => header,
-            Self::Query(query) => query,
-            Self::Basic(basic) => basic,
-            Self::Path(path) => path,
-            Self::Cookie(cookie) => cookie,
-            Self::Sigv4(sigv4) => sigv4,
-            Self::Hmac(hmac) => hmac,
-            Self::ClientCertificate(certificate) => certificate,
-            Self::Postgres(postgres) => postgres,
-            Self::Oauth2(minted) => minted,
-            Self::RefreshToken(minted) => minted,
-            Self::TokenExchange(minted) => minted,
-            Self::JwtBearer(minted) => minted,
-            Self::GithubApp(minted) => minted,
-        }
+        behind!(self)
     }
 
     fn kind_mut(&mut self) -> &mut dyn Kind {
-        match self {
-            Self::Bearer(bearer) => bearer,
-            Self::Header(header) => header,
-            Self::Query(query) => query,
-            Self::Basic(basic) => basic,
-            Self::Path(path) => path,
-            Self::Cookie(cookie) => cookie,
-            Self::Sigv4(sigv4) => sigv4,
-            Self::Hmac(hmac) => hmac,
-            Self::ClientCertificate(certificate) => certificate,
-            Self::Postgres(postgres) => postgres,
-            Self::Oauth2(minted) => minted,
-            Self::RefreshToken(minted) => minted,
-            Self::TokenExchange(minted) => minted,
-            Self::JwtBearer(minted) => minted,
-            Self::GithubApp(minted) => minted,
-        }
+        behind!(self)
     }
 
     /// The login that it is, if it is one.

@@ -4,6 +4,7 @@ mod fetched;
 pub mod git;
 pub mod npm;
 pub mod object;
+mod package;
 pub mod pip;
 
 use std::path::Path;
@@ -114,8 +115,8 @@ impl Source {
         match self {
             Self::Object(object) => &object.agent_setup,
             Self::Git(git) => &git.agent_setup,
-            Self::Npm(npm) => &npm.agent_setup,
-            Self::Pip(pip) => &pip.agent_setup,
+            Self::Npm(npm) => &npm.0.agent_setup,
+            Self::Pip(pip) => &pip.0.agent_setup,
         }
     }
 

@@ -3,28 +3,28 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fetched::{Script, place, plain};
+use super::{
+    fetched::{Script, plain},
+    package::{Package, Rules},
+};
 use crate::config::Wrong;
 
-/// `{ package_name, version, registry_url, agent_setup, renew }`.
+/// A package; its version is one, a range or a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Npm {
-    /// Its name, with its scope.
-    package_name: String,
-    /// A version, a range or a tag; the newest if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// Where it is, if not where npm looks by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registry_url: Option<String>,
-    /// Commands that make it ready, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) agent_setup: Vec<String>,
-    /// Any text: another one has it fetched anew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    renew: Option<String>,
-}
+#[serde(transparent)]
+pub struct Npm(pub(super) Package);
+
+const RULES: Rules = Rules {
+    word: "npm",
+    name: (
+        is_a_name,
+        "a package of npm is called `name` or `@scope/name`, in lower case",
+    ),
+    version: (
+        is_a_version,
+        "a version is one such as `1.2.3`, a range such as `^1.2`, or a tag such as `latest`",
+    ),
+};
 
 /// Where npm keeps what it has loaded meanwhile, and how long it tries: whoever waits is told soon.
 const SETTINGS: [(&str, &str); 3] = [
@@ -35,46 +35,23 @@ const SETTINGS: [(&str, &str); 3] = [
 
 impl Npm {
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        if !is_a_name(&self.package_name) {
-            let told = "a package of npm is called `name` or `@scope/name`, in lower case";
-            return Err(Wrong::at(&["source", "npm", "package_name"], told));
-        }
-        if !self.version.as_deref().is_none_or(is_a_version) {
-            let told = "a version is one such as `1.2.3`, a range such as `^1.2`, or a tag such as `latest`";
-            return Err(Wrong::at(&["source", "npm", "version"], told));
-        }
-        if let Some(url) = &self.registry_url {
-            place(url).map_err(|told| Wrong::at(&["source", "npm", "registry_url"], told))?;
-        }
-        Ok(())
+        self.0.check(&RULES)
     }
 
     /// Whether what it leads to can never be another version.
     pub(super) fn is_pinned(&self) -> bool {
         let digits =
             |text: &str| text.split('.').count() == 3 && text.as_bytes()[0].is_ascii_digit();
-        self.version.as_deref().is_some_and(digits)
+        self.0.version.as_deref().is_some_and(digits)
     }
 
     pub(super) fn shown(&self) -> String {
-        let version = self.version.as_deref().unwrap_or("latest");
-        format!("npm package {}@{version}", self.package_name)
+        let (name, version) = (&self.0.package_name, self.0.version_shown());
+        format!("npm package {name}@{version}")
     }
 
     pub(super) fn script(&self) -> Script {
-        let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
-        Script {
-            program: "npm",
-            text: include_str!("npm.sh"),
-            arguments: vec![
-                self.package_name.clone(),
-                or_nothing(&self.version),
-                or_nothing(&self.registry_url),
-            ],
-            env: SETTINGS
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-        }
+        self.0.script(("npm", include_str!("npm.sh")), &SETTINGS)
     }
 }
 

@@ -1,74 +1,55 @@
 //! An agent that is a package of pip: uv or pip installs it into a virtual environment of its own, in a sandbox, through the gate,
 //! and its commands stand on the agent's PATH. Never builds one: wheels alone are taken.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::fetched::{Script, place, plain};
+use super::{
+    fetched::{Script, plain},
+    package::{Package, Rules},
+};
 use crate::config::Wrong;
 
-/// `{ package_name, version, registry_url, agent_setup, renew }`.
+/// A package, with its extras; its version is one, or specifiers such as `>=1,<2`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pip {
-    /// Its name, with its extras.
-    package_name: String,
-    /// A version, or specifiers such as `>=1,<2`; the newest if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// The index where it is, if not where pip looks by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registry_url: Option<String>,
-    /// Commands that make it ready, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) agent_setup: Vec<String>,
-    /// Any text: another one has it fetched anew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    renew: Option<String>,
-}
+#[serde(transparent)]
+pub struct Pip(pub(super) Package);
+
+const RULES: Rules = Rules {
+    word: "pip",
+    name: (
+        is_a_name,
+        "a package of pip is called `name` or `name[extra,extra]`",
+    ),
+    version: (
+        is_a_version,
+        "a version is one such as `1.2.3`, or specifiers such as `>=1.2,<2`",
+    ),
+};
+
+/// No file of settings but those that stand here.
+const SETTINGS: [(&str, &str); 1] = [("PIP_CONFIG_FILE", "/dev/null")];
 
 impl Pip {
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        if !is_a_name(&self.package_name) {
-            let told = "a package of pip is called `name` or `name[extra,extra]`";
-            return Err(Wrong::at(&["source", "pip", "package_name"], told));
-        }
-        if !self.version.as_deref().is_none_or(is_a_version) {
-            let told = "a version is one such as `1.2.3`, or specifiers such as `>=1.2,<2`";
-            return Err(Wrong::at(&["source", "pip", "version"], told));
-        }
-        if let Some(url) = &self.registry_url {
-            place(url).map_err(|told| Wrong::at(&["source", "pip", "registry_url"], told))?;
-        }
-        Ok(())
+        self.0.check(&RULES)
     }
 
     /// Whether what it leads to can never be another version.
     pub(super) fn is_pinned(&self) -> bool {
         let exact = |text: &str| !text.contains(['<', '>', '=', '~', '!', '*', ',']);
-        self.version
+        self.0
+            .version
             .as_deref()
             .is_some_and(|text| exact(text.trim_start_matches("==")))
     }
 
     pub(super) fn shown(&self) -> String {
-        let version = self.version.as_deref().unwrap_or("latest");
-        format!("pip package {} {version}", self.package_name)
+        let (name, version) = (&self.0.package_name, self.0.version_shown());
+        format!("pip package {name} {version}")
     }
 
     pub(super) fn script(&self) -> Script {
-        let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
-        Script {
-            program: "pip",
-            text: include_str!("pip.sh"),
-            arguments: vec![
-                self.package_name.clone(),
-                or_nothing(&self.version),
-                or_nothing(&self.registry_url),
-            ],
-            env: BTreeMap::from([("PIP_CONFIG_FILE".to_owned(), "/dev/null".to_owned())]),
-        }
+        self.0.script(("pip", include_str!("pip.sh")), &SETTINGS)
     }
 }
 
@@ -139,12 +120,9 @@ mod tests {
 
     #[test]
     fn one_version_is_pinned_and_many_are_not() {
-        let of = |version: Option<&str>| Pip {
-            package_name: "x".to_owned(),
-            version: version.map(str::to_owned),
-            registry_url: None,
-            agent_setup: Vec::new(),
-            renew: None,
+        let of = |version: Option<&str>| -> Pip {
+            let written = serde_json::json!({ "package_name": "x", "version": version });
+            serde_json::from_value(written).unwrap()
         };
         assert!(of(Some("1.2")).is_pinned() && of(Some("==1.2")).is_pinned());
         assert!(
