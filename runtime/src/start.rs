@@ -217,6 +217,7 @@ fn installer(
         program,
         launcher: Arc::clone(launcher),
         link: link.clone(),
+        sockets: state.sockets.clone(),
         trusted: trust::lists(&state.shims),
     }
 }

@@ -26,7 +26,10 @@ impl Installing {
 /// A source that is fetched must be allowed to be.
 pub(super) fn check(written: &AgentWritten) -> Option<Wrong> {
     let source = written.source.as_ref()?;
-    let is_fetched = !matches!(source, source::Written::Object(_));
+    let is_fetched = match source {
+        source::Written::Object(object) => object.is_fetched(),
+        _ => true,
+    };
     (is_fetched && written.install().fetch.is_empty()).then(|| {
         let told = "the source is fetched through the gate, which lets nothing through that no policy allows: name \
                     policies for it, as in `install = { fetch = [\"…\"] }`";
@@ -59,6 +62,7 @@ mod tests {
         };
         load("git = { repository = \"https://git.example/a.git\", ref = \"v1\", renew = \"1\" }")
             .unwrap();
+        load("object = { url = \"https://files.example/a.tar\", renew = \"1\" }").unwrap();
         for wrong in [
             "git = { repository = \"https://git.example/a.git\", ref = \"--upload-pack=x\" }",
             "git = { repository = \"https://git.example/a.git\", ref = \"+main:refs/heads/x\" }",
@@ -70,6 +74,11 @@ mod tests {
             "pip = { package_name = \"-r\" }",
             "pip = { package_name = \"x\", registry_url = \"file:///x\" }",
             "git = { repository = \"https://git.example/a.git\", branch = \"x\" }",
+            "object = { url = \"ftp://files.example/a.tar\" }",
+            "object = { url = \"https://ada@files.example/a.tar\" }",
+            "object = { url = \"https://files.example/a.tar\", path = \"a.tar\" }",
+            "object = { url = \"https://files.example/a.tar\", sha256 = \"00\" }",
+            "object = { renew = \"1\" }",
         ] {
             assert!(load(wrong).is_err(), "{wrong}");
         }

@@ -1,6 +1,8 @@
-//! An archive into a new tree: hashed, then unpacked by `unpack` in a sandbox that has no way out. Never parses one here.
+//! An archive into a new tree: its bytes go into `unpack`, which stands in a sandbox that has no way out, while they are read or
+//! downloaded. Never parses one here.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
     path::Path,
@@ -16,7 +18,7 @@ use crate::{
     config::Agent,
     output,
     sandbox::{Descriptors, Program, Sandbox},
-    source::{Digest, Object},
+    source::{Digest, Object, Remote, Resolved},
     unpack::{self, Told},
 };
 
@@ -47,20 +49,87 @@ pub(super) async fn digest(object: &Object) -> Result<Digest, InstallError> {
     }
 }
 
-pub(super) fn refused(object: &Object, why: impl Into<String>) -> InstallError {
-    InstallError::Refused {
-        shown: object.shown(),
-        why: why.into(),
+/// Where an archive's bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Packed<'source> {
+    /// In a file, whose bytes had this digest a moment ago.
+    File(&'source Object, Digest),
+    /// Somewhere in the world.
+    World(&'source Remote),
+}
+
+impl Packed<'_> {
+    fn shown(self) -> String {
+        match self {
+            Self::File(object, _) => object.shown(),
+            Self::World(object) => object.shown(),
+        }
+    }
+
+    fn refused(self, why: impl Into<String>) -> InstallError {
+        InstallError::Refused {
+            shown: self.shown(),
+            why: why.into(),
+        }
+    }
+
+    fn source(self, source: io::Error) -> InstallError {
+        InstallError::Source {
+            shown: self.shown(),
+            source,
+        }
+    }
+
+    /// The digest that it will have, where that is known.
+    pub(super) fn expected(self) -> Option<Digest> {
+        match self {
+            Self::File(_, digest) => Some(digest),
+            Self::World(object) => object.pinned(),
+        }
+    }
+
+    /// What it led to, where that is more than the config says.
+    pub(super) fn resolved(self, report: &Report) -> Option<Resolved> {
+        match self {
+            Self::File(..) => None,
+            Self::World(_) => Some(Resolved {
+                version: format!("sha256:{}", report.sha256),
+                integrity: None,
+            }),
+        }
+    }
+
+    /// What was unpacked is by the unpacker's own hash what was passed on, and what was to be found there.
+    fn accept(self, report: Report, passed: Option<Digest>) -> Result<Report, InstallError> {
+        let is = |digest: Digest| report.sha256 == digest.to_string();
+        match self {
+            Self::File(_, digest) if !is(digest) => {
+                return Err(self.refused("the archive changed while it was read"));
+            }
+            Self::File(..) => return Ok(report),
+            Self::World(_) => {}
+        }
+        let Some(found) = passed.filter(|digest| is(*digest)) else {
+            return Err(self.refused("it was not unpacked to its end"));
+        };
+        match self.expected() {
+            Some(pinned) if pinned != found => Err(InstallError::OtherThanPinned {
+                shown: self.shown(),
+                found,
+                pinned,
+            }),
+            _ => Ok(report),
+        }
     }
 }
 
 impl Installer {
-    /// Unpacks an archive that has this digest into a new directory; nothing is left of one that is refused.
+    /// Unpacks an archive into a new directory; nothing is left of one that is refused.
     pub(super) async fn unpack(
         &self,
         agent: &Agent,
-        object: &Object,
-        (staging, digest): (&Path, Digest),
+        packed: Packed<'_>,
+        staging: &Path,
     ) -> Result<Report, InstallError> {
         let mounts = vec![
             Mount {
@@ -75,16 +144,79 @@ impl Installer {
             },
         ];
         let sandbox = self.sandbox(agent, mounts).await?;
-        let unpacked = tokio::time::timeout(STAGE_MAX, run(&sandbox, agent, object));
+        let unpacked = tokio::time::timeout(STAGE_MAX, self.run(&sandbox, agent, packed));
         let unpacked = match unpacked.await {
-            Ok(Ok(report)) => accept(report, digest, object),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(refused(object, "it was not unpacked in time")),
+            Ok(done) => done,
+            Err(_) => Err(packed.refused("it was not unpacked in time")),
         };
         if unpacked.is_err() {
             discard(&sandbox, staging).await;
         }
         unpacked
+    }
+
+    /// Runs `unpack` in the sandbox: the archive goes in, one line comes out.
+    async fn run(
+        &self,
+        sandbox: &Sandbox,
+        agent: &Agent,
+        packed: Packed<'_>,
+    ) -> Result<Report, InstallError> {
+        let failed = |error| packed.source(error);
+        let (stdin, feed) = io::pipe().map_err(failed)?;
+        let (line, stdout) = io::pipe().map_err(failed)?;
+        let stderr = output::to_log(agent.name.as_str(), "unpack").map_err(failed)?;
+        let program = Program {
+            argv: unpack::command_line(PROGRAM_TARGET, Path::new(TREE_TARGET)),
+            env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+            cwd: "/".into(),
+        };
+        let open = Descriptors {
+            stdin: stdin.into(),
+            stdout: stdout.into(),
+            stderr,
+            channel: None,
+        };
+        let mut process = sandbox.exec(program, open).await?;
+        let feeding = self.feed(agent, packed, feed.into());
+        let (told, passed) = tokio::join!(read_line(line.into()), feeding);
+        let status = process.exited().await.map(|exit| exit.status);
+        let (told, passed) = (told.map_err(failed)?, passed?);
+        match (serde_json::from_slice(&told), status) {
+            (Ok(Told::Unpacked(report)), Some(ExitStatus::Code(0))) => {
+                packed.accept(report, passed)
+            }
+            (Ok(Told::Refused(error)), _) => Err(packed.refused(error.to_string())),
+            (Ok(Told::NoPlace(why)), _) => Err(packed.refused(why)),
+            (_, status) => {
+                Err(packed.refused(format!("`unpack` ended without a word: {status:?}")))
+            }
+        }
+    }
+
+    /// Passes the archive's bytes on, and says what they were, if all of them were wanted.
+    async fn feed(
+        &self,
+        agent: &Agent,
+        packed: Packed<'_>,
+        into: OwnedFd,
+    ) -> Result<Option<Digest>, InstallError> {
+        match packed {
+            Packed::File(object, _) => {
+                let (object, mut into) = (object.clone(), File::from(into));
+                let copying = tokio::task::spawn_blocking(move || copy_hashed(&object, &mut into));
+                match joined(copying.await) {
+                    Ok(digest) => Ok(Some(digest)),
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+                    Err(error) => Err(packed.source(error)),
+                }
+            }
+            Packed::World(object) => {
+                let into =
+                    pipe::Sender::from_owned_fd(into).map_err(|error| packed.source(error))?;
+                self.download(agent, object, into).await
+            }
+        }
     }
 }
 
@@ -107,46 +239,6 @@ fn copy_hashed(object: &Object, to: &mut dyn Write) -> io::Result<Digest> {
     }
 }
 
-/// Runs `unpack` in the sandbox: the archive goes in, one line comes out.
-async fn run(sandbox: &Sandbox, agent: &Agent, object: &Object) -> Result<Report, InstallError> {
-    let failed = |source: io::Error| InstallError::Source {
-        shown: object.shown(),
-        source,
-    };
-    let (stdin, mut feed) = io::pipe().map_err(failed)?;
-    let (line, stdout) = io::pipe().map_err(failed)?;
-    let stderr = output::to_log(agent.name.as_str(), "unpack").map_err(failed)?;
-    let program = Program {
-        argv: unpack::command_line(PROGRAM_TARGET, Path::new(TREE_TARGET)),
-        env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
-        cwd: "/".into(),
-    };
-    let open = Descriptors {
-        stdin: stdin.into(),
-        stdout: stdout.into(),
-        stderr,
-        channel: None,
-    };
-    let mut process = sandbox.exec(program, open).await?;
-    let fed = object.clone();
-    let feeding = tokio::task::spawn_blocking(move || copy_hashed(&fed, &mut feed));
-    let (told, fed) = tokio::join!(read_line(line.into()), feeding);
-    let status = process.exited().await.map(|exit| exit.status);
-    let told = told.map_err(failed)?;
-    match (serde_json::from_slice(&told), status) {
-        (Ok(Told::Unpacked(report)), Some(ExitStatus::Code(0))) => {
-            joined(fed).map_err(failed)?;
-            Ok(report)
-        }
-        (Ok(Told::Refused(error)), _) => Err(refused(object, error.to_string())),
-        (Ok(Told::NoPlace(why)), _) => Err(refused(object, why)),
-        (_, status) => Err(refused(
-            object,
-            format!("`unpack` ended without a word: {status:?}"),
-        )),
-    }
-}
-
 /// What a program in a sandbox prints, up to its end or a bound.
 pub(super) async fn read_line(from: OwnedFd) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
@@ -156,12 +248,4 @@ pub(super) async fn read_line(from: OwnedFd) -> io::Result<Vec<u8>> {
         .read_to_end(&mut line)
         .await?;
     Ok(line)
-}
-
-/// The unpacker's own hash must be of the archive that was hashed here before: the file may have changed between.
-fn accept(report: Report, digest: Digest, object: &Object) -> Result<Report, InstallError> {
-    if report.sha256 == digest.to_string() {
-        return Ok(report);
-    }
-    Err(refused(object, "the archive changed while it was read"))
 }

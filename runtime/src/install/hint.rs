@@ -1,5 +1,7 @@
 //! What to do about an install that failed, by what its program said last. Never more than a hint: the lines stand beside it.
 
+use http::StatusCode;
+
 /// A text that programs say, and what it means for whoever installs. The first that is found counts.
 const KNOWN: &[(&str, &str)] = &[
     (
@@ -64,6 +66,17 @@ pub(super) fn about(lines: &[String]) -> Option<&'static str> {
     KNOWN
         .iter()
         .find_map(|(text, hint)| said(text).then_some(*hint))
+}
+
+/// The hint for what a server answers, if it has said nothing that is known.
+pub(super) fn about_status(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        401 | 403 => Some(
+            "whoever has it asks who is there: name a tool with its credential in `[agents.NAME.install] tools`",
+        ),
+        404 | 410 => Some("there is no such object, or not for this credential"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! source ── what is written of it, or sha256 ──▶ versions/{digest} there? ── yes ──▶ current → digest
 //!                  │ no
 //!                  ▼
-//!      an archive: `unpack` of stdin in a sandbox without a way out ─┐
+//!      an archive: `unpack` of stdin, which posternd reads from the  │
+//!      file or through the gate, in a sandbox without a way out     ─┐
 //!      all others: a script in a sandbox that may call what          ├─▶ versions/.staging-…
 //!                  `install.fetch` allows, and runs no package's code ─┘        │ whole
 //!                                                                            ▼
@@ -17,6 +18,7 @@
 //! ```
 
 mod archive;
+mod download;
 mod fetch;
 mod hint;
 mod setup;
@@ -42,8 +44,9 @@ use crate::{
     config::Agent,
     link::{Link, LinkError},
     sandbox::{Launcher, Sandbox, SandboxError, Wanted},
-    source::{Digest, Resolved, Source, Way},
+    source::{Digest, Resolved, Script, Source, Way},
 };
+use archive::Packed;
 use tree::Tree;
 
 /// How long each stage of an install may take.
@@ -180,8 +183,26 @@ pub struct Installer {
     pub launcher: Arc<Launcher>,
     /// Who is told what a sandbox is for.
     pub link: Link,
+    /// Where posternd's own ways through the gate are.
+    pub sockets: PathBuf,
     /// Whom programs trust that fetch.
     pub trusted: Trusted,
+}
+
+/// How a source's files are had, as far as it was looked at.
+enum Coming<'source> {
+    Packed(Packed<'source>),
+    Script(Script),
+}
+
+impl Coming<'_> {
+    /// The digest of what comes, where that is known before.
+    fn content(&self) -> Option<Digest> {
+        match self {
+            Self::Packed(packed) => packed.expected(),
+            Self::Script(_) => None,
+        }
+    }
 }
 
 /// A new tree that is whole and has no name yet.
@@ -199,15 +220,18 @@ impl Installer {
     pub async fn install(&self, agent: &Agent, files: &Files) -> Result<Installed, InstallError> {
         let tree = Tree::prepare(&self.agents, &agent.name)?;
         let source = &files.source;
-        let content = match source.way() {
-            Way::Unpack(object) => Some(archive::digest(object).await?),
-            Way::Fetch(_) => None,
+        let coming = match source.way() {
+            Way::Unpack(object) => {
+                Coming::Packed(Packed::File(object, archive::digest(object).await?))
+            }
+            Way::Download(object) => Coming::Packed(Packed::World(object)),
+            Way::Fetch(script) => Coming::Script(script),
         };
-        let digest = source.version(content, &files.mount);
+        let digest = source.version(coming.content(), &files.mount);
         let unpacked = if tree.has(digest) {
             None
         } else {
-            let made = self.make(agent, files, (&tree, content)).await?;
+            let made = self.make(agent, files, (&tree, coming)).await?;
             tree.note(digest, made.resolved.as_ref())?;
             tree.name(&made.staging, digest)?;
             made.unpacked
@@ -228,33 +252,29 @@ impl Installer {
         &self,
         agent: &Agent,
         files: &Files,
-        (tree, content): (&Tree, Option<Digest>),
+        (tree, coming): (&Tree, Coming<'_>),
     ) -> Result<Made, InstallError> {
         let staging = tree.staging()?;
         let source = &files.source;
-        let mut made = match (source.way(), content) {
-            (Way::Unpack(object), Some(digest)) => {
-                let report = self.unpack(agent, object, (&staging, digest)).await?;
-                Made {
-                    staging,
-                    unpacked: Some(report),
-                    resolved: None,
-                }
+        let (unpacked, resolved) = match coming {
+            Coming::Packed(packed) => {
+                let report = self.unpack(agent, packed, &staging).await?;
+                let resolved = packed.resolved(&report);
+                (Some(report), resolved)
             }
-            (Way::Unpack(object), None) => {
-                return Err(archive::refused(object, "nobody knows its digest"));
-            }
-            (Way::Fetch(script), _) => {
+            Coming::Script(script) => {
                 let resolved = self.fetch(agent, files, (&script, &staging)).await?;
-                let (version, integrity) = (&resolved.version, &resolved.integrity);
-                let pinned = source.is_pinned();
-                tracing::info!(agent = %agent.name, source = source.shown(), version, integrity, pinned, "fetched");
-                Made {
-                    staging,
-                    unpacked: None,
-                    resolved: Some(resolved),
-                }
+                (None, Some(resolved))
             }
+        };
+        if let Some(Resolved { version, integrity }) = &resolved {
+            let pinned = source.is_pinned();
+            tracing::info!(agent = %agent.name, source = source.shown(), version, integrity, pinned, "fetched");
+        }
+        let mut made = Made {
+            staging,
+            unpacked,
+            resolved,
         };
         if !source.setup().is_empty() {
             let ready = tree.staging()?;

@@ -35,6 +35,7 @@ fn bench() -> Bench {
         program: "/proc/self/exe".into(),
         launcher,
         link: Link::over(Channel::connect(&gate).unwrap()),
+        sockets: directory.path().to_owned(),
         trusted: Trusted {
             list: "/none".into(),
             java: "/none".into(),

@@ -6,6 +6,7 @@ pub mod npm;
 pub mod object;
 mod package;
 pub mod pip;
+pub mod remote;
 
 use std::path::Path;
 
@@ -18,14 +19,16 @@ pub use git::Git;
 pub use npm::Npm;
 pub use object::Object;
 pub use pip::Pip;
+pub use remote::Remote;
 
+use self::object::At;
 use crate::config::{Places, Wrong};
 
 /// `source = { KIND = { … } }` as written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Written {
-    /// An archive in a file.
+    /// An archive in a file, or somewhere in the world.
     Object(object::Written),
     /// A commit of a repository.
     Git(Git),
@@ -40,6 +43,8 @@ pub enum Written {
 pub enum Source {
     /// An archive in a file.
     Object(Object),
+    /// An archive somewhere in the world.
+    Remote(Remote),
     /// A commit of a repository.
     Git(Git),
     /// A package of npm.
@@ -53,6 +58,8 @@ pub enum Source {
 pub enum Way<'source> {
     /// By unpacking an archive on this machine.
     Unpack(&'source Object),
+    /// By unpacking an archive while it is downloaded.
+    Download(&'source Remote),
     /// By a script that fetches them.
     Fetch(Script),
 }
@@ -60,7 +67,10 @@ pub enum Way<'source> {
 impl Source {
     pub(crate) fn mean(written: &Written, places: &Places) -> Result<Self, Wrong> {
         let source = match written {
-            Written::Object(object) => Self::Object(Object::mean(object, places)?),
+            Written::Object(object) => match object.at()? {
+                At::File(path) => Self::Object(Object::mean(path, object, places)?),
+                At::World(url) => Self::Remote(Remote::mean(url, object)?),
+            },
             Written::Git(git) => git.check().map(|()| Self::Git(git.clone()))?,
             Written::Npm(npm) => npm.check().map(|()| Self::Npm(npm.clone()))?,
             Written::Pip(pip) => pip.check().map(|()| Self::Pip(pip.clone()))?,
@@ -80,7 +90,7 @@ impl Source {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Object(_) => "object",
+            Self::Object(_) | Self::Remote(_) => "object",
             Self::Git(_) => "git",
             Self::Npm(_) => "npm",
             Self::Pip(_) => "pip",
@@ -92,6 +102,7 @@ impl Source {
     pub fn shown(&self) -> String {
         match self {
             Self::Object(object) => object.shown(),
+            Self::Remote(object) => object.shown(),
             Self::Git(git) => git.shown(),
             Self::Npm(npm) => npm.shown(),
             Self::Pip(pip) => pip.shown(),
@@ -103,6 +114,7 @@ impl Source {
     pub fn way(&self) -> Way<'_> {
         match self {
             Self::Object(object) => Way::Unpack(object),
+            Self::Remote(object) => Way::Download(object),
             Self::Git(git) => Way::Fetch(git.script()),
             Self::Npm(npm) => Way::Fetch(npm.script()),
             Self::Pip(pip) => Way::Fetch(pip.script()),
@@ -114,6 +126,7 @@ impl Source {
     pub fn setup(&self) -> &[String] {
         match self {
             Self::Object(object) => &object.agent_setup,
+            Self::Remote(object) => &object.agent_setup,
             Self::Git(git) => &git.agent_setup,
             Self::Npm(npm) => &npm.0.agent_setup,
             Self::Pip(pip) => &pip.0.agent_setup,
@@ -131,6 +144,7 @@ impl Source {
     pub fn is_pinned(&self) -> bool {
         match self {
             Self::Object(object) => object.pinned().is_some(),
+            Self::Remote(object) => object.pinned().is_some(),
             Self::Git(git) => git.is_pinned(),
             Self::Npm(npm) => npm.is_pinned(),
             Self::Pip(pip) => pip.is_pinned(),
@@ -141,7 +155,7 @@ impl Source {
     #[must_use]
     pub fn commands(&self) -> &'static [&'static str] {
         match self {
-            Self::Object(_) | Self::Git(_) => &[],
+            Self::Object(_) | Self::Remote(_) | Self::Git(_) => &[],
             Self::Npm(_) => &["node_modules/.bin"],
             Self::Pip(_) => &["bin"],
         }
@@ -152,6 +166,7 @@ impl Source {
     pub fn described(&self) -> Value {
         match self {
             Self::Object(object) => json!({ "object": { "path": object.shown() } }),
+            Self::Remote(object) => json!({ "object": object.described() }),
             Self::Git(git) => json!({ "git": git }),
             Self::Npm(npm) => json!({ "npm": npm }),
             Self::Pip(pip) => json!({ "pip": pip }),
@@ -166,7 +181,10 @@ impl Source {
             // Nothing else makes a difference to what is in an archive.
             Some(content) if self.setup().is_empty() => content,
             Some(content) => digest_of(&json!([content.to_string(), self.setup(), mount])),
-            None => digest_of(&json!([self.described(), mount])),
+            None => match self {
+                Self::Remote(object) => digest_of(&json!([object.identity(), mount])),
+                _ => digest_of(&json!([self.described(), mount])),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
@@ -13,14 +13,54 @@ use serde::Deserialize;
 use super::Digest;
 use crate::config::{Places, Wrong};
 
-/// `{ path, sha256, agent_setup }` as written.
+/// `{ path | url, sha256, agent_setup, renew }` as written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    url: Option<String>,
     sha256: Option<String>,
     #[serde(default)]
-    agent_setup: Vec<String>,
+    pub(super) agent_setup: Vec<String>,
+    pub(super) renew: Option<String>,
+}
+
+/// Where an object is.
+pub(super) enum At<'written> {
+    /// In a file on this machine.
+    File(&'written Path),
+    /// Somewhere in the world.
+    World(&'written str),
+}
+
+impl Written {
+    /// Whether it comes through the gate.
+    pub(crate) fn is_fetched(&self) -> bool {
+        self.url.is_some()
+    }
+
+    pub(super) fn at(&self) -> Result<At<'_>, Wrong> {
+        match (&self.path, &self.url) {
+            (Some(_), None) if self.renew.is_some() => {
+                let told = "a file on this machine is looked at with every start: leave it out";
+                Err(Wrong::at(&["source", "object", "renew"], told))
+            }
+            (Some(path), None) => Ok(At::File(path)),
+            (None, Some(url)) => Ok(At::World(url)),
+            _ => {
+                let told = "an object has a `path` on this machine or a `url`, and one of them";
+                Err(Wrong::at(&["source", "object"], told))
+            }
+        }
+    }
+
+    /// The digest that it must have, if it must have one.
+    pub(super) fn pinned(&self) -> Result<Option<Digest>, Wrong> {
+        let parsed = self.sha256.as_deref().map(str::parse).transpose();
+        parsed.map_err(|error: super::NotADigest| {
+            Wrong::at(&["source", "object", "sha256"], error.to_string())
+        })
+    }
 }
 
 /// A checked path, and what must be found there.
@@ -32,28 +72,15 @@ pub struct Object {
 }
 
 impl Object {
-    pub(super) fn mean(written: &Written, places: &Places) -> Result<Self, Wrong> {
+    pub(super) fn mean(path: &Path, written: &Written, places: &Places) -> Result<Self, Wrong> {
         const PATH: &[&str] = &["source", "object", "path"];
-        let path = places
-            .resolve(&written.path)
-            .map_err(|told| Wrong::at(PATH, told))?;
-        if !path.is_file() {
-            return Err(Wrong::at(
-                PATH,
-                format!("{} is no file", written.path.display()),
-            ));
+        let resolved = places.resolve(path).map_err(|told| Wrong::at(PATH, told))?;
+        if !resolved.is_file() {
+            return Err(Wrong::at(PATH, format!("{} is no file", path.display())));
         }
-        let sha256 = written
-            .sha256
-            .as_deref()
-            .map(str::parse)
-            .transpose()
-            .map_err(|error: super::NotADigest| {
-                Wrong::at(&["source", "object", "sha256"], error.to_string())
-            })?;
         Ok(Self {
-            path,
-            sha256,
+            path: resolved,
+            sha256: written.pinned()?,
             agent_setup: written.agent_setup.clone(),
         })
     }

@@ -98,7 +98,7 @@ fn git(at: &Path, arguments: &[&str]) -> Output {
 }
 
 /// What only the key's holder gets.
-fn for_the_key(request: &Recorded, answer: impl Fn(&Recorded) -> Answer) -> Answer {
+pub(super) fn for_the_key(request: &Recorded, answer: impl Fn(&Recorded) -> Answer) -> Answer {
     if request.values("authorization") == [format!("Bearer {KEY}")] {
         return answer(request);
     }

@@ -1,0 +1,132 @@
+//! Objects by URL.
+
+use postern_testkit::{Answer, Archive, Setup, Upstream};
+use sha2::{Digest as _, Sha256};
+
+use super::{AGENT, KEY, answer, setup, shelf::for_the_key};
+
+fn archive(word: &str) -> Vec<u8> {
+    let padding = "so that it comes in several pieces\n".repeat(20_000);
+    let archive = Archive::new().file("agent.py", AGENT).file("word", word);
+    archive.file("padding", &padding).tar_gz()
+}
+
+/// A store that gives one object to the key's holder, and says each time that it is in this state.
+fn store(object: Vec<u8>) -> Upstream {
+    Upstream::start(move |request| {
+        for_the_key(request, |_| Answer {
+            status: 200,
+            headers: vec![("etag".to_owned(), "\"one\"".to_owned())],
+            body: object.clone(),
+            hold: None,
+        })
+    })
+}
+
+fn desk(store: &Upstream, more: &str) -> Setup {
+    let url = store.url();
+    let agent = format!(
+        "[agents.desk]\nkind = \"python\"\nentry = \"agent.py\"\nsource = {{ object = {{ url = \"{url}/desk.tar.gz?key=in-the-query\"{more} }} }}"
+    );
+    setup(&agent, &url)
+}
+
+#[test]
+fn an_object_is_downloaded_with_a_credential_that_no_sandbox_has_and_never_again() {
+    let object = archive("one\n");
+    let sha256 = hex::encode(Sha256::digest(&object));
+    let store = store(object);
+    let devbox = desk(&store, "").start();
+    assert_eq!(answer(&devbox), "one");
+    let said = devbox.stderr();
+    assert!(said.contains(&format!("sha256:{sha256}")), "{said}");
+    assert!(!said.contains("in-the-query"), "{said}");
+    let audit = devbox.audit();
+    assert!(
+        audit.iter().any(|line| line["stage"] == "fetch"),
+        "{audit:?}"
+    );
+    let sent = store.requests();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].values("authorization"), [format!("Bearer {KEY}")]);
+    assert_eq!(sent[0].target, "/desk.tar.gz?key=in-the-query");
+    let devbox = Setup::again(devbox.stop()).start();
+    assert_eq!(answer(&devbox), "one");
+    assert_eq!(store.requests().len(), 1, "it was asked again");
+    let _ended = devbox.stop();
+}
+
+#[test]
+fn what_breaks_off_is_gone_on_with_and_is_whole() {
+    let object = archive("one\n");
+    let sha256 = hex::encode(Sha256::digest(&object));
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let store = Upstream::start(move |_| {
+        // It says how much there is, and the first time ends before that.
+        let first = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let most = if first {
+            object.len() / 2
+        } else {
+            object.len()
+        };
+        let headers = [
+            ("etag", "\"one\"".to_owned()),
+            ("content-length", object.len().to_string()),
+        ];
+        Answer {
+            status: 200,
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+            body: object[..most].to_vec(),
+            hold: None,
+        }
+    });
+    let devbox = desk(&store, &format!(", sha256 = \"{sha256}\"")).start();
+    assert_eq!(answer(&devbox), "one");
+    assert_eq!(store.requests().len(), 2);
+    let _ended = devbox.stop();
+}
+
+#[test]
+fn another_object_than_the_pinned_one_is_refused_and_nothing_of_it_stays() {
+    let store = store(archive("one\n"));
+    let pinned = hex::encode(Sha256::digest("another"));
+    let ended = desk(&store, &format!(", sha256 = \"{pinned}\""))
+        .try_start()
+        .err()
+        .unwrap();
+    let told = format!("the config pins {pinned}");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    let versions = ended.folder.path().join("state/agents/desk/versions");
+    let left = std::fs::read_dir(&versions).unwrap().count();
+    assert_eq!(left, 0, "{versions:?}");
+}
+
+#[test]
+fn what_nobody_allows_and_what_is_not_there_are_told() {
+    let elsewhere = store(archive("one\n"));
+    let there = format!(
+        "{}/desk.tar.gz",
+        elsewhere.url().replace("127.0.0.1", "localhost")
+    );
+    let store = Upstream::start(move |_| {
+        let mut moved = Answer::json(&serde_json::json!({})).with_status(302);
+        moved.headers.push(("location".to_owned(), there.clone()));
+        moved
+    });
+    let ended = desk(&store, "").try_start().err().unwrap();
+    assert!(
+        ended
+            .stderr
+            .contains("the gate knows no rule for that place"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(elsewhere.requests().len(), 0);
+    let none = Upstream::start(|_| Answer::json(&serde_json::json!({})).with_status(404));
+    let ended = desk(&none, "").try_start().err().unwrap();
+    assert!(
+        ended.stderr.contains("there is no such object"),
+        "{}",
+        ended.stderr
+    );
+}
