@@ -2,7 +2,7 @@
 
 use postern_testkit::Setup;
 
-use super::{AGENT, KEY, answer, setup, shelf::Repository};
+use super::{AGENT, KEY, answer, setup, shelf::Repository, trees};
 
 fn desk(repository: &Repository, more: &str) -> Setup {
     let url = repository.url();
@@ -74,8 +74,7 @@ fn what_is_not_there_is_told_with_what_git_said() {
         "{}",
         ended.stderr
     );
-    let versions = ended.folder.path().join("state");
-    assert!(versions.exists());
+    assert_eq!(trees(&ended), 0);
 }
 
 #[test]

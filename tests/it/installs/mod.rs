@@ -6,7 +6,7 @@ mod objects;
 mod packages;
 mod shelf;
 
-use postern_testkit::{Archive, Devbox, Setup};
+use postern_testkit::{Archive, Devbox, Ended, Setup};
 
 use crate::fixture;
 
@@ -73,6 +73,13 @@ fn answer(devbox: &Devbox) -> String {
         .as_str()
         .unwrap_or_default()
         .to_owned()
+}
+
+/// How many trees of the agent are on the disk, whole or begun.
+fn trees(ended: &Ended) -> usize {
+    let versions = "state/runtime/agents/desk/versions";
+    let versions = std::fs::read_dir(ended.folder.path().join(versions));
+    versions.unwrap().count()
 }
 
 /// Whether a program is where sandboxes look for it; says that the test is skipped otherwise.

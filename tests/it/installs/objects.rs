@@ -3,7 +3,7 @@
 use postern_testkit::{Answer, Archive, Setup, Upstream};
 use sha2::{Digest as _, Sha256};
 
-use super::{AGENT, KEY, answer, setup, shelf::for_the_key};
+use super::{AGENT, KEY, answer, setup, shelf::for_the_key, trees};
 
 fn archive(word: &str) -> Vec<u8> {
     let padding = "so that it comes in several pieces\n".repeat(20_000);
@@ -96,9 +96,7 @@ fn another_object_than_the_pinned_one_is_refused_and_nothing_of_it_stays() {
         .unwrap();
     let told = format!("the config pins {pinned}");
     assert!(ended.stderr.contains(&told), "{}", ended.stderr);
-    let versions = ended.folder.path().join("state/agents/desk/versions");
-    let left = std::fs::read_dir(&versions).unwrap().count();
-    assert_eq!(left, 0, "{versions:?}");
+    assert_eq!(trees(&ended), 0);
 }
 
 #[test]
