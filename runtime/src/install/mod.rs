@@ -17,6 +17,7 @@
 //!      rename to versions/{digest} ──▶ current → digest ──▶ Discard what nobody needs; whatever fails, the old one serves
 //! ```
 
+mod alone;
 mod archive;
 mod download;
 mod fetch;
@@ -46,6 +47,7 @@ use crate::{
     sandbox::{Launcher, Sandbox, SandboxError, Wanted},
     source::{Digest, Resolved, Script, Source, Way},
 };
+use alone::Alone;
 use archive::Packed;
 use tree::Tree;
 
@@ -219,6 +221,7 @@ impl Installer {
     /// See [`InstallError`]; the version that was live before still is.
     pub async fn install(&self, agent: &Agent, files: &Files) -> Result<Installed, InstallError> {
         let tree = Tree::prepare(&self.agents, &agent.name)?;
+        let _alone = Alone::with(tree.directory(), &agent.name).await?;
         let source = &files.source;
         let coming = match source.way() {
             Way::Unpack(object) => {

@@ -1,6 +1,9 @@
 //! Installing with a played launcher: what is asked of it, and what is left when it says no.
 
-use std::{io::Write as _, os::fd::OwnedFd};
+use std::{
+    io::Write as _,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+};
 
 use postern_contract::launch::{Access, Ask, ExitStatus, Outcome, Plan, Said, Standing, Verb};
 use postern_daemon::channel::{Channel, Listener};
@@ -220,4 +223,66 @@ async fn leftovers_are_discarded_by_the_launcher() {
     let (installed, discarded) = tokio::join!(install, launchers);
     installed.unwrap();
     assert_eq!(discarded, [left]);
+}
+
+#[tokio::test]
+async fn of_two_installs_at_once_one_waits_and_finds_what_the_other_made() {
+    let bench = bench();
+    let install = || bench.installer.install(&bench.agent, &bench.files);
+    let launchers = async {
+        play(&bench.listener, whole).await;
+        // Whoever did not wait asks for a sandbox of its own.
+        drop(bench.listener.accept().await);
+        panic!("both were at work");
+    };
+    let both = async { tokio::join!(install(), install()) };
+    let (one, other) = tokio::select! {
+        both = both => both,
+        () = launchers => unreachable!(),
+    };
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.tree, other.tree);
+    let unpacked = [one.unpacked, other.unpacked];
+    assert_eq!(unpacked.iter().flatten().count(), 1, "{unpacked:?}");
+}
+
+#[tokio::test]
+async fn the_lock_goes_with_its_holder_however_that_ends() {
+    let bench = bench();
+    let tree = Tree::prepare(&bench.installer.agents, &bench.agent.name).unwrap();
+    let mut holder = tokio::process::Command::new("flock")
+        .args(["--no-fork".as_ref(), tree.directory().as_os_str()])
+        .args(["sh", "-c", "echo held; exec sleep 600"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = [0; 5];
+    let mut stdout = holder.stdout.take().unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut held)
+        .await
+        .unwrap();
+    let killed = async {
+        let inode = std::fs::metadata(tree.directory()).unwrap().ino();
+        tokio::select! {
+            () = somebody_waits_for(inode) => {}
+            _ = bench.listener.accept() => panic!("it did not wait"),
+        }
+        holder.kill().await.unwrap();
+        play(&bench.listener, whole).await
+    };
+    let install = bench.installer.install(&bench.agent, &bench.files);
+    let (installed, _) = tokio::join!(install, killed);
+    assert!(installed.unwrap().unpacked.is_some());
+}
+
+/// Returns when the kernel has somebody wait for the lock of a file.
+async fn somebody_waits_for(inode: u64) {
+    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&format!(":{inode} "));
+    while !std::fs::read_to_string("/proc/locks")
+        .unwrap()
+        .lines()
+        .any(waits)
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -47,6 +47,10 @@ impl Tree {
         Ok(Self { directory })
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     fn versions(&self) -> PathBuf {
         self.directory.join("versions")
     }
