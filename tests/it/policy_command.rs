@@ -136,6 +136,48 @@ fn explain_shows_the_path_and_the_verdict() {
 }
 
 #[test]
+fn a_sandbox_that_installs_is_judged_by_its_own_policies() {
+    let config = format!(
+        "{CONFIG}\n[policies.fetching]\nrules = [{{ name = \"fetch\", permission = \"allow\", resource = \"https://shop.example/*\" }}]\n\
+         [agents.desk.install]\ntools = [\"shop\"]\nfetch = [\"fetching\"]\nsetup = [\"fetching\"]\n"
+    );
+    let cases = "config = \"postern.toml\"\n".to_owned()
+        + &[
+            ("", "GET", "https://shop.example/other", "deny"),
+            ("fetch", "GET", "https://shop.example/other", "allow"),
+            ("fetch", "POST", "https://shop.example/base/x", "allow"),
+            ("setup", "GET", "https://shop.example/base/x", "allow"),
+            ("setup", "POST", "https://shop.example/base/x", "deny"),
+            ("setup", "CONNECT", "shop.example:443", "look inside"),
+            ("setup", "CONNECT", "other.example:443", "deny"),
+        ]
+        .map(|(stage, method, url, expected)| {
+            let stage = match stage {
+                "" => String::new(),
+                stage => format!("stage = \"{stage}\"\n"),
+            };
+            format!(
+                "[[cases]]\nname = \"{method} {url}\"\n{stage}method = \"{method}\"\nurl = \"{url}\"\nexpect = \"{expected}\"\n"
+            )
+        })
+        .concat();
+    let setup = Setup::new(&config).file("cases.toml", &cases);
+    let output = postern(&setup, &["test", "cases.toml"]);
+    let text = said(&output);
+    assert!(text.contains("7 of 7 as expected"), "{text}");
+    let call = ["explain", "POST", "https://shop.example/base/x"];
+    let asked = ["--config", "postern.toml", "--stage", "setup"];
+    let output = postern(&setup, &[&call[..], &asked[..]].concat());
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("desk, its install's setup"), "{text}");
+    let asked = ["--config", "postern.toml", "--stage", "odd"];
+    let output = postern(&setup, &[&call[..], &asked[..]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("`fetch` or `setup`"), "{told}");
+}
+
+#[test]
 fn a_table_of_decisions_is_met_or_not() {
     let setup = setup();
     let output = postern(&setup, &["test", "cases.toml"]);

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use postern_contract::{
-    AgentName, PolicyName,
-    config::{AgentGrants, Document, Permission, Policy, Problem, Rule, Tls},
+    PolicyName,
+    config::{Document, Granted, Permission, Policy, Problem, Rule, Stage, Tls, granted_to},
 };
-use postern_policy::{Authority, Host, Scheme};
+use postern_policy::{Authority, Holder, Host, Scheme};
 
 use super::Written;
 use crate::book::{Homes, Places, place};
@@ -23,18 +23,20 @@ pub struct Doorway {
 
 /// What a CONNECT to a place meets, by a config as it is written: for commands that judge without a gate.
 #[must_use]
-pub fn doorway<Agent: AgentGrants, Credential, Source>(
-    document: &Document<Agent, Credential, Source>,
-    agent: &AgentName,
+pub fn doorway<Credential, Source>(
+    document: &Document<Granted, Credential, Source>,
+    holder: Holder<'_>,
     authority: &Authority,
 ) -> Doorway {
     let (homes, place) = (homes(document), place(authority));
-    let policies = document.agents.get(agent).map(AgentGrants::policies);
-    let policies = policies.filter(|held| !held.is_empty());
+    let held = document.agents.get(holder.agent);
+    let held = held.map(|agent| granted_to(agent, holder.stage).policies);
+    let is_opaque = holder.stage == Some(Stage::Setup) && opaque(document).contains(&place);
     Doorway {
         is_home: homes.tools.contains(&place) || homes.providers.contains(&place),
-        may_look: policies.is_some_and(|held| {
-            homes.tools.contains(&place) || named(&document.policies, held).contains(&place)
+        may_look: held.is_some_and(|held| {
+            let is_named = || named(&document.policies, &held).contains(&place) && !is_opaque;
+            !held.is_empty() && (homes.tools.contains(&place) || is_named())
         }),
     }
 }
@@ -56,7 +58,9 @@ pub(super) fn homes<Agent, Credential, Source>(
 }
 
 /// Where tools live that nobody looks into. A setup has no connection there.
-pub(super) fn opaque(document: &Written) -> Places {
+pub(super) fn opaque<Agent, Credential, Source>(
+    document: &Document<Agent, Credential, Source>,
+) -> Places {
     let tools = document.tools.values().filter_map(|tool| match tool.tls {
         Tls::Tunnel => place_of(&tool.url).or_else(|| raw_place_of(&tool.url)),
         Tls::Intercept => raw_place_of(&tool.url),

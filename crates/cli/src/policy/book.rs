@@ -6,7 +6,7 @@ use postern_contract::{
     AgentName,
     config::{Document, Granted},
 };
-use postern_policy::{Authority, Rulebook};
+use postern_policy::{Authority, Holder, Rulebook};
 use postern_proxy::Doorway;
 
 use crate::Failure;
@@ -29,9 +29,9 @@ impl Book {
         Ok(Self { rules, document })
     }
 
-    /// What a CONNECT of an agent meets at the gate besides the rules.
-    pub(super) fn doorway(&self, agent: &AgentName, authority: &Authority) -> Doorway {
-        postern_proxy::doorway(&self.document, agent, authority)
+    /// What a CONNECT of somebody's meets at the gate besides the rules.
+    pub(super) fn doorway(&self, holder: Holder<'_>, authority: &Authority) -> Doorway {
+        postern_proxy::doorway(&self.document, holder, authority)
     }
 
     /// The agent of that name, or the one that is meant where none is named.

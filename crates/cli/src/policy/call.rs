@@ -1,6 +1,9 @@
 //! One call as somebody wrote it down, brought into the form that rules judge. Never sent.
 
-use postern_contract::{AgentName, ToolName, config::Permission};
+use postern_contract::{
+    AgentName, ToolName,
+    config::{Permission, Stage},
+};
 use postern_policy::{
     Authority, BODY_BYTES_MAX, BodyShown, CanonicalUrl, Evidence, Facts, Heard, Method, Route,
     Step, Trace, Verdict,
@@ -14,6 +17,8 @@ use crate::Failure;
 #[derive(Debug)]
 pub(super) struct Written<'a> {
     pub(super) agent: Option<&'a str>,
+    /// The sandbox of the agent's install whose call it is; its own if none.
+    pub(super) stage: Option<Stage>,
     pub(super) method: &'a str,
     /// A URL, or `/tools/NAME/...` as an agent would call it; for CONNECT, `HOST:PORT` too.
     pub(super) url: &'a str,
@@ -27,6 +32,7 @@ pub(super) struct Written<'a> {
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) agent: AgentName,
+    pub(super) stage: Option<Stage>,
     pub(super) method: Method,
     pub(super) url: CanonicalUrl,
     pub(super) trace: Trace,
@@ -48,7 +54,7 @@ impl Written<'_> {
             self.canonical(book)?
         };
         let facts = Facts {
-            stage: None,
+            stage: self.stage,
             agent,
             method: &method,
             url: &url,
@@ -56,7 +62,7 @@ impl Written<'_> {
         };
         let trace = book.rules.trace(&facts, &self.evidence());
         let looked_into = method.is_connect() && {
-            let doorway = book.doorway(agent, url.authority());
+            let doorway = book.doorway(facts.holder(), url.authority());
             match trace.verdict {
                 Verdict::Allowed(_) => doorway.is_home,
                 Verdict::ApprovalRequired(_) | Verdict::Denied(_) => doorway.may_look,
@@ -64,6 +70,7 @@ impl Written<'_> {
         };
         Ok(Judged {
             agent: agent.clone(),
+            stage: self.stage,
             method,
             url,
             trace,
@@ -159,6 +166,7 @@ impl Judged {
     pub(super) fn as_json(&self) -> Value {
         json!({
             "agent": self.agent.as_str(),
+            "stage": self.stage.map(Stage::as_str),
             "method": self.method.as_str(),
             "url": self.url.to_string(),
             "tool": self.trace.tool,

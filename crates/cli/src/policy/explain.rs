@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use postern_contract::exit;
+use postern_contract::{config::Stage, exit};
 use postern_policy::{BODY_BYTES_MAX, Heard, Step};
 
 use super::{
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Whose call it is, where there are several agents and no default
     #[arg(long)]
     agent: Option<String>,
+    /// Ask for a sandbox that installs the agent: `fetch`, which brings its files, or `setup`, which makes them ready
+    #[arg(long)]
+    stage: Option<Stage>,
     /// A file that holds the body; `-` is standard input
     #[arg(long)]
     body: Option<PathBuf>,
@@ -56,6 +59,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let fields = args.headers.iter().map(|field| split(field));
     let written = Written {
         agent: args.agent.as_deref(),
+        stage: args.stage,
         method: &args.method,
         url: &args.url,
         fields: fields.collect::<Result<_, _>>()?,
@@ -101,7 +105,14 @@ fn split(field: &str) -> Result<(&str, &str), Failure> {
 
 fn tell(judged: &Judged) {
     let trace = &judged.trace;
-    say(&format!("agent    {}", judged.agent));
+    say(&match judged.stage {
+        Some(stage) => format!(
+            "agent    {}, its install's {}",
+            judged.agent,
+            stage.as_str()
+        ),
+        None => format!("agent    {}", judged.agent),
+    });
     say(&format!("call     {} {}", judged.method, judged.url));
     say(&format!(
         "tool     {}",

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use postern_contract::exit;
+use postern_contract::{config::Stage, exit};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::{Failure, terminal::say};
     The file:\n  config = \"postern.toml\"          # from the file's own directory\n\n  \
     [[cases]]\n  name = \"a large refund is asked for\"\n  method = \"POST\"\n  url = \"/tools/stripe/refunds\"\n  \
     body = '{\"amount\": 20000}'\n  expect = \"ask\"                  # or allow, deny; of a CONNECT also \"look inside\"\n  \
-    rule = \"large refunds\"           # and, where you like, agent, headers, run, user")]
+    rule = \"large refunds\"           # and, where you like, agent, stage (of an install), headers, run, user")]
 pub(crate) struct Args {
     /// The table
     file: PathBuf,
@@ -48,6 +48,8 @@ struct Table {
 struct Case {
     name: String,
     agent: Option<String>,
+    /// The sandbox of the agent's install whose call it is.
+    stage: Option<Stage>,
     method: String,
     url: String,
     #[serde(default)]
@@ -91,6 +93,7 @@ impl Case {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let written = Written {
             agent: self.agent.as_deref(),
+            stage: self.stage,
             method: &self.method,
             url: &self.url,
             fields: fields.collect(),

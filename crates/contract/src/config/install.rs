@@ -1,6 +1,8 @@
 //! `[agents.NAME.install]` as written: what the sandboxes may reach that put an agent's files in place. Never decides, and
 //! never says how files are fetched.
 
+use std::str::FromStr;
+
 use serde::Deserialize;
 
 use super::{AgentGrants, Granted};
@@ -22,7 +24,8 @@ pub struct Install {
 }
 
 /// A sandbox's part in an install.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// An agent's files are fetched, and nobody's code runs.
     Fetch,
@@ -41,6 +44,22 @@ impl Stage {
             Self::Fetch => "fetch",
             Self::Setup => "setup",
         }
+    }
+}
+
+/// Why a word is no stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stage is `fetch` or `setup`")]
+pub struct NotAStage;
+
+impl FromStr for Stage {
+    type Err = NotAStage;
+
+    fn from_str(word: &str) -> Result<Self, NotAStage> {
+        Self::ALL
+            .into_iter()
+            .find(|stage| stage.as_str() == word)
+            .ok_or(NotAStage)
     }
 }
 

@@ -23,7 +23,7 @@ pub use callers::{Algorithm, Callers, Jwt};
 pub use document::{AgentGrants, Document, Granted, Ignored, Listen, ListenTls, Patience, Problem};
 pub use dummy::{Alphabet, DUMMY_BYTES_MAX, Dummy, DummyFile, Shape};
 pub use egress::{Egress, ProxyCredential, Resolve};
-pub use install::{Install, Stage, granted_to};
+pub use install::{Install, NotAStage, Stage, granted_to};
 pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use reach::{Limits, Timeouts, Together};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tls, Tool};
