@@ -27,6 +27,10 @@ struct Arguments {
     /// The empty directory.
     #[arg(long)]
     into: PathBuf,
+
+    /// What a single file is called there; an archive has names of its own.
+    #[arg(long)]
+    name: String,
 }
 
 /// The line on stdout.
@@ -42,10 +46,11 @@ pub(crate) enum Told {
 }
 
 /// The subcommand's arguments: this program's name, `unpack` and its options.
-pub(crate) fn command_line(program: &str, into: &Path) -> Vec<String> {
-    [program, "unpack", "--into", &into.to_string_lossy()]
-        .map(str::to_owned)
-        .to_vec()
+pub(crate) fn command_line(program: &str, into: &Path, name: &str) -> Vec<String> {
+    let into = format!("--into={}", into.display());
+    // One word: a name may begin like an option.
+    let name = format!("--name={name}");
+    vec![program.to_owned(), "unpack".to_owned(), into, name]
 }
 
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
@@ -56,7 +61,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(exit::CONFIG);
         }
     };
-    let told = unpack(&arguments.into);
+    let told = unpack(&arguments);
     let line = serde_json::to_string(&told).unwrap_or_default();
     let written = writeln!(io::stdout().lock(), "{line}");
     match (told, written) {
@@ -65,12 +70,17 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn unpack(into: &Path) -> Told {
+fn unpack(Arguments { into, name }: &Arguments) -> Told {
     let directory = match File::open(into) {
         Ok(directory) => directory,
         Err(error) => return Told::NoPlace(format!("{}: {error}", into.display())),
     };
-    match postern_unpack::unpack(io::stdin().lock(), directory.as_fd(), &Limits::default()) {
+    let limits = Limits::default();
+    // Unbuffered: the unpacker reads large pieces.
+    let Ok(archive) = io::stdin().as_fd().try_clone_to_owned() else {
+        return Told::NoPlace("standard input cannot be read".to_owned());
+    };
+    match postern_unpack::unpack(File::from(archive), name, directory.as_fd(), &limits) {
         Ok(report) => Told::Unpacked(report),
         Err(error) => Told::Refused(error),
     }
@@ -82,15 +92,24 @@ mod tests {
 
     #[test]
     fn the_command_line_is_understood_by_the_subcommand() {
-        let line = command_line("posternd", Path::new("/install"));
-        let options = line.iter().skip(1).map(OsString::from);
-        assert_eq!(Arguments::parse_from(options).into, Path::new("/install"));
+        for name in ["agent.py", "--into=/etc", "-x", "ä b"] {
+            let line = command_line("posternd", Path::new("/install"), name);
+            let options = line.iter().skip(1).map(OsString::from);
+            let read = Arguments::parse_from(options);
+            assert_eq!(
+                (read.into.as_path(), read.name.as_str()),
+                (Path::new("/install"), name)
+            );
+        }
     }
 
     #[test]
     fn a_place_that_is_not_there_is_told() {
         assert!(matches!(
-            unpack(Path::new("/nowhere/at/all")),
+            unpack(&Arguments {
+                into: "/nowhere/at/all".into(),
+                name: "x".to_owned()
+            }),
             Told::NoPlace(_)
         ));
     }

@@ -3,21 +3,23 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Read,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::{Mode, fchmod, mkdirat},
-    unistd::{linkat, symlinkat},
+    sys::stat::{Mode, fchmod, fstat, mkdirat},
+    unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat},
 };
 
-use crate::{UnpackError, member::cut_off, place::Place};
+use crate::{UnpackError, place::Place};
 
-/// How much is copied at once, in bytes.
-const COPY_BYTES: usize = 64 * 1024;
+/// The modes that anything is made with.
+const DIRECTORY_MODE: u32 = 0o755;
+const PROGRAM_MODE: u32 = 0o755;
+const FILE_MODE: u32 = 0o644;
 
 /// How often the kernel may say "again" about a path before it is taken as a no.
 const AGAIN_MAX: usize = 16;
@@ -27,41 +29,65 @@ pub(crate) struct Disk<'d> {
     root: BorrowedFd<'d>,
     /// The directory that was used last: archives go folder by folder.
     open: Option<(String, OwnedFd)>,
+    /// Whether directories are made with the mode that was asked for.
+    keeps_mode: bool,
+}
+
+/// Whether files are made with the mode that was asked for: the first of a kind shows it for all.
+#[derive(Debug, Default)]
+pub(crate) struct Modes {
+    files_keep: bool,
+    programs_keep: bool,
 }
 
 impl<'d> Disk<'d> {
     pub(crate) fn new(root: BorrowedFd<'d>) -> Self {
-        Self { root, open: None }
+        Self {
+            root,
+            open: None,
+            keeps_mode: false,
+        }
     }
 
     /// Makes a directory, mode 0755, in one that exists.
     pub(crate) fn make_directory(&mut self, place: &Place) -> Result<(), UnpackError> {
         let failed =
             |errno: Errno| UnpackError::system("making the directory", place.path(), errno);
+        let mode = Mode::from_bits_truncate(DIRECTORY_MODE);
+        let keeps_mode = self.keeps_mode;
         let parent = self.parent(place)?;
-        mkdirat(parent, place.name(), Mode::S_IRWXU).map_err(failed)?;
-        let made = open_beneath(parent, place.name(), directory_flags()).map_err(failed)?;
-        fchmod(&made, Mode::from_bits_truncate(0o755)).map_err(failed)?;
-        self.open = Some((place.path().to_owned(), made));
+        mkdirat(parent, place.name(), mode).map_err(failed)?;
+        if !keeps_mode {
+            let made = open_beneath(parent, place.name(), directory_flags()).map_err(failed)?;
+            self.keeps_mode = set_mode(&made, DIRECTORY_MODE).map_err(failed)?;
+            self.open = Some((place.path().to_owned(), made));
+        }
         Ok(())
     }
 
-    /// Makes an empty file that nobody else can open; [`settle`] gives it its mode.
-    pub(crate) fn create_file(&mut self, place: &Place) -> Result<File, UnpackError> {
-        let how = OpenHow::new()
-            .flags(
-                OFlag::O_CREAT
-                    | OFlag::O_EXCL
-                    | OFlag::O_WRONLY
-                    | OFlag::O_NOFOLLOW
-                    | OFlag::O_CLOEXEC,
-            )
-            .mode(Mode::S_IRUSR | Mode::S_IWUSR)
-            .resolve(beneath_without_links());
+    /// Makes a written file a program.
+    pub(crate) fn make_executable(&mut self, place: &Place) -> Result<(), UnpackError> {
+        let failed = |errno: Errno| UnpackError::system("setting a mode", place.path(), errno);
+        let file = open_beneath(self.root, place.path(), file_flags()).map_err(failed)?;
+        set_mode(&file, PROGRAM_MODE).map(|_| ()).map_err(failed)
+    }
+
+    /// Takes a small file away again and gives what was in it.
+    pub(crate) fn take_back(
+        &mut self,
+        place: &Place,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, UnpackError> {
+        let failed = |errno: Errno| UnpackError::system("reading back", place.path(), errno);
+        let file = open_beneath(self.root, place.path(), file_flags()).map_err(failed)?;
+        let mut content = Vec::new();
+        File::from(file)
+            .take(bytes_max)
+            .read_to_end(&mut content)
+            .map_err(|error| UnpackError::system("reading back", place.path(), error))?;
         let parent = self.parent(place)?;
-        let made = again(|| openat2(parent, place.name(), how));
-        let made = made.map_err(|e| UnpackError::system("making the file", place.path(), e))?;
-        Ok(File::from(made))
+        unlinkat(parent, place.name(), UnlinkatFlags::NoRemoveDir).map_err(failed)?;
+        Ok(content)
     }
 
     /// Gives a file one more name.
@@ -136,39 +162,42 @@ impl<'d> Disk<'d> {
     }
 }
 
-/// Copies until the source ends or `bytes_max` are through, and says how many were.
-pub(crate) fn copy(
-    from: &mut impl Read,
-    to: &mut File,
-    bytes_max: u64,
-) -> Result<u64, UnpackError> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut copied = 0;
-    while copied < bytes_max {
-        let room =
-            usize::try_from(bytes_max - copied).map_or(COPY_BYTES, |left| left.min(COPY_BYTES));
-        let count = match from.read(&mut buffer[..room]) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(_) => return Err(cut_off()),
-        };
-        to.write_all(&buffer[..count])
-            .map_err(|error| UnpackError::System {
-                doing: "writing a file".to_owned(),
-                why: error.to_string(),
-            })?;
-        copied += count as u64;
+/// Makes an empty file, by a path beneath the root whose directories are there.
+pub(crate) fn create_file(
+    root: BorrowedFd<'_>,
+    path: &str,
+    is_executable: bool,
+    modes: &mut Modes,
+) -> Result<File, UnpackError> {
+    let failed = |errno: Errno| UnpackError::system("making the file", path, errno);
+    let (mode, keeps_mode) = if is_executable {
+        (PROGRAM_MODE, &mut modes.programs_keep)
+    } else {
+        (FILE_MODE, &mut modes.files_keep)
+    };
+    let how = OpenHow::new()
+        .flags(
+            OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        )
+        .mode(Mode::from_bits_truncate(mode))
+        .resolve(beneath_without_links());
+    let made = again(|| openat2(root, path, how)).map_err(failed)?;
+    if !*keeps_mode {
+        *keeps_mode = set_mode(&made, mode).map_err(failed)?;
     }
-    Ok(copied)
+    Ok(File::from(made))
 }
 
-/// Gives a written file its mode: 0644, or 0755 for programs.
-pub(crate) fn settle(file: &File, is_executable: bool) -> Result<(), UnpackError> {
-    let mode = Mode::from_bits_truncate(if is_executable { 0o755 } else { 0o644 });
-    fchmod(file, mode).map_err(|e| UnpackError::System {
-        doing: "setting a mode".to_owned(),
-        why: e.to_string(),
-    })
+/// Sets a mode where something (a umask, a default ACL) has made another of it, and says whether nothing had.
+fn set_mode(made: &OwnedFd, mode: u32) -> nix::Result<bool> {
+    if fstat(made)?.st_mode & 0o7777 == mode {
+        return Ok(true);
+    }
+    fchmod(made, Mode::from_bits_truncate(mode)).map(|()| false)
+}
+
+fn file_flags() -> OFlag {
+    OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
 fn directory_flags() -> OFlag {

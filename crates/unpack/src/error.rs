@@ -9,9 +9,9 @@ const SHOWN_CHARS_MAX: usize = 120;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", content = "detail", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UnpackError {
-    /// The bytes are of no kind that is known here.
-    #[error("it is neither a tar archive nor a gzipped one")]
-    UnknownKind,
+    /// The bytes are of a kind that is not unpacked.
+    #[error("it is {0}")]
+    UnknownKind(String),
     /// The archive is broken, cut off, or says two things at once.
     #[error("the archive is damaged: {0}")]
     Damaged(String),
@@ -66,6 +66,16 @@ pub enum UnpackError {
 impl UnpackError {
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
+    }
+
+    /// The stream ended inside something.
+    pub(crate) fn cut_off() -> Self {
+        Self::damaged("it is cut off")
+    }
+
+    /// An entry that is not sound.
+    pub(crate) fn entry(name: &str, why: &str) -> Self {
+        Self::Damaged(format!("`{}` {why}", shown(name)))
     }
 
     pub(crate) fn name(name: &str, why: &str) -> Self {

@@ -2,9 +2,14 @@
 //! given, never follows a link, never makes anything but files, directories and links that stay inside.
 //!
 //! ```text
-//!  bytes ─▶ source: count, hash, inflate ─▶ tar blocks ─▶ member: one checked entry ─▶ site: names, limits ─▶ disk: openat2
-//!                                                                         links wait ──▶ made last, each checked by the kernel
+//!  bytes ─▶ packed: count, hash ─┬▶ source: inflate ─▶ tarball, member: one checked entry ─┐
+//!                                ├▶ zip: a checked record, inflated ───────────────────────┼▶ site: names, limits ─▶ disk: openat2
+//!                                └▶ a single file ─────────────────────────────────────────┘     │     └▶ files ─▶ writers
+//!                                                                       links wait ──▶ made last, each checked by the kernel
 //! ```
+//!
+//! An archive is read once, front to back, and never kept: the hash has a thread beside the work where there is much to hash, and
+//! so have the files, as soon as they are more than a few.
 //!
 //! The destination is a fresh directory that nobody else writes to. After an error it holds part of the archive and is thrown
 //! away; after success nothing in it came from anywhere but the archive.
@@ -13,41 +18,56 @@
 
 mod disk;
 mod error;
+mod files;
+mod hash;
+mod kind;
 mod limits;
 mod member;
+mod names;
+mod packed;
 mod pax;
 mod place;
 mod report;
 mod site;
 mod source;
+mod tarball;
+mod trouble;
+mod zip;
+mod zstandard;
 
 pub use error::UnpackError;
+pub use kind::{HEAD_BYTES, is_single_file};
 pub use limits::Limits;
 pub use report::{Kind, Report};
 
 use std::{io::Read, os::fd::BorrowedFd};
 
-use disk::Disk;
-use member::{Extensions, Member};
-use place::Place;
+use kind::Looks;
+use packed::Packed;
 use site::Site;
-use source::Source;
 
-/// Unpacks a `.tar` or `.tar.gz` (told apart by content) into an empty directory.
+/// Unpacks an archive (`.tar`, `.tar.gz`, `.tar.zst` or `.zip`, told apart by content) into an empty directory. What is no
+/// archive becomes a single file there, which gets the name.
 ///
 /// # Errors
 /// See [`UnpackError`]; the directory then holds a part of the archive and is to be thrown away.
 pub fn unpack(
     archive: impl Read,
+    name: &str,
     destination: BorrowedFd<'_>,
     limits: &Limits,
 ) -> Result<Report, UnpackError> {
-    let mut source = Source::open(archive, limits)?;
-    let mut site = Site::new(Disk::new(destination), limits);
-    let end = place_members(&mut source, &mut site)?;
-    site.place_links()?;
-    let kind = source.kind();
-    let sha256 = source.finish(end)?;
+    let packed = Packed::open(archive, limits)?;
+    let head = packed.head();
+    let looks = Looks::of(&head[..head.len().min(HEAD_BYTES)])?;
+    let mut site = Site::new(destination, limits)?;
+    let (kind, sha256) = match looks {
+        Looks::File => (Kind::File, place_file(packed, name, &mut site)?),
+        Looks::Zip => (Kind::Zip, zip::unpack(packed, (&mut site, limits))?),
+        Looks::Tar | Looks::Gzip | Looks::Zstd => {
+            tarball::unpack(packed, looks, (&mut site, limits))?
+        }
+    };
     Ok(Report {
         entries: site.entries(),
         bytes: site.bytes(),
@@ -56,64 +76,22 @@ pub fn unpack(
     })
 }
 
-/// Places every member but the links, and says where the last one ends in the unpacked stream.
-fn place_members<R: Read>(source: &mut Source<R>, site: &mut Site<'_>) -> Result<u64, UnpackError> {
-    let trouble = source.trouble();
-    let mut archive = tar::Archive::new(source);
-    let mut end = 0;
-    let mut extensions = Extensions::default();
-    let entries = archive.entries().map_err(|e| trouble.of(&e))?;
-    for entry in entries.raw(true) {
-        let mut entry = entry.map_err(|e| trouble.of(&e))?;
-        site.count_entry()?;
-        end = member::end_of(&entry)?;
-        if !extensions.read(&mut entry).map_err(|e| trouble.first(e))? {
-            let member = Member::read(&entry, std::mem::take(&mut extensions))?;
-            site.place(member, &mut entry)
-                .map_err(|e| trouble.first(e))?;
-        }
-    }
-    if extensions.is_some() {
-        return Err(UnpackError::Damaged(
-            "it ends where an entry was announced".to_owned(),
-        ));
-    }
-    Ok(end)
-}
-
-/// Puts a single file into an empty directory under a name of one component, mode 0644.
-///
-/// # Errors
-/// See [`UnpackError`].
-pub fn place_file(
-    content: impl Read,
-    destination: BorrowedFd<'_>,
+/// Puts all that comes into a single file, mode 0644.
+fn place_file<R: Read>(
+    mut packed: Packed<R>,
     name: &str,
-    limits: &Limits,
-) -> Result<Report, UnpackError> {
-    let place = Place::parse(name.as_bytes(), limits.depth_max)?;
+    site: &mut Site<'_>,
+) -> Result<String, UnpackError> {
+    let trouble = packed.trouble();
+    let place = site.place_of(name.as_bytes())?;
     if place.depth() != 1 || name != place.name() {
         return Err(UnpackError::name(name, "is not the name of one file"));
     }
-    let mut source = Source::plain(content, limits);
-    let trouble = source.trouble();
-    let mut disk = Disk::new(destination);
-    let most = limits.file_bytes_max.min(limits.total_bytes_max);
-    let mut file = disk.create_file(&place)?;
-    let bytes = disk::copy(&mut source, &mut file, most.saturating_add(1));
-    let bytes = bytes.map_err(|e| trouble.first(e))?;
-    if bytes > most {
-        return Err(UnpackError::Limit(format!(
-            "the file is larger than {most} bytes"
-        )));
-    }
-    disk::settle(&file, false)?;
-    Ok(Report {
-        entries: 1,
-        bytes,
-        sha256: source.into_digest(),
-        kind: Kind::File,
-    })
+    site.begin_file(&place, false, None)?;
+    site.fill_file(&mut packed).map_err(|e| trouble.first(e))?;
+    site.end_file()?;
+    site.settle_files()?;
+    packed.into_digest()
 }
 
 #[cfg(test)]

@@ -171,14 +171,11 @@ fn read_all<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, UnpackError> {
         )));
     }
     let mut data = Vec::new();
-    entry.read_to_end(&mut data).map_err(|_| cut_off())?;
+    entry
+        .read_to_end(&mut data)
+        .map_err(|_| UnpackError::cut_off())?;
     if data.len() as u64 != size {
-        return Err(cut_off());
+        return Err(UnpackError::cut_off());
     }
     Ok(data)
-}
-
-/// The stream ended inside an entry.
-pub(crate) fn cut_off() -> UnpackError {
-    UnpackError::damaged("it is cut off")
 }

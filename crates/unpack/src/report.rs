@@ -23,6 +23,10 @@ pub enum Kind {
     Tar,
     /// A tar archive compressed with gzip.
     TarGz,
+    /// A tar archive compressed with Zstandard.
+    TarZst,
+    /// A zip archive.
+    Zip,
     /// A single file.
     File,
 }

@@ -1,66 +1,54 @@
 //! What stands where, and how much there is: every name once, every limit kept, links last. Never touches the disk before the
 //! names were checked.
 
-use std::{
-    collections::{HashMap, hash_map::Entry as Slot},
-    io::Read,
-};
+use std::{io::Read, os::fd::BorrowedFd};
 
 use crate::{
     Limits, UnpackError,
-    disk::{Disk, copy, settle},
-    member::{Member, What, cut_off},
+    disk::Disk,
+    files::Files,
+    member::{Member, What},
+    names::{Names, Thing},
     place::{PATH_BYTES_MAX, Place},
 };
 
-/// How many bytes all names together may take.
-const NAMES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many bytes the names and targets of all links together may take.
+const LINKS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The destination as it fills.
 pub(crate) struct Site<'d> {
     disk: Disk<'d>,
+    files: Files,
     limits: Limits,
-    /// By the name as a file system that ignores case would see it.
-    taken: HashMap<String, Taken>,
-    names_bytes: usize,
+    names: Names,
     has_root: bool,
+    hard_links: Vec<(Place, Place)>,
     symbolic_links: Vec<(Place, String)>,
+    links_bytes: usize,
     /// Entries of the archive, extension headers among them, and directories that were made on the way to one.
     counted: u64,
     entries: u64,
     bytes: u64,
-}
-
-/// What has a name.
-struct Taken {
-    /// The last component as it is written.
-    name: Box<str>,
-    by: Thing,
-}
-
-/// What stands under a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Thing {
-    /// A directory that was only named on the way to something.
-    PassedDirectory,
-    Directory,
-    File,
-    Link,
+    /// Of the file that is being filled.
+    file_bytes: u64,
 }
 
 impl<'d> Site<'d> {
-    pub(crate) fn new(disk: Disk<'d>, limits: &Limits) -> Self {
-        Self {
-            disk,
+    pub(crate) fn new(root: BorrowedFd<'d>, limits: &Limits) -> Result<Self, UnpackError> {
+        Ok(Self {
+            disk: Disk::new(root),
+            files: Files::new(root)?,
             limits: *limits,
-            taken: HashMap::new(),
-            names_bytes: 0,
+            names: Names::default(),
             has_root: false,
+            hard_links: Vec::new(),
             symbolic_links: Vec::new(),
+            links_bytes: 0,
             counted: 0,
             entries: 0,
             bytes: 0,
-        }
+            file_bytes: 0,
+        })
     }
 
     pub(crate) fn entries(&self) -> u64 {
@@ -83,27 +71,134 @@ impl<'d> Site<'d> {
         Ok(())
     }
 
-    /// Makes a member; symbolic links wait for [`Self::place_links`].
+    /// Checks a name and counts what will have it.
+    pub(crate) fn place_of(&mut self, name: &[u8]) -> Result<Place, UnpackError> {
+        let place = Place::parse(name, self.limits.depth_max)?;
+        self.entries += 1;
+        Ok(place)
+    }
+
+    /// Makes a member; links wait for [`Self::place_links`].
     pub(crate) fn place(
         &mut self,
         member: Member,
         content: &mut impl Read,
     ) -> Result<(), UnpackError> {
-        let place = Place::parse(&member.name, self.limits.depth_max)?;
-        self.entries += 1;
+        let place = self.place_of(&member.name)?;
         match member.what {
             What::Directory => self.place_directory(&place),
             What::File {
                 size,
                 is_executable,
-            } => self.place_file(&place, (size, is_executable), content),
-            What::SymbolicLink(target) => self.note_symbolic_link(place, &target),
-            What::HardLink(target) => self.place_hard_link(&place, &target),
+            } => {
+                self.begin_file(&place, is_executable, Some(size))?;
+                self.fill_file(content)?;
+                if self.file_bytes != size {
+                    return Err(UnpackError::cut_off());
+                }
+                self.end_file()
+            }
+            What::SymbolicLink(target) => {
+                self.check_target(&place, &target)?;
+                self.claim(&place, Thing::Link)?;
+                self.note_symbolic_link(place, &target)
+            }
+            What::HardLink(target) => self.note_hard_link(place, &target),
         }
     }
 
-    /// Makes the symbolic links, then has the kernel follow each.
+    pub(crate) fn place_directory(&mut self, place: &Place) -> Result<(), UnpackError> {
+        if place.is_root() {
+            if std::mem::replace(&mut self.has_root, true) {
+                return Err(UnpackError::clash(".", "is there twice"));
+            }
+            return Ok(());
+        }
+        self.make_way(place)?;
+        if self.names.take(place, Thing::Directory)? {
+            self.disk.make_directory(place)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes a file's name. Without a size it is as large as it turns out to be.
+    pub(crate) fn begin_file(
+        &mut self,
+        place: &Place,
+        is_executable: bool,
+        size: Option<u64>,
+    ) -> Result<(), UnpackError> {
+        self.file_bytes = 0;
+        self.require_room(size.unwrap_or_default())?;
+        self.claim(place, Thing::File)?;
+        self.files
+            .begin(place, is_executable, size.unwrap_or_default())
+    }
+
+    /// Fills a file with all that comes.
+    pub(crate) fn fill_file(&mut self, content: &mut impl Read) -> Result<(), UnpackError> {
+        loop {
+            let room = self.files.room()?;
+            match content.read(room) {
+                Ok(0) => return Ok(()),
+                Ok(count) => drop(self.wrote(count)?),
+                Err(_) => return Err(UnpackError::cut_off()),
+            }
+        }
+    }
+
+    /// Where the next bytes of a file go; never empty.
+    pub(crate) fn room(&mut self) -> Result<&mut [u8], UnpackError> {
+        self.files.room()
+    }
+
+    /// Says how much of the room was used, and which bytes.
+    pub(crate) fn wrote(&mut self, count: usize) -> Result<&[u8], UnpackError> {
+        self.require_room(count as u64)?;
+        self.file_bytes += count as u64;
+        self.bytes += count as u64;
+        Ok(self.files.wrote(count))
+    }
+
+    pub(crate) fn end_file(&mut self) -> Result<(), UnpackError> {
+        self.files.end()
+    }
+
+    /// How much is in the file that is being filled.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Waits until all files are on disk.
+    pub(crate) fn settle_files(&mut self) -> Result<(), UnpackError> {
+        self.files.settle()
+    }
+
+    /// Makes a program of a file that is on disk.
+    pub(crate) fn make_executable(&mut self, place: &Place) -> Result<(), UnpackError> {
+        self.disk.make_executable(place)
+    }
+
+    /// Makes a symbolic link of a file that is on disk, to what is in it.
+    pub(crate) fn turn_into_link(&mut self, place: Place, bytes: u64) -> Result<(), UnpackError> {
+        let most = PATH_BYTES_MAX as u64 + 1;
+        if bytes >= most {
+            return Err(UnpackError::link(place.path(), "leads nowhere or too far"));
+        }
+        let target = self.disk.take_back(&place, most)?;
+        self.names.turn_into_link(&place);
+        self.bytes -= bytes;
+        self.check_target(&place, &target)?;
+        self.note_symbolic_link(place, &target)
+    }
+
+    /// Makes the links, then has the kernel follow each symbolic one.
     pub(crate) fn place_links(&mut self) -> Result<(), UnpackError> {
+        self.settle_files()?;
+        for (place, target) in std::mem::take(&mut self.hard_links) {
+            self.disk.make_hard_link(&target, &place)?;
+        }
         let links = std::mem::take(&mut self.symbolic_links);
         for (place, target) in &links {
             self.disk.make_symbolic_link(target, place)?;
@@ -113,49 +208,24 @@ impl<'d> Site<'d> {
             .try_for_each(|(place, _)| self.disk.leads_inside(place))
     }
 
-    fn place_directory(&mut self, place: &Place) -> Result<(), UnpackError> {
-        if place.is_root() {
-            if std::mem::replace(&mut self.has_root, true) {
-                return Err(UnpackError::clash(".", "is there twice"));
-            }
-            return Ok(());
-        }
-        self.make_way(place)?;
-        if self.take(place, Thing::Directory)? {
-            self.disk.make_directory(place)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn place_file(
-        &mut self,
-        place: &Place,
-        (size, is_executable): (u64, bool),
-        content: &mut impl Read,
-    ) -> Result<(), UnpackError> {
-        if size > self.limits.file_bytes_max {
-            let limit = self.limits.file_bytes_max;
+    /// Whether so many bytes more may come.
+    fn require_room(&self, bytes: u64) -> Result<(), UnpackError> {
+        let limit = self.limits.file_bytes_max;
+        if self.file_bytes.saturating_add(bytes) > limit {
             return Err(UnpackError::Limit(format!(
                 "a file is larger than {limit} bytes"
             )));
         }
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > self.limits.total_bytes_max {
-            let limit = self.limits.total_bytes_max;
+        let limit = self.limits.total_bytes_max;
+        if self.bytes.saturating_add(bytes) > limit {
             return Err(UnpackError::Limit(format!(
                 "all files are larger than {limit} bytes"
             )));
         }
-        self.claim(place, Thing::File)?;
-        let mut file = self.disk.create_file(place)?;
-        if copy(content, &mut file, size)? != size {
-            return Err(cut_off());
-        }
-        settle(&file, is_executable)
+        Ok(())
     }
 
-    fn note_symbolic_link(&mut self, place: Place, target: &[u8]) -> Result<(), UnpackError> {
+    fn check_target(&self, place: &Place, target: &[u8]) -> Result<(), UnpackError> {
         let refuse = |why: &str| Err(UnpackError::link(place.path(), why));
         let Ok(target) = std::str::from_utf8(target) else {
             return refuse("leads to a name that is not UTF-8");
@@ -169,35 +239,28 @@ impl<'d> Site<'d> {
         if target.contains(|c: char| c == '\\' || c.is_control()) {
             return refuse("has a backslash or a control character in its target");
         }
-        self.claim(&place, Thing::Link)?;
-        self.count_bytes(target.len())?;
-        self.symbolic_links.push((place, target.to_owned()));
         Ok(())
     }
 
-    fn place_hard_link(&mut self, place: &Place, target: &[u8]) -> Result<(), UnpackError> {
+    fn note_symbolic_link(&mut self, place: Place, target: &[u8]) -> Result<(), UnpackError> {
+        let target = String::from_utf8_lossy(target).into_owned();
+        self.count_link(place.path().len() + target.len())?;
+        self.symbolic_links.push((place, target));
+        Ok(())
+    }
+
+    fn note_hard_link(&mut self, place: Place, target: &[u8]) -> Result<(), UnpackError> {
         let target = Place::parse(target, self.limits.depth_max)?;
-        if !self.is_file(&target) {
+        if !self.names.is_file(&target) {
             return Err(UnpackError::link(
                 place.path(),
                 "is to no file of this archive that came before",
             ));
         }
-        self.claim(place, Thing::File)?;
-        self.disk.make_hard_link(&target, place)
-    }
-
-    /// Whether a file stands exactly there, to the letter.
-    fn is_file(&self, place: &Place) -> bool {
-        let stands = |place: &Place| {
-            self.taken
-                .get(&place.folded())
-                .filter(|taken| *taken.name == *place.name())
-        };
-        stands(place).is_some_and(|taken| taken.by == Thing::File)
-            && place
-                .ancestors()
-                .all(|directory| stands(&directory).is_some())
+        self.claim(&place, Thing::File)?;
+        self.count_link(place.path().len() + target.path().len())?;
+        self.hard_links.push((place, target));
+        Ok(())
     }
 
     /// Takes a name for something that is no directory, and makes the directories above.
@@ -206,62 +269,29 @@ impl<'d> Site<'d> {
             return Err(UnpackError::name(".", "is the directory itself"));
         }
         self.make_way(place)?;
-        self.take(place, thing).map(|_| ())
+        self.names.take(place, thing).map(|_| ())
     }
 
     fn make_way(&mut self, place: &Place) -> Result<(), UnpackError> {
+        if self.names.is_beside_the_last(place) {
+            return Ok(());
+        }
         for directory in place.ancestors() {
-            if self.take(&directory, Thing::PassedDirectory)? {
+            if self.names.take(&directory, Thing::PassedDirectory)? {
                 // One header can name as many directories as a path is deep: each costs as much as an entry of its own.
                 self.count_entry()?;
                 self.disk.make_directory(&directory)?;
             }
         }
+        self.names.note_parent(place);
         Ok(())
     }
 
-    /// Takes a name; false if it is a directory that is there already and may be.
-    fn take(&mut self, place: &Place, thing: Thing) -> Result<bool, UnpackError> {
-        let folded = place.folded();
-        let folded_bytes = folded.len();
-        match self.taken.entry(folded) {
-            Slot::Vacant(slot) => {
-                slot.insert(Taken {
-                    name: place.name().into(),
-                    by: thing,
-                });
-                self.count_bytes(folded_bytes + place.name().len())?;
-                Ok(true)
-            }
-            Slot::Occupied(mut slot) => {
-                let taken = slot.get_mut();
-                if *taken.name != *place.name() {
-                    return Err(UnpackError::clash(
-                        place.path(),
-                        "differs from another name in case or Unicode form alone",
-                    ));
-                }
-                match (taken.by, thing) {
-                    (Thing::PassedDirectory | Thing::Directory, Thing::PassedDirectory) => {}
-                    (Thing::PassedDirectory, Thing::Directory) => taken.by = Thing::Directory,
-                    (Thing::File | Thing::Link, Thing::PassedDirectory) => {
-                        return Err(UnpackError::clash(
-                            place.path(),
-                            "is used as a directory but is none",
-                        ));
-                    }
-                    _ => return Err(UnpackError::clash(place.path(), "is there twice")),
-                }
-                Ok(false)
-            }
-        }
-    }
-
-    fn count_bytes(&mut self, bytes: usize) -> Result<(), UnpackError> {
-        self.names_bytes += bytes;
-        if self.names_bytes > NAMES_BYTES_MAX {
+    fn count_link(&mut self, bytes: usize) -> Result<(), UnpackError> {
+        self.links_bytes += bytes;
+        if self.links_bytes > LINKS_BYTES_MAX {
             return Err(UnpackError::Limit(format!(
-                "its names take more than {NAMES_BYTES_MAX} bytes"
+                "the names of its links take more than {LINKS_BYTES_MAX} bytes"
             )));
         }
         Ok(())

@@ -1,155 +1,78 @@
-//! The archive's bytes on their way in: counted, hashed, told apart by content, inflated, and read to their very end. Never lets
-//! more through than the limits say, and never stops before the last byte was looked at.
+//! The bytes of a tar archive: inflated, counted, and read to their very end. Never stops before the last byte was looked at.
 
-use std::{
-    cell::{Cell, RefCell},
-    io::{self, BufRead, BufReader, Chain, Cursor, Read},
-    rc::Rc,
-};
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
-use sha2::{Digest, Sha256};
 
 use crate::{
     Kind, Limits, UnpackError,
-    error::shown,
-    member::{BLOCK_BYTES, cut_off},
+    kind::{self, HEAD_BYTES, Looks},
+    member::BLOCK_BYTES,
+    packed::{Packed, Ratio},
+    trouble::Trouble,
+    zstandard::Frame,
 };
-
-/// How much is read at once, in bytes.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// From here on the ratio counts, in unpacked bytes: small archives of zeros harm nobody.
-const RATIO_FROM_BYTES: u64 = 1024 * 1024;
 
 /// How much padding may follow the end of a tar archive, in bytes.
 const PADDING_BYTES_MAX: u64 = 1024 * 1024;
 
-/// How gzip begins.
-const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
-
-/// Where tar says that it is tar.
-const TAR_MAGIC_AT: std::ops::Range<usize> = 257..262;
-
-/// What was read so far, and the first limit that was hit: the parsers between would only say "an error".
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Trouble(Rc<Ledger>);
-
-#[derive(Debug, Default)]
-struct Ledger {
-    packed_bytes: Cell<u64>,
-    first: RefCell<Option<UnpackError>>,
-}
-
-impl Trouble {
-    fn hit(&self, error: UnpackError) -> io::Error {
-        self.0.first.borrow_mut().get_or_insert(error);
-        io::Error::other("refused")
-    }
-
-    /// The limit that was hit, or else the error itself.
-    pub(crate) fn first(&self, error: UnpackError) -> UnpackError {
-        self.0.first.borrow().clone().unwrap_or(error)
-    }
-
-    /// What a reader's error means.
-    pub(crate) fn of(&self, error: &io::Error) -> UnpackError {
-        let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-            cut_off()
-        } else {
-            UnpackError::damaged(shown(&error.to_string()))
-        };
-        self.first(what)
-    }
-}
-
-/// Counts and hashes the bytes as they came.
-struct Tap<R> {
-    from: R,
-    hash: Sha256,
-    bytes_max: u64,
-    trouble: Trouble,
-}
-
-impl<R: Read> Read for Tap<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = loop {
-            match self.from.read(into) {
-                Ok(count) => break count,
-                // The parsers above would take it for the end.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let doing = "reading the archive".to_owned();
-                    let why = error.to_string();
-                    return Err(self.trouble.hit(UnpackError::System { doing, why }));
-                }
-            }
-        };
-        self.hash.update(&into[..count]);
-        let packed = &self.trouble.0.packed_bytes;
-        packed.set(packed.get() + count as u64);
-        if packed.get() > self.bytes_max {
-            let limit = format!("it is larger than {} bytes", self.bytes_max);
-            return Err(self.trouble.hit(UnpackError::Limit(limit)));
-        }
-        Ok(count)
-    }
-}
-
-/// The packed bytes; the first ones were looked at already.
-type Packed<R> = BufReader<Chain<Cursor<Vec<u8>>, Tap<R>>>;
-
 enum Stream<R: Read> {
-    Plain(Packed<R>),
+    Plain(Box<Packed<R>>),
     Gzip(Box<GzDecoder<Packed<R>>>),
+    Zstd(Box<Frame<R>>),
 }
 
 /// The unpacked bytes of an archive.
 pub(crate) struct Source<R: Read> {
     stream: Stream<R>,
-    unpacked_bytes: u64,
-    ratio_max: u64,
+    /// The first block, which was looked at already.
+    head: Vec<u8>,
+    ratio: Ratio,
     trouble: Trouble,
 }
 
 impl<R: Read> Source<R> {
-    /// Looks at the first bytes and chooses how to read the rest.
-    pub(crate) fn open(from: R, limits: &Limits) -> Result<Self, UnpackError> {
-        let (mut tap, trouble) = tap(from, limits);
-        let mut head = Vec::new();
-        tap.by_ref()
-            .take(BLOCK_BYTES)
-            .read_to_end(&mut head)
-            .map_err(|e| trouble.of(&e))?;
-        let is_gzip = head.starts_with(GZIP_MAGIC);
-        if !is_gzip && head.get(TAR_MAGIC_AT) != Some(b"ustar".as_slice()) {
-            return Err(UnpackError::UnknownKind);
-        }
-        let packed = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(tap));
-        let stream = if is_gzip {
-            Stream::Gzip(Box::new(GzDecoder::new(packed)))
-        } else {
-            Stream::Plain(packed)
+    /// Begins to inflate, and makes sure that it is tar.
+    pub(crate) fn open(
+        packed: Packed<R>,
+        looks: Looks,
+        limits: &Limits,
+    ) -> Result<Self, UnpackError> {
+        let trouble = packed.trouble();
+        let stream = match looks {
+            Looks::Gzip => Stream::Gzip(Box::new(GzDecoder::new(packed))),
+            Looks::Zstd => Stream::Zstd(Box::new(Frame::open(packed)?)),
+            _ => Stream::Plain(Box::new(packed)),
         };
-        Ok(Self {
+        let mut source = Self {
             stream,
-            unpacked_bytes: 0,
-            ratio_max: limits.ratio_max,
+            head: Vec::new(),
+            ratio: Ratio::new(limits, trouble.clone()),
             trouble,
-        })
+        };
+        if !matches!(source.stream, Stream::Plain(_)) {
+            source.look_inside()?;
+        }
+        Ok(source)
     }
 
-    /// Reads the bytes as they are, whatever they are.
-    pub(crate) fn plain(from: R, limits: &Limits) -> Self {
-        let (tap, trouble) = tap(from, limits);
-        let packed = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(Vec::new()).chain(tap));
-        let stream = Stream::Plain(packed);
-        Self {
-            stream,
-            unpacked_bytes: 0,
-            ratio_max: limits.ratio_max,
-            trouble,
+    fn look_inside(&mut self) -> Result<(), UnpackError> {
+        let mut head = vec![0; HEAD_BYTES];
+        let mut filled = 0;
+        while filled < HEAD_BYTES {
+            match self.inflate(&mut head[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) => return Err(self.trouble.of(&error)),
+            }
         }
+        head.truncate(filled);
+        if !kind::is_tar(&head) {
+            return Err(kind::unknown("compressed, but no tar archive inside"));
+        }
+        head.reverse();
+        self.head = head;
+        Ok(())
     }
 
     pub(crate) fn trouble(&self) -> Trouble {
@@ -160,6 +83,7 @@ impl<R: Read> Source<R> {
         match self.stream {
             Stream::Plain(_) => Kind::Tar,
             Stream::Gzip(_) => Kind::TarGz,
+            Stream::Zstd(_) => Kind::TarZst,
         }
     }
 
@@ -167,36 +91,27 @@ impl<R: Read> Source<R> {
     /// inside the compression nor after it. Gives the digest of all that came.
     pub(crate) fn finish(mut self, end_of_entries: u64) -> Result<String, UnpackError> {
         // The parser has read one empty block; at the end of a cut archive it has not.
-        if self.unpacked_bytes != end_of_entries.saturating_add(BLOCK_BYTES) {
-            return Err(cut_off());
+        if self.ratio.unpacked_bytes() != end_of_entries.saturating_add(BLOCK_BYTES) {
+            return Err(UnpackError::cut_off());
         }
         let padding = self.read_padding()?;
         if padding < BLOCK_BYTES || !padding.is_multiple_of(BLOCK_BYTES) {
-            return Err(cut_off());
+            return Err(UnpackError::cut_off());
         }
         let trouble = self.trouble.clone();
         let mut packed = match self.stream {
-            Stream::Plain(packed) => packed,
+            Stream::Plain(packed) => *packed,
             Stream::Gzip(decoder) => decoder.into_inner(),
+            Stream::Zstd(frame) => frame.into_inner(),
         };
         let rest = packed.fill_buf().map_err(|e| trouble.of(&e))?;
-        if rest.starts_with(GZIP_MAGIC) {
-            return Err(UnpackError::Trailing("a second gzip member".to_owned()));
-        }
-        if !rest.is_empty() {
-            return Err(UnpackError::Trailing(
-                "bytes that belong to nothing".to_owned(),
-            ));
-        }
-        Ok(digest(packed))
-    }
-
-    /// Gives the digest of all that was read.
-    pub(crate) fn into_digest(self) -> String {
-        match self.stream {
-            Stream::Plain(packed) => digest(packed),
-            Stream::Gzip(decoder) => digest(decoder.into_inner()),
-        }
+        let what = match Looks::of(rest) {
+            _ if rest.is_empty() => return packed.into_digest(),
+            Ok(Looks::Gzip) => "a second gzip member",
+            Ok(Looks::Zstd) => "a second Zstandard frame",
+            _ => "bytes that belong to nothing",
+        };
+        Err(UnpackError::Trailing(what.to_owned()))
     }
 
     fn read_padding(&mut self) -> Result<u64, UnpackError> {
@@ -221,41 +136,29 @@ impl<R: Read> Source<R> {
             }
         }
     }
+
+    fn inflate(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(packed) => packed.read(into),
+            Stream::Gzip(decoder) => decoder.read(into),
+            Stream::Zstd(frame) => frame.read(into),
+        }
+    }
 }
 
 impl<R: Read> Read for Source<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = match &mut self.stream {
-            Stream::Plain(packed) => packed.read(into)?,
-            Stream::Gzip(decoder) => decoder.read(into)?,
-        };
-        self.unpacked_bytes += count as u64;
-        let packed = self.trouble.0.packed_bytes.get();
-        if self.unpacked_bytes > RATIO_FROM_BYTES
-            && self.unpacked_bytes > packed.saturating_mul(self.ratio_max)
+        let mut count = 0;
+        while let Some(room) = into.get_mut(count)
+            && let Some(byte) = self.head.pop()
         {
-            let limit = format!("one byte became more than {}", self.ratio_max);
-            return Err(self.trouble.hit(UnpackError::Limit(limit)));
+            *room = byte;
+            count += 1;
         }
+        if count == 0 {
+            count = self.inflate(into)?;
+        }
+        self.ratio.count(count)?;
         Ok(count)
     }
-}
-
-fn tap<R: Read>(from: R, limits: &Limits) -> (Tap<R>, Trouble) {
-    let trouble = Trouble::default();
-    let hash = Sha256::new();
-    (
-        Tap {
-            from,
-            hash,
-            bytes_max: limits.archive_bytes_max,
-            trouble: trouble.clone(),
-        },
-        trouble,
-    )
-}
-
-fn digest<R: Read>(packed: Packed<R>) -> String {
-    let (_, tap) = packed.into_inner().into_inner();
-    hex::encode(tap.hash.finalize())
 }

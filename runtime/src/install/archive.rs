@@ -9,7 +9,7 @@ use std::{
 };
 
 use postern_contract::launch::{Access, ExitStatus, Mount};
-use postern_unpack::Report;
+use postern_unpack::{HEAD_BYTES, Report};
 use sha2::{Digest as _, Sha256};
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
@@ -18,7 +18,7 @@ use crate::{
     config::Agent,
     output,
     sandbox::{Descriptors, Program, Sandbox},
-    source::{Digest, Object, Remote, Resolved},
+    source::{Content, Digest, Object, Remote, Resolved},
     unpack::{self, Told},
 };
 
@@ -31,29 +31,59 @@ const TREE_TARGET: &str = "/install";
 /// How many bytes are read from a source at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// The digest of an archive, which is the one that the config pins if it pins one.
-pub(super) async fn digest(object: &Object) -> Result<Digest, InstallError> {
-    let hashed = object.clone();
-    let hashing = tokio::task::spawn_blocking(move || copy_hashed(&hashed, &mut io::sink()));
-    let found = joined(hashing.await).map_err(|source| InstallError::Source {
+/// What a look at an object's bytes showed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    digest: Digest,
+    is_single_file: bool,
+}
+
+/// Looks at an object, which has the digest that the config pins if it pins one.
+pub(super) async fn look_at(object: &Object) -> Result<Seen, InstallError> {
+    let looked_at = object.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut head = Head(Vec::new());
+        let digest = copy_hashed(&looked_at, &mut head)?;
+        let is_single_file = postern_unpack::is_single_file(&head.0);
+        Ok(Seen {
+            digest,
+            is_single_file,
+        })
+    });
+    let seen = joined(looking.await).map_err(|source| InstallError::Source {
         shown: object.shown(),
         source,
     })?;
     match object.pinned() {
-        Some(pinned) if pinned != found => Err(InstallError::OtherThanPinned {
+        Some(pinned) if pinned != seen.digest => Err(InstallError::OtherThanPinned {
             shown: object.shown(),
-            found,
+            found: seen.digest,
             pinned,
         }),
-        _ => Ok(found),
+        _ => Ok(seen),
+    }
+}
+
+/// Keeps the first bytes, by which the kind is told.
+struct Head(Vec<u8>);
+
+impl Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let missing = HEAD_BYTES.saturating_sub(self.0.len());
+        self.0.extend(bytes.iter().take(missing));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// Where an archive's bytes are.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Packed<'source> {
-    /// In a file, whose bytes had this digest a moment ago.
-    File(&'source Object, Digest),
+    /// In a file, whose bytes were such a moment ago.
+    File(&'source Object, Seen),
     /// Somewhere in the world.
     World(&'source Remote),
 }
@@ -80,12 +110,22 @@ impl Packed<'_> {
         }
     }
 
-    /// The digest that it will have, where that is known.
-    pub(super) fn expected(self) -> Option<Digest> {
+    /// What a single file would be called.
+    fn name(self) -> String {
         match self {
-            Self::File(_, digest) => Some(digest),
-            Self::World(object) => object.pinned(),
+            Self::File(object, _) => object.name().to_owned(),
+            Self::World(object) => object.name(),
         }
+    }
+
+    /// What it will be, where that is known.
+    pub(super) fn expected(self) -> Option<Content> {
+        let (digest, is_archive) = match self {
+            Self::File(_, seen) => (seen.digest, !seen.is_single_file),
+            Self::World(object) => (object.pinned()?, false),
+        };
+        let name = (!is_archive).then(|| self.name());
+        Some(Content { digest, name })
     }
 
     /// What it led to, where that is more than the config says.
@@ -103,7 +143,7 @@ impl Packed<'_> {
     fn accept(self, report: Report, passed: Option<Digest>) -> Result<Report, InstallError> {
         let is = |digest: Digest| report.sha256 == digest.to_string();
         match self {
-            Self::File(_, digest) if !is(digest) => {
+            Self::File(_, seen) if !is(seen.digest) => {
                 return Err(self.refused("the archive changed while it was read"));
             }
             Self::File(..) => return Ok(report),
@@ -113,10 +153,10 @@ impl Packed<'_> {
             return Err(self.refused("it was not unpacked to its end"));
         };
         match self.expected() {
-            Some(pinned) if pinned != found => Err(InstallError::OtherThanPinned {
+            Some(pinned) if pinned.digest != found => Err(InstallError::OtherThanPinned {
                 shown: self.shown(),
                 found,
-                pinned,
+                pinned: pinned.digest,
             }),
             _ => Ok(report),
         }
@@ -167,7 +207,7 @@ impl Installer {
         let (line, stdout) = io::pipe().map_err(failed)?;
         let stderr = output::to_log(agent.name.as_str(), "unpack").map_err(failed)?;
         let program = Program {
-            argv: unpack::command_line(PROGRAM_TARGET, Path::new(TREE_TARGET)),
+            argv: unpack::command_line(PROGRAM_TARGET, Path::new(TREE_TARGET), &packed.name()),
             env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
             cwd: "/".into(),
         };

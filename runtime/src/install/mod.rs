@@ -45,7 +45,7 @@ use crate::{
     config::Agent,
     link::{Link, LinkError},
     sandbox::{Launcher, Sandbox, SandboxError, Wanted},
-    source::{Digest, Resolved, Script, Source, Way},
+    source::{Content, Digest, Resolved, Script, Source, Way},
 };
 use alone::Alone;
 use archive::Packed;
@@ -198,8 +198,8 @@ enum Coming<'source> {
 }
 
 impl Coming<'_> {
-    /// The digest of what comes, where that is known before.
-    fn content(&self) -> Option<Digest> {
+    /// What comes, where that is known before.
+    fn content(&self) -> Option<Content> {
         match self {
             Self::Packed(packed) => packed.expected(),
             Self::Script(_) => None,
@@ -225,12 +225,12 @@ impl Installer {
         let source = &files.source;
         let coming = match source.way() {
             Way::Unpack(object) => {
-                Coming::Packed(Packed::File(object, archive::digest(object).await?))
+                Coming::Packed(Packed::File(object, archive::look_at(object).await?))
             }
             Way::Download(object) => Coming::Packed(Packed::World(object)),
             Way::Fetch(script) => Coming::Script(script),
         };
-        let digest = source.version(coming.content(), &files.mount);
+        let digest = source.version(coming.content().as_ref(), &files.mount);
         let unpacked = if tree.has(digest) {
             None
         } else {

@@ -13,6 +13,9 @@ use sha2::{Digest as _, Sha256};
 use super::{archive::read_line, *};
 use crate::{config::tests::agent_of, unpack::Told};
 
+/// What looks like an archive from outside, which is all that anybody here looks at.
+const ARCHIVE: &[u8] = b"\x1f\x8barchive";
+
 const DESK: &str = "[agents.desk]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n";
 
 struct Bench {
@@ -26,7 +29,7 @@ struct Bench {
 
 fn bench() -> Bench {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("a.tar"), "archive").unwrap();
+    std::fs::write(directory.path().join("a.tar"), ARCHIVE).unwrap();
     let socket = directory.path().join("launcher.sock");
     let listener = Listener::bind(&socket).unwrap();
     let launcher = Arc::new(Launcher::at(&socket));
@@ -45,7 +48,7 @@ fn bench() -> Bench {
         },
     };
     let files = Files {
-        source: source_in(directory.path()),
+        source: source_in(directory.path(), "a.tar"),
         mount: "/agent".into(),
     };
     Bench {
@@ -58,9 +61,9 @@ fn bench() -> Bench {
     }
 }
 
-fn source_in(directory: &Path) -> Source {
-    let text = "{\"object\":{\"path\":\"a.tar\"}}";
-    let written = serde_json::from_str(text).unwrap();
+fn source_in(directory: &Path, name: &str) -> Source {
+    let written = serde_json::json!({ "object": { "path": name } });
+    let written = serde_json::from_value(written).unwrap();
     let places = crate::config::Places::new(directory, &[]).unwrap();
     Source::mean(&written, &places).ok().unwrap()
 }
@@ -285,4 +288,28 @@ async fn somebody_waits_for(inode: u64) {
     {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test]
+async fn a_single_file_with_another_name_is_another_version_and_an_archive_is_not() {
+    let bench = bench();
+    let mut versions = Vec::new();
+    for content in [ARCHIVE, b"print('hi')".as_slice()] {
+        for name in ["a.tar", "b.tar"] {
+            std::fs::write(bench.directory.path().join(name), content).unwrap();
+            let files = Files {
+                source: source_in(bench.directory.path(), name),
+                mount: "/agent".into(),
+            };
+            let Way::Unpack(object) = files.source.way() else {
+                panic!("no object");
+            };
+            let packed = Packed::File(object, archive::look_at(object).await.unwrap());
+            let expected = packed.expected();
+            versions.push(files.source.version(expected.as_ref(), &files.mount));
+        }
+    }
+    assert_eq!(versions[0], versions[1]);
+    assert_eq!(versions[0], Digest::of(Sha256::digest(ARCHIVE).into()));
+    assert_ne!(versions[2], versions[3]);
 }

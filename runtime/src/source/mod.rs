@@ -173,14 +173,19 @@ impl Source {
         }
     }
 
-    /// The name of the tree that it leads to at a mount, by what is written of it; `content` is the digest of an archive's
-    /// bytes.
+    /// The name of the tree that it leads to at a mount, by what is written of it and what is known of its bytes.
     #[must_use]
-    pub fn version(&self, content: Option<Digest>, mount: &Path) -> Digest {
+    pub fn version(&self, content: Option<&Content>, mount: &Path) -> Digest {
         match content {
             // Nothing else makes a difference to what is in an archive.
-            Some(content) if self.setup().is_empty() => content,
-            Some(content) => digest_of(&json!([content.to_string(), self.setup(), mount])),
+            Some(Content { digest, name: None }) if self.setup().is_empty() => *digest,
+            Some(Content { digest, name: None }) => {
+                digest_of(&json!([digest.to_string(), self.setup(), mount]))
+            }
+            Some(Content {
+                digest,
+                name: Some(name),
+            }) => digest_of(&json!([digest.to_string(), name, self.setup(), mount])),
             None => match self {
                 Self::Remote(object) => digest_of(&json!([object.identity(), mount])),
                 _ => digest_of(&json!([self.described(), mount])),
@@ -193,7 +198,16 @@ fn digest_of(value: &Value) -> Digest {
     Digest::of(Sha256::digest(value.to_string()).into())
 }
 
-/// The name of a version: the SHA-256 of an archive, or of all that is written of another source.
+/// What is known of an object's bytes before they are unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// What they hash to.
+    pub digest: Digest,
+    /// What they are called, unless they are known to be an archive, whose name makes no difference.
+    pub name: Option<String>,
+}
+
+/// The name of a version: the SHA-256 of an archive, or of all that makes another source what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 

@@ -1,4 +1,4 @@
-//! An agent packed in a file on this machine. The path comes from the config alone and leads nowhere but beneath the
+//! An agent in a file on this machine, packed or as it is. The path comes from the config alone and leads nowhere but beneath the
 //! config's directory or `object_roots`; it never comes from an API.
 
 use std::{
@@ -67,6 +67,7 @@ impl Written {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     path: PathBuf,
+    name: String,
     sha256: Option<Digest>,
     pub(super) agent_setup: Vec<String>,
 }
@@ -78,8 +79,10 @@ impl Object {
         if !resolved.is_file() {
             return Err(Wrong::at(PATH, format!("{} is no file", path.display())));
         }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         Ok(Self {
             path: resolved,
+            name: name.into_owned(),
             sha256: written.pinned()?,
             agent_setup: written.agent_setup.clone(),
         })
@@ -102,6 +105,12 @@ impl Object {
             ));
         }
         Ok(file)
+    }
+
+    /// Its name as the config writes it, which a single file keeps.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The digest that the config pins, if it pins one.
@@ -128,6 +137,7 @@ mod tests {
         std::fs::write(&path, "x").unwrap();
         let object = Object {
             path: path.clone(),
+            name: "a.tar".to_owned(),
             sha256: None,
             agent_setup: Vec::new(),
         };

@@ -37,6 +37,14 @@ impl Remote {
         &self.url
     }
 
+    /// The last part of its path, which a single file gets as its name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let last = self.url.path().rsplit('/').next().unwrap_or_default();
+        let last = percent_encoding::percent_decode_str(last);
+        last.decode_utf8_lossy().into_owned()
+    }
+
     /// The digest that the config pins, if it pins one.
     #[must_use]
     pub fn pinned(&self) -> Option<Digest> {

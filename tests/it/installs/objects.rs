@@ -128,3 +128,46 @@ fn what_nobody_allows_and_what_is_not_there_are_told() {
         ended.stderr
     );
 }
+
+/// What Python's zipfile makes of an agent among enough files that the unpacker takes more than one thread.
+fn zipped(word: &str) -> Vec<u8> {
+    let script = "import sys, io, os, zipfile\n\
+        out = io.BytesIO()\n\
+        with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as z:\n    \
+            z.writestr('agent.py', sys.argv[1]); z.writestr('word', sys.argv[2])\n    \
+            z.writestr('noise', os.urandom(3 << 20))\n    \
+            [z.writestr(f'many/{n % 7}/{n}', 'x' * n) for n in range(600)]\n\
+        sys.stdout.buffer.write(out.getvalue())";
+    let made = std::process::Command::new("python3")
+        .args(["-c", script, AGENT, word])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    made.stdout
+}
+
+#[test]
+fn an_object_is_what_its_content_says_wherever_it_is_from() {
+    let single = "def handler(request):\n    return 'alone'\n";
+    let single = || single.as_bytes().to_vec();
+    for (name, object, word) in [
+        ("agent.tar.gz", zipped("zipped"), "zipped"),
+        ("agent.py", single(), "alone"),
+    ] {
+        // From afar under any name; a single file under its own.
+        let store = store(object.clone());
+        let url = store.url();
+        let agent = |source: &str| {
+            format!(
+                "[agents.desk]\nkind = \"python\"\nentry = \"agent.py\"\nsource = {{ object = {{ {source} }} }}"
+            )
+        };
+        let from_afar = setup(&agent(&format!("url = \"{url}/{name}?v=1\"")), &url).start();
+        assert_eq!(answer(&from_afar), word);
+        let _ended = from_afar.stop();
+        let here = setup(&agent(&format!("path = \"here/{name}\"")), &url);
+        let here = here.file(&format!("here/{name}"), object).start();
+        assert_eq!(answer(&here), word);
+        let _ended = here.stop();
+    }
+}

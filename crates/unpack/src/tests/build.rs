@@ -102,6 +102,11 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A frame of raw blocks with its checksum, as large as it says.
+pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
 fn put(field: &mut [u8; 100], bytes: &[u8]) {
     field[..bytes.len()].copy_from_slice(bytes);
 }

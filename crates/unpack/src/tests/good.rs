@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::place_file;
 
 fn agent() -> Archive {
     Archive::default()
@@ -24,7 +23,11 @@ fn agent() -> Archive {
 #[test]
 fn plain_and_packed_become_the_same_tree() {
     let plain = agent().end();
-    for (bytes, kind) in [(plain.clone(), Kind::Tar), (gzip(&plain), Kind::TarGz)] {
+    for (bytes, kind) in [
+        (plain.clone(), Kind::Tar),
+        (gzip(&plain), Kind::TarGz),
+        (zstd(&plain), Kind::TarZst),
+    ] {
         let yard = Yard::new();
         let report = yard.unpack(&bytes).unwrap();
         let sha256 = hex::encode(Sha256::digest(&bytes));
@@ -118,10 +121,16 @@ impl Read for Drip<'_> {
 
 #[test]
 fn how_the_bytes_come_does_not_matter() {
-    for bytes in [agent().end(), gzip(&agent().end())] {
+    for bytes in [agent().end(), gzip(&agent().end()), zstd(&agent().end())] {
         let yard = Yard::new();
         let destination = fs::File::open(yard.inside("")).unwrap();
-        let report = unpack(Drip(&bytes, false), destination.as_fd(), &Limits::default()).unwrap();
+        let report = unpack(
+            Drip(&bytes, false),
+            "single.bin",
+            destination.as_fd(),
+            &Limits::default(),
+        )
+        .unwrap();
         assert_eq!(report.sha256, hex::encode(Sha256::digest(&bytes)));
     }
 }
@@ -130,9 +139,8 @@ fn how_the_bytes_come_does_not_matter() {
 fn a_single_file_gets_its_name_and_a_plain_mode() {
     let yard = Yard::new();
     let destination = fs::File::open(yard.inside("")).unwrap();
-    let place = |name: &str, limits: &Limits| {
-        place_file("hello".as_bytes(), destination.as_fd(), name, limits)
-    };
+    let place =
+        |name: &str, limits: &Limits| unpack("hello".as_bytes(), name, destination.as_fd(), limits);
     let report = place("tool.bin", &Limits::default()).unwrap();
     let sha256 = hex::encode(Sha256::digest(b"hello"));
     assert_eq!(
@@ -172,7 +180,7 @@ fn report_and_errors_are_json() {
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
     for error in [
-        UnpackError::UnknownKind,
+        UnpackError::UnknownKind("xz".to_owned()),
         refused(&agent().file("../x", "")),
         refused(&agent().raw(b"x")),
     ] {
@@ -183,6 +191,6 @@ fn report_and_errors_are_json() {
             "{text}"
         );
     }
-    let text = serde_json::to_string(&UnpackError::UnknownKind).unwrap();
-    assert_eq!(text, r#"{"code":"UNKNOWN_KIND"}"#);
+    let text = serde_json::to_string(&UnpackError::UnknownKind("xz".to_owned())).unwrap();
+    assert_eq!(text, r#"{"code":"UNKNOWN_KIND","detail":"xz"}"#);
 }

@@ -4,6 +4,7 @@ use super::*;
 
 type Code = fn(&UnpackError) -> bool;
 
+const UNKNOWN: Code = |error| matches!(error, UnpackError::UnknownKind(_));
 const NAME: Code = |error| matches!(error, UnpackError::Name { .. });
 const LINK: Code = |error| matches!(error, UnpackError::Link { .. });
 const CLASH: Code = |error| matches!(error, UnpackError::Clash { .. });
@@ -276,18 +277,68 @@ fn what_follows_the_end_is_refused() {
 }
 
 #[test]
-fn what_is_no_archive_is_refused() {
-    for bytes in [
-        b"".as_slice(),
-        b"hello",
-        &[0; 1024],
-        b"PK\x03\x04",
-        &[b'x'; 2_000],
-    ] {
-        assert_eq!(Yard::new().unpack(bytes), Err(UnpackError::UnknownKind));
-    }
+fn what_is_no_archive_is_a_single_file_and_what_hides_none_is_refused() {
     for bytes in [b"".as_slice(), b"hello", &[b'x'; 2_000]] {
-        assert!(DAMAGED(&Yard::new().unpack(&gzip(bytes)).unwrap_err()));
+        let yard = Yard::new();
+        assert_eq!(yard.unpack(bytes).unwrap().kind, Kind::File);
+        assert_eq!(fs::read(yard.inside("single.bin")).unwrap(), bytes);
+        for packed in [gzip(bytes), zstd(bytes)] {
+            assert!(UNKNOWN(&Yard::new().unpack(&packed).unwrap_err()));
+        }
+    }
+    for bytes in [&[0; 1024], b"BZh91AY&SY".as_slice(), b"\xfd7zXZ\0\0"] {
+        assert!(UNKNOWN(&Yard::new().unpack(bytes).unwrap_err()));
+    }
+    assert!(DAMAGED(&Yard::new().unpack(b"PK\x03\x04").unwrap_err()));
+}
+
+#[test]
+fn frames_of_zstandard_are_one_small_and_sound() {
+    let tar = start().file("a", &"some content ".repeat(90)).end();
+    let good = zstd(&tar);
+    assert!(Yard::new().unpack(&good).is_ok());
+    let refused = |bytes: &[u8]| Yard::new().unpack(bytes).unwrap_err();
+    let raw = |header: &[u8], size: usize, rest: &[u8]| {
+        let block = u32::try_from(size << 3 | 1).unwrap().to_le_bytes();
+        [b"\x28\xb5\x2f\xfd", header, &block[..3], &tar, rest].concat()
+    };
+    // A frame without checksum or size, by its window: 4 KiB, 8 MiB, one step more, and all that can be said.
+    for (window, is_taken) in [
+        (0x10, true),
+        (13 << 3, true),
+        (13 << 3 | 1, false),
+        (0xff, false),
+    ] {
+        let frame = raw(&[0, window], tar.len(), b"");
+        match Yard::new().unpack(&frame) {
+            Ok(_) => assert!(is_taken, "{window}"),
+            Err(error) => assert!(!is_taken && LIMIT(&error), "{window}: {error}"),
+        }
+    }
+    let size = |size: usize| {
+        [
+            &[0x80, 0x58],
+            &u32::try_from(size).unwrap().to_le_bytes()[..],
+        ]
+        .concat()
+    };
+    assert!(
+        Yard::new()
+            .unpack(&raw(&size(tar.len()), tar.len(), b""))
+            .is_ok()
+    );
+    for wrong in [
+        raw(&size(tar.len() + 1), tar.len(), b""),
+        raw(&[4, 0x58], tar.len(), b"\0\0\0\0"),
+        raw(&[1, 0x58, 7], tar.len(), b""),
+        [b"\x50\x2a\x4d\x18\x01\0\0\0x", good.as_slice()].concat(),
+    ] {
+        let error = refused(&wrong);
+        assert!(DAMAGED(&error), "{error:?}");
+    }
+    for rest in [good.as_slice(), b"\x50\x2a\x4d\x18\x01\0\0\0x", b"x", b"\0"] {
+        let error = refused(&[&good, rest].concat());
+        assert!(TRAILING(&error), "{error:?}");
     }
 }
 

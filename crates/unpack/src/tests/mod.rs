@@ -4,6 +4,7 @@ mod build;
 mod good;
 mod hostile;
 mod mangled;
+mod zips;
 
 use std::{
     fs,
@@ -12,7 +13,8 @@ use std::{
 };
 
 use crate::{Kind, Limits, Report, UnpackError, unpack};
-use build::{Archive, gzip};
+use build::{Archive, gzip, zstd};
+use zips::Zip;
 
 /// A destination with a neighbour that must stay as it is.
 struct Yard {
@@ -38,7 +40,7 @@ impl Yard {
 
     fn unpack_with(&self, bytes: &[u8], limits: &Limits) -> Result<Report, UnpackError> {
         let destination = fs::File::open(self.inside("")).unwrap();
-        let result = unpack(bytes, destination.as_fd(), limits);
+        let result = unpack(bytes, "single.bin", destination.as_fd(), limits);
         self.assert_neighbour_untouched();
         result
     }
@@ -67,12 +69,11 @@ impl Yard {
     }
 }
 
-/// The error of an archive that must be refused, packed and plain alike.
+/// The error of an archive that must be refused, plain and packed alike.
 fn refused(archive: &Archive) -> UnpackError {
     let error = Yard::new().unpack(&archive.end()).unwrap_err();
-    assert_eq!(
-        Yard::new().unpack(&gzip(&archive.end())).unwrap_err(),
-        error
-    );
+    for packed in [gzip(&archive.end()), zstd(&archive.end())] {
+        assert_eq!(Yard::new().unpack(&packed).unwrap_err(), error);
+    }
     error
 }
