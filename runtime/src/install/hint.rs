@@ -43,6 +43,14 @@ const KNOWN: &[(&str, &str)] = &[
     ("E404", "the registry has no such package or version"),
     ("ETARGET", "the registry has no such version"),
     (
+        "EALLOWGIT",
+        "a package that it needs comes out of a repository, and npm would run programs of that: it is not taken",
+    ),
+    (
+        "only wheels are taken",
+        "a package that it needs is no wheel, and building one would run its code: it is not taken",
+    ),
+    (
         "No matching distribution found",
         "the index has no such package or version, or no wheel of it for this machine",
     ),

@@ -26,8 +26,13 @@ const RULES: Rules = Rules {
     ),
 };
 
-/// Where npm keeps what it has loaded meanwhile, and how long it tries: whoever waits is told soon.
-const SETTINGS: [(&str, &str); 3] = [
+/// Where npm keeps what it has loaded meanwhile, and how long it tries: whoever waits is told soon. No script runs, and nothing
+/// comes out of a repository: there npm takes the word of the repository's own `.npmrc` for which program git is.
+const SETTINGS: [(&str, &str); 6] = [
+    ("npm_config_ignore_scripts", "true"),
+    ("npm_config_allow_git", "none"),
+    // For an npm that does not know the setting before.
+    ("npm_config_git", "/bin/false"),
     ("npm_config_cache", "/tmp/npm"),
     ("npm_config_fetch_retries", "1"),
     ("npm_config_fetch_retry_mintimeout", "1000"),

@@ -9,7 +9,17 @@ if command -v uv >/dev/null; then
     uv pip install --quiet --no-config --no-cache --only-binary :all: --python bin/python ${3:+--default-index "$3"} "$wanted"
 else
     python3 -m venv .
-    bin/python -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir --only-binary :all: \
+    # A package may name an archive that its own code would make a wheel of, and for such a one `--only-binary` says nothing.
+    bin/python -I -c '
+import runpy, sys
+STARTS = {"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"}
+def alone(event, _):
+    if event in STARTS:
+        raise PermissionError("only wheels are taken: nothing is built, and no program is started")
+sys.addaudithook(alone)
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+' install --quiet --no-input --disable-pip-version-check --no-cache-dir --only-binary :all: \
         ${3:+--index-url "$3"} "$wanted"
 fi
 # Read as text by the system's Python: the environment's own would run what a package left for its start.

@@ -2,6 +2,7 @@
 //! meanwhile, and what is left when it fails. The git, npm and pip are the system's own.
 
 mod git;
+mod hostile;
 mod objects;
 mod packages;
 mod shelf;

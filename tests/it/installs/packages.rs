@@ -48,7 +48,7 @@ fn setup_may_run_the_scripts_of_a_package() {
 }
 
 /// Whether something here makes environments for Python; says that the test is skipped otherwise.
-fn has_environments() -> bool {
+pub(super) fn has_environments() -> bool {
     let asked = Command::new("/usr/bin/python3")
         .args(["-c", "import ensurepip"])
         .output();

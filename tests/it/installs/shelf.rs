@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postern_testkit::{Answer, Archive, Upstream, upstream::Recorded};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::KEY;
@@ -18,7 +18,7 @@ use super::KEY;
 /// A repository, and the directory where it is worked on.
 pub(super) struct Repository {
     pub(super) server: Upstream,
-    work: tempfile::TempDir,
+    pub(super) work: tempfile::TempDir,
 }
 
 impl Repository {
@@ -86,7 +86,7 @@ impl Repository {
     }
 }
 
-fn git(at: &Path, arguments: &[&str]) -> Output {
+pub(super) fn git(at: &Path, arguments: &[&str]) -> Output {
     let done = Command::new("git")
         .arg("-C")
         .arg(at)
@@ -112,7 +112,7 @@ pub(super) fn for_the_key(request: &Recorded, answer: impl Fn(&Recorded) -> Answ
 }
 
 /// git's own server, as a CGI program (RFC 3875).
-fn backend(root: &Path, request: &Recorded) -> Answer {
+pub(super) fn backend(root: &Path, request: &Recorded) -> Answer {
     let (path, query) = request
         .target
         .split_once('?')
@@ -173,7 +173,7 @@ fn cgi(printed: &[u8]) -> Answer {
     answer
 }
 
-fn plain(status: u16, kind: &str, body: &[u8]) -> Answer {
+pub(super) fn plain(status: u16, kind: &str, body: &[u8]) -> Answer {
     Answer {
         status,
         headers: vec![("content-type".to_owned(), kind.to_owned())],
@@ -195,47 +195,51 @@ pub(super) fn npm(word: &str) -> Upstream {
         .file("package/package.json", about.to_string())
         .file("package/run.js", program)
         .tar_gz();
-    Upstream::start(move |request| {
-        for_the_key(request, |asked| {
-            if asked.target.ends_with(".tgz") {
-                return plain(200, "application/octet-stream", &archive);
-            }
-            if asked.target != "/tiny-agent" {
-                return plain(404, "application/json", b"{}");
-            }
-            let host = asked.values("host")[0].to_owned();
-            let integrity = format!("sha512-{}", STANDARD.encode(Sha512::digest(&archive)));
-            let tarball = format!("http://{host}/tiny-agent/-/tiny-agent-1.2.3.tgz");
-            let mut version = about.clone();
-            version["dist"] = json!({"tarball": tarball, "integrity": integrity});
-            version["hasInstallScript"] = json!(true);
-            Answer::json(&json!({
-                "name": "tiny-agent", "dist-tags": {"latest": "1.2.3"}, "versions": {"1.2.3": version},
-            }))
-        })
-    })
+    Upstream::start(move |request| for_the_key(request, |asked| package(asked, (&about, &archive))))
+}
+
+/// What a registry of npm has of its one package, `tiny-agent` 1.2.3.
+pub(super) fn package(asked: &Recorded, (about, archive): (&Value, &[u8])) -> Answer {
+    if asked.target.ends_with(".tgz") {
+        return plain(200, "application/octet-stream", archive);
+    }
+    if asked.target != "/tiny-agent" {
+        return plain(404, "application/json", b"{}");
+    }
+    let host = asked.values("host")[0].to_owned();
+    let integrity = format!("sha512-{}", STANDARD.encode(Sha512::digest(archive)));
+    let tarball = format!("http://{host}/tiny-agent/-/tiny-agent-1.2.3.tgz");
+    let mut version = about.clone();
+    version["dist"] = json!({"tarball": tarball, "integrity": integrity});
+    version["hasInstallScript"] = json!(true);
+    Answer::json(&json!({
+        "name": "tiny-agent", "dist-tags": {"latest": "1.2.3"}, "versions": {"1.2.3": version},
+    }))
 }
 
 /// An index with the wheel `tiny-agent` of pip: its command prints `word`; a file of it would run with every Python.
 pub(super) fn pip(word: &str) -> Upstream {
-    let wheel = wheel(word);
-    Upstream::start(move |request| {
-        for_the_key(request, |asked| match asked.target.trim_end_matches('/') {
-            "/simple/tiny-agent" => {
-                let digest = hex::encode(Sha256::digest(&wheel));
-                let page =
-                    format!("<!DOCTYPE html><a href=\"/{WHEEL}#sha256={digest}\">{WHEEL}</a>");
-                plain(200, "text/html", page.as_bytes())
-            }
-            path if path == format!("/{WHEEL}") => plain(200, "application/octet-stream", &wheel),
-            _ => plain(404, "text/plain", b""),
-        })
-    })
+    let wheel = wheel(word, "");
+    Upstream::start(move |request| for_the_key(request, |asked| distribution(asked, &wheel)))
+}
+
+/// What an index of pip has of its one wheel.
+pub(super) fn distribution(asked: &Recorded, wheel: &[u8]) -> Answer {
+    match asked.target.trim_end_matches('/') {
+        "/simple/tiny-agent" => {
+            let digest = hex::encode(Sha256::digest(wheel));
+            let page = format!("<!DOCTYPE html><a href=\"/{WHEEL}#sha256={digest}\">{WHEEL}</a>");
+            plain(200, "text/html", page.as_bytes())
+        }
+        path if path == format!("/{WHEEL}") => plain(200, "application/octet-stream", wheel),
+        _ => plain(404, "text/plain", b""),
+    }
 }
 
 const WHEEL: &str = "tiny_agent-1.2-py3-none-any.whl";
 
-fn wheel(word: &str) -> Vec<u8> {
+/// The wheel of `tiny-agent`, which needs this too, if anything.
+pub(super) fn wheel(word: &str, needs: &str) -> Vec<u8> {
     const ABOUT: &str = "tiny_agent-1.2.dist-info";
     let files = [
         (
@@ -248,7 +252,7 @@ fn wheel(word: &str) -> Vec<u8> {
         ),
         (
             format!("{ABOUT}/METADATA"),
-            "Metadata-Version: 2.1\nName: tiny-agent\nVersion: 1.2\n".to_owned(),
+            format!("Metadata-Version: 2.1\nName: tiny-agent\nVersion: 1.2\n{needs}"),
         ),
         (
             format!("{ABOUT}/WHEEL"),
