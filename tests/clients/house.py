@@ -108,6 +108,10 @@ class House:
             if way in CREDENTIALS:
                 text += f"credential = {CREDENTIALS[way]}\n"
             text += rule
+        self.boot(text)
+
+    def boot(self, text):
+        """Starts a devbox with this config."""
         config = self.folder / "postern.toml"
         config.write_text(text)
         command = [self.binary, "up", "--json", "--state", self.folder / "state", config]
@@ -134,13 +138,17 @@ class House:
         if not is_proxied:
             before = "env " + " ".join(f"-u {name}" for name in PROXIES.split()) + before.removeprefix("env")
         message = INSIDE.format(before=before, program=program, seconds=seconds)
+        said = self.ask(message)
+        first, _, rest = said.partition("\n")
+        return int(first.removeprefix("exit ")), rest
+
+    def ask(self, message):
+        """What the agent answers."""
         asked = urllib.request.Request(
             f"http://{self.api}/invoke", json.dumps({"message": message}).encode(), {"content-type": "application/json"}
         )
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=RUN_MAX + START_MAX) as answer:
-            said = json.load(answer)["response"]
-        first, _, rest = said.partition("\n")
-        return int(first.removeprefix("exit ")), rest
+            return json.load(answer)["response"]
 
     def audit(self):
         path = self.folder / "state/gate/audit.jsonl"

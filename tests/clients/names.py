@@ -1,4 +1,5 @@
-"""A name server for what ends with `.test`: every such name is this machine. Nobody else is asked about anything."""
+"""A name server for what ends with `.test`, of which every name is this machine, and for names that it is given with an address each.
+Nobody else is asked about anything."""
 
 import socket
 import struct
@@ -8,7 +9,8 @@ ADDRESS_RECORD, IS_ANSWER, NO_SUCH_NAME = 1, 0x8180, 3
 
 
 class Names:
-    def __init__(self):
+    def __init__(self, addresses=None):
+        self.addresses = addresses or {}
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
@@ -17,17 +19,18 @@ class Names:
     def serve(self):
         while True:
             question, client = self.socket.recvfrom(4096)
-            self.socket.sendto(answer(question), client)
+            self.socket.sendto(answer(question, self.addresses), client)
 
 
-def answer(question):
-    end = 12
+def answer(question, addresses):
+    end, labels = 12, []
     while question[end]:
+        labels.append(question[end + 1:end + 1 + question[end]].decode().lower())
         end += question[end] + 1
     kind = struct.unpack("!H", question[end + 1:end + 3])[0]
-    is_ours = question[12:end + 1].lower().endswith(b"\4test\0")
+    address = "127.0.0.1" if labels[-1:] == ["test"] else addresses.get(".".join(labels))
     records = b""
-    if is_ours and kind == ADDRESS_RECORD:
-        records = struct.pack("!HHHIH", 0xC00C, ADDRESS_RECORD, 1, 60, 4) + socket.inet_aton("127.0.0.1")
-    flags = IS_ANSWER | (0 if is_ours else NO_SUCH_NAME)
+    if address and kind == ADDRESS_RECORD:
+        records = struct.pack("!HHHIH", 0xC00C, ADDRESS_RECORD, 1, 60, 4) + socket.inet_aton(address)
+    flags = IS_ANSWER | (0 if address else NO_SUCH_NAME)
     return question[:2] + struct.pack("!HHHHH", flags, 1, bool(records), 0, 0) + question[12:end + 5] + records

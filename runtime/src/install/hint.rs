@@ -13,6 +13,10 @@ const KNOWN: &[(&str, &str)] = &[
         "a rule denies that: see the policies of `[agents.NAME.install]`",
     ),
     (
+        "destination blocked",
+        "the address of that name is not one that the gate dials: a tool with `private = true` may be in a network of your own",
+    ),
+    (
         "Could not resolve host",
         "no rule of `[agents.NAME.install]` names that host, so it has no address",
     ),

@@ -43,7 +43,7 @@ fn an_archive_that_a_wheel_needs_is_not_built() {
         return;
     }
     // The same bytes each time: a zip has the time in it.
-    let wheel = OnceLock::new();
+    let files = OnceLock::new();
     let server = Upstream::start(move |request| {
         shelf::for_the_key(request, |asked| {
             let url = format!("http://{}", asked.values("host")[0]);
@@ -51,7 +51,10 @@ fn an_archive_that_a_wheel_needs_is_not_built() {
                 return shelf::plain(200, "application/gzip", &built_by_itself(&url));
             }
             let needs = format!("Requires-Dist: evil @ {url}/evil-1.0.tar.gz\n");
-            shelf::distribution(asked, wheel.get_or_init(|| shelf::wheel("hello", &needs)))
+            shelf::distribution(
+                asked,
+                files.get_or_init(|| [(shelf::WHEEL, shelf::wheel("hello", &needs))]),
+            )
         })
     });
     let ended = refused("pip", "/simple/", &server);

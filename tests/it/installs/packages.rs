@@ -97,3 +97,24 @@ fn a_package_that_is_not_there_is_told_with_what_its_program_said() {
         ended.stderr
     );
 }
+
+#[test]
+fn a_package_that_comes_as_source_alone_is_refused_and_never_built() {
+    if !has_environments() {
+        return;
+    }
+    let index = shelf::pip("hello");
+    let url = index.url();
+    let more = format!("version = \"2.0\", registry_url = \"{url}/simple/\"");
+    let ended = desk("pip", &more, &url).try_start().err().unwrap();
+    assert!(
+        !ended.stderr.contains("build of a package"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("or no wheel of it for this machine"),
+        "{}",
+        ended.stderr
+    );
+}

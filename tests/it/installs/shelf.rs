@@ -217,26 +217,49 @@ pub(super) fn package(asked: &Recorded, (about, archive): (&Value, &[u8])) -> An
     }))
 }
 
-/// An index with the wheel `tiny-agent` of pip: its command prints `word`; a file of it would run with every Python.
+/// An index with the wheel `tiny-agent` of pip: its command prints `word`; a file of it would run with every Python. Of a later
+/// version there is the source alone, whose build says that it ran.
 pub(super) fn pip(word: &str) -> Upstream {
-    let wheel = wheel(word, "");
-    Upstream::start(move |request| for_the_key(request, |asked| distribution(asked, &wheel)))
+    let files = [(WHEEL, wheel(word, "")), (SOURCE, source())];
+    Upstream::start(move |request| for_the_key(request, |asked| distribution(asked, &files)))
 }
 
-/// What an index of pip has of its one wheel.
-pub(super) fn distribution(asked: &Recorded, wheel: &[u8]) -> Answer {
-    match asked.target.trim_end_matches('/') {
-        "/simple/tiny-agent" => {
-            let digest = hex::encode(Sha256::digest(wheel));
-            let page = format!("<!DOCTYPE html><a href=\"/{WHEEL}#sha256={digest}\">{WHEEL}</a>");
-            plain(200, "text/html", page.as_bytes())
-        }
-        path if path == format!("/{WHEEL}") => plain(200, "application/octet-stream", wheel),
-        _ => plain(404, "text/plain", b""),
+/// What an index of pip has of its one package.
+pub(super) fn distribution(asked: &Recorded, files: &[(&str, Vec<u8>)]) -> Answer {
+    let path = asked.target.trim_end_matches('/');
+    if path == "/simple/tiny-agent" {
+        let link = |(name, bytes): &(&str, Vec<u8>)| {
+            let digest = hex::encode(Sha256::digest(bytes));
+            format!("<a href=\"/{name}#sha256={digest}\">{name}</a>")
+        };
+        let links: String = files.iter().map(link).collect();
+        return plain(
+            200,
+            "text/html",
+            format!("<!DOCTYPE html>{links}").as_bytes(),
+        );
+    }
+    match files.iter().find(|(name, _)| path == format!("/{name}")) {
+        Some((_, bytes)) => plain(200, "application/octet-stream", bytes),
+        None => plain(404, "text/plain", b""),
     }
 }
 
-const WHEEL: &str = "tiny_agent-1.2-py3-none-any.whl";
+const SOURCE: &str = "tiny_agent-2.0.tar.gz";
+
+fn source() -> Vec<u8> {
+    const BUILD: &str =
+        "[build-system]\nrequires = []\nbuild-backend = \"build\"\nbackend-path = [\".\"]\n";
+    const RUNS: &str = "raise SystemExit('the build of a package ran')\n";
+    let about = "Metadata-Version: 2.1\nName: tiny-agent\nVersion: 2.0\n";
+    Archive::new()
+        .file("tiny_agent-2.0/PKG-INFO", about)
+        .file("tiny_agent-2.0/pyproject.toml", BUILD)
+        .file("tiny_agent-2.0/build.py", RUNS)
+        .tar_gz()
+}
+
+pub(super) const WHEEL: &str = "tiny_agent-1.2-py3-none-any.whl";
 
 /// The wheel of `tiny-agent`, which needs this too, if anything.
 pub(super) fn wheel(word: &str, needs: &str) -> Vec<u8> {
