@@ -22,6 +22,7 @@ mod archive;
 mod download;
 mod fetch;
 mod hint;
+mod room;
 mod setup;
 mod stage;
 mod tree;

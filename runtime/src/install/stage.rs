@@ -17,7 +17,8 @@ use postern_contract::{
 use tokio::{io::BufReader, net::unix::pipe, task::JoinHandle};
 
 use super::{
-    Failed, InstallError, Installer, STAGE_MAX, archive::read_line, discard, hint, hostname, weaker,
+    Failed, InstallError, Installer, STAGE_MAX, archive::read_line, discard, hint, hostname, room,
+    weaker,
 };
 use crate::{
     agent_environment,
@@ -117,16 +118,28 @@ impl StageRoom<'_> {
                 last,
             }),
         };
-        let ran = tokio::time::timeout(STAGE_MAX, self.ran(step)).await;
-        let Ok(ran) = ran else {
-            let how = format!("it was not done in {} s", STAGE_MAX.as_secs());
-            return Err(failed(how, Vec::new()));
+        let stopped = tokio::select! {
+            ran = self.ran(step) => Ok(ran?),
+            () = tokio::time::sleep(STAGE_MAX) => {
+                Err(format!("it was not done in {} s", STAGE_MAX.as_secs()))
+            }
+            () = room::used_up(&self.installer.agents) => {
+                Err("it took almost all that was free on the disk".to_owned())
+            }
+        };
+        let ran = match stopped {
+            Ok(ran) => ran,
+            Err(how) => {
+                // It would write on while its tree is deleted.
+                self.sandbox.clear().await?;
+                return Err(failed(how, Vec::new()));
+            }
         };
         let Ran {
             printed,
             exit,
             last,
-        } = ran?;
+        } = ran;
         match exit.as_ref().map(|exit| &exit.status) {
             Some(ExitStatus::Code(0)) => Ok(printed),
             _ => Err(failed(in_words(exit), last)),

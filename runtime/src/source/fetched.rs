@@ -56,7 +56,20 @@ pub(super) fn plain(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The `http` or `https` URL of a place that is fetched from, without anything in it that could be a credential.
+/// The `http` or `https` URL of a place that a program fetches from: the program is told all of it, and so is whoever reads the log.
+///
+/// # Errors
+/// What is wrong with it, for the config's author.
+pub(super) fn told(url: &str) -> Result<String, String> {
+    if url.contains(['?', '#']) {
+        return Err("it has no query and no fragment, which would be seen in the log: a credential belongs into a tool \
+                    that `[agents.NAME.install] tools` names"
+            .to_owned());
+    }
+    place(url)
+}
+
+/// The `http` or `https` URL of a place that is fetched from, which names no user.
 ///
 /// # Errors
 /// What is wrong with it, for the config's author.
@@ -102,6 +115,19 @@ mod tests {
         ] {
             assert_eq!(read(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn what_a_program_is_told_and_the_log_shows_has_no_query() {
+        assert!(told("https://git.example/a.git").is_ok());
+        for wrong in [
+            "https://git.example/a.git?private_token=key",
+            "https://git.example/a.git#key",
+            "https://ada:key@git.example/a",
+        ] {
+            assert!(told(wrong).is_err(), "{wrong}");
+        }
+        assert!(place("https://files.example/a.tar?sig=key").is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::fetched::{Script, place, plain};
+use super::fetched::{Script, plain, told};
 use crate::config::Wrong;
 
 /// `{ repository, ref, submodules, lfs, agent_setup, renew }`.
@@ -43,8 +43,8 @@ const SETTINGS: [(&str, &str); 8] = [
     ("advice.detachedHead", "false"),
 ];
 
-/// Digits of a whole commit number, by SHA-1 and SHA-256.
-const COMMIT_DIGITS: [usize; 2] = [40, 64];
+/// Digits of a whole commit number. More are a branch's name to git: the trees that it begins here count by SHA-1.
+const COMMIT_DIGITS: usize = 40;
 
 /// A branch, a tag or a commit, and nothing that git would read more into (gitrevisions(7), refspecs of git-fetch(1)).
 fn is_a_name(reference: &str) -> bool {
@@ -56,7 +56,7 @@ fn is_a_name(reference: &str) -> bool {
 impl Git {
     pub(super) fn check(&self) -> Result<(), Wrong> {
         const AT: [&str; 2] = ["source", "git"];
-        place(&self.repository).map_err(|told| Wrong::at(&[AT[0], AT[1], "repository"], told))?;
+        told(&self.repository).map_err(|wrong| Wrong::at(&[AT[0], AT[1], "repository"], wrong))?;
         let named = self.reference.as_deref().is_none_or(is_a_name);
         if !named {
             let told = "a ref is the name of a branch or a tag, or a commit's number";
@@ -68,7 +68,7 @@ impl Git {
     /// Whether what it leads to can never be another.
     pub(super) fn is_pinned(&self) -> bool {
         self.reference.as_ref().is_some_and(|reference| {
-            COMMIT_DIGITS.contains(&reference.len())
+            reference.len() == COMMIT_DIGITS
                 && reference.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
     }
@@ -104,6 +104,24 @@ impl Git {
                 yes(self.lfs),
             ],
             env,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_commit_is_pinned_and_what_looks_like_one_is_not() {
+        let at = |reference: &str| -> Git {
+            let written =
+                serde_json::json!({ "repository": "https://git.example/a", "ref": reference });
+            serde_json::from_value(written).unwrap()
+        };
+        assert!(at(&"a1".repeat(20)).is_pinned());
+        for other in ["main", "a1b2c3d", &"a1".repeat(32), &"g1".repeat(20)] {
+            assert!(!at(other).is_pinned(), "{other}");
         }
     }
 }

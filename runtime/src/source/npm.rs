@@ -45,9 +45,7 @@ impl Npm {
 
     /// Whether what it leads to can never be another version.
     pub(super) fn is_pinned(&self) -> bool {
-        let digits =
-            |text: &str| text.split('.').count() == 3 && text.as_bytes()[0].is_ascii_digit();
-        self.0.version.as_deref().is_some_and(digits)
+        self.0.version.as_deref().is_some_and(is_one_version)
     }
 
     pub(super) fn shown(&self) -> String {
@@ -81,9 +79,38 @@ fn is_a_version(text: &str) -> bool {
     plain(text) && !text.contains(['/', ':', '@', '\\'])
 }
 
+/// Three numbers, and what may follow them (semver.org): `1.2.x` is a range, and so is `1.2.3||2`.
+fn is_one_version(text: &str) -> bool {
+    let (numbers, rest) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let follows = |byte: u8| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte);
+    numbers.split('.').count() == 3
+        && numbers.split('.').all(is_number)
+        && rest.bytes().all(follows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_version_is_pinned_and_a_range_is_not() {
+        for version in ["1.2.3", "1.2.3-rc.1", "1.2.3+build"] {
+            assert!(is_one_version(version), "{version}");
+        }
+        for range in [
+            "1.2.x",
+            "1.2.*",
+            "1.2.3||2.0.0",
+            "1.2.3-rc||2",
+            "^1.2.3",
+            "1.2",
+            "latest",
+            "1.2.3.x",
+        ] {
+            assert!(!is_one_version(range), "{range}");
+        }
+    }
 
     #[test]
     fn names_are_packages_and_versions_are_versions() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::fetched::{Script, place};
+use super::fetched::{Script, told};
 use crate::config::Wrong;
 
 /// `{ package_name, version, registry_url, agent_setup, renew }`.
@@ -44,8 +44,8 @@ impl Package {
         if !self.version.as_deref().is_none_or(rules.version.0) {
             return wrong("version", rules.version.1);
         }
-        match self.registry_url.as_deref().map(place) {
-            Some(Err(told)) => wrong("registry_url", &told),
+        match self.registry_url.as_deref().map(told) {
+            Some(Err(wrong_with)) => wrong("registry_url", &wrong_with),
             _ => Ok(()),
         }
     }
