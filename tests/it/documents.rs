@@ -308,3 +308,48 @@ fn files(directory: &Path, found: &mut Vec<std::path::PathBuf>) {
         }
     }
 }
+
+/// Of an example that is a part of a config other parts are missing, but what stands there is what the config has.
+#[test]
+fn every_example_of_a_config_says_what_a_config_may_say() {
+    let mut wrong = Vec::new();
+    for (name, example) in examples() {
+        let setup = Setup::new(&example);
+        let output = Command::new(binaries::postern())
+            .arg("check")
+            .arg(setup.folder().join("postern.toml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let odd = [
+            "unknown field",
+            "unknown variant",
+            "invalid type",
+            "expected",
+        ];
+        if odd.iter().any(|odd| said.contains(odd)) {
+            wrong.push(format!("{name}: {said}{example}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every block of TOML in the documents, with the document's name; files of other programs say so in their first line.
+fn examples() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let documents = fs::read_dir(root.join("docs")).unwrap();
+    let documents = documents.map(|entry| entry.unwrap().path());
+    let mut found = Vec::new();
+    for path in documents.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|block| block.split("```").next());
+        found.extend(
+            blocks
+                .filter(|block| !block.starts_with("# /"))
+                .map(|block| (path.display().to_string(), block.to_owned())),
+        );
+    }
+    assert!(found.len() > 20, "{} examples", found.len());
+    found
+}
