@@ -13,7 +13,8 @@ use postern_unpack::{Limits, unpack};
 fn main() -> ExitCode {
     match run() {
         Ok(line) => {
-            drop(writeln!(io::stdout(), "{line}"));
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            drop(writeln!(io::stdout(), "{line}\n{status}"));
             ExitCode::SUCCESS
         }
         Err(error) => {

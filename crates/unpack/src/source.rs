@@ -1,6 +1,6 @@
 //! The bytes of a tar archive: inflated, counted, and read to their very end. Never stops before the last byte was looked at.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
@@ -16,6 +16,9 @@ use crate::{
 /// How much padding may follow the end of a tar archive, in bytes.
 const PADDING_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How much is inflated at once, in bytes: a little at a time costs half as much again.
+const BUFFER_BYTES: usize = 128 * 1024;
+
 enum Stream<R: Read> {
     Plain(Box<Packed<R>>),
     Gzip(Box<GzDecoder<Packed<R>>>),
@@ -24,7 +27,7 @@ enum Stream<R: Read> {
 
 /// The unpacked bytes of an archive.
 pub(crate) struct Source<R: Read> {
-    stream: Stream<R>,
+    stream: BufReader<Stream<R>>,
     /// The first block, which was looked at already.
     head: Vec<u8>,
     ratio: Ratio,
@@ -44,13 +47,14 @@ impl<R: Read> Source<R> {
             Looks::Zstd => Stream::Zstd(Box::new(Frame::open(packed)?)),
             _ => Stream::Plain(Box::new(packed)),
         };
+        let is_packed = !matches!(stream, Stream::Plain(_));
         let mut source = Self {
-            stream,
+            stream: BufReader::with_capacity(BUFFER_BYTES, stream),
             head: Vec::new(),
             ratio: Ratio::new(limits, trouble.clone()),
             trouble,
         };
-        if !matches!(source.stream, Stream::Plain(_)) {
+        if is_packed {
             source.look_inside()?;
         }
         Ok(source)
@@ -60,7 +64,7 @@ impl<R: Read> Source<R> {
         let mut head = vec![0; HEAD_BYTES];
         let mut filled = 0;
         while filled < HEAD_BYTES {
-            match self.inflate(&mut head[filled..]) {
+            match self.stream.read(&mut head[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) => return Err(self.trouble.of(&error)),
@@ -80,7 +84,7 @@ impl<R: Read> Source<R> {
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        match self.stream {
+        match self.stream.get_ref() {
             Stream::Plain(_) => Kind::Tar,
             Stream::Gzip(_) => Kind::TarGz,
             Stream::Zstd(_) => Kind::TarZst,
@@ -99,7 +103,8 @@ impl<R: Read> Source<R> {
             return Err(UnpackError::cut_off());
         }
         let trouble = self.trouble.clone();
-        let mut packed = match self.stream {
+        // It was read to its end: nothing is left in the buffer.
+        let mut packed = match self.stream.into_inner() {
             Stream::Plain(packed) => *packed,
             Stream::Gzip(decoder) => decoder.into_inner(),
             Stream::Zstd(frame) => frame.into_inner(),
@@ -136,12 +141,14 @@ impl<R: Read> Source<R> {
             }
         }
     }
+}
 
-    fn inflate(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut self.stream {
-            Stream::Plain(packed) => packed.read(into),
-            Stream::Gzip(decoder) => decoder.read(into),
-            Stream::Zstd(frame) => frame.read(into),
+impl<R: Read> Read for Stream<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(packed) => packed.read(into),
+            Self::Gzip(decoder) => decoder.read(into),
+            Self::Zstd(frame) => frame.read(into),
         }
     }
 }
@@ -156,7 +163,7 @@ impl<R: Read> Read for Source<R> {
             count += 1;
         }
         if count == 0 {
-            count = self.inflate(into)?;
+            count = self.stream.read(into)?;
         }
         self.ratio.count(count)?;
         Ok(count)

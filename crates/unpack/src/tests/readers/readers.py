@@ -1,0 +1,79 @@
+"""Says what a reader finds in each archive of a folder: one line of JSON, name to sorted entries, or null where it refuses.
+
+An entry is [path, kind, size, target]. Called by the differential test: `readers.py READER FOLDER`.
+"""
+
+import concurrent.futures
+import json
+import pathlib
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+
+
+def listed(tree):
+    """What was unpacked, as it lies there."""
+    for path in sorted(tree.rglob("*")):
+        name = str(path.relative_to(tree))
+        if path.is_symlink():
+            yield [name, "link", 0, str(path.readlink())]
+        elif path.is_dir():
+            yield [name, "directory", 0, ""]
+        elif path.is_file():
+            yield [name, "file", path.stat().st_size, ""]
+        else:
+            yield [name, "other", 0, ""]
+
+
+def unpacked(command, archive):
+    with tempfile.TemporaryDirectory() as folder:
+        tree = pathlib.Path(folder)
+        with archive.open("rb") as packed:
+            ended = subprocess.run([*command, folder], stdin=packed, capture_output=True)
+        found = list(listed(tree))
+    # What complains has not read it as we would: a refusal.
+    return None if ended.returncode or ended.stderr else found
+
+
+def python_tar(archive, folder):
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder)
+
+
+def python_zip(archive, folder):
+    with zipfile.ZipFile(archive) as packed:
+        for info in packed.infolist():
+            made = pathlib.Path(packed.extract(info, folder))
+            if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
+                target = made.read_bytes().decode()
+                made.unlink()
+                made.symlink_to(target)
+
+
+def in_python(read):
+    def found(archive):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                read(archive, folder)
+            except Exception:
+                return None
+            return list(listed(pathlib.Path(folder)))
+
+    return found
+
+
+READERS = {
+    "tar": lambda archive: unpacked(["tar", "-xf", "-", "-C"], archive),
+    "bsdtar": lambda archive: unpacked(["bsdtar", "-xf", str(archive), "-C"], archive),
+    "bsdtar, streaming": lambda archive: unpacked(["bsdtar", "-xf", "-", "-C"], archive),
+    "tarfile": in_python(python_tar),
+    "zipfile": in_python(python_zip),
+}
+
+paths = sorted(pathlib.Path(sys.argv[2]).iterdir())
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    found = pool.map(READERS[sys.argv[1]], paths)
+    print(json.dumps({path.name: entries for path, entries in zip(paths, found)}))
