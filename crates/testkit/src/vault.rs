@@ -222,9 +222,9 @@ impl State {
             return (403, errors(&["permission denied", "invalid token"]));
         };
         match (method, at) {
+            ("GET", at) if self.forbidden.contains(at) => (403, errors(&["permission denied"])),
             ("GET", "auth/token/lookup-self") => looked_up(known, now),
             ("POST" | "PUT", "auth/token/renew-self") => renewed((token, known), now),
-            ("GET", at) if self.forbidden.contains(at) => (403, errors(&["permission denied"])),
             ("GET", at) => self.read(at),
             _ => (405, errors(&["unsupported operation"])),
         }

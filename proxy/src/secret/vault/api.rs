@@ -118,12 +118,15 @@ impl NoSecret {
         matches!(why, Why::Status(status, _) if *status == StatusCode::FORBIDDEN)
     }
 
-    /// Whether Vault answered, and said no.
+    /// Whether Vault answered, and said no; that it is asked too much is no answer.
     pub(super) fn is_refusal(&self) -> bool {
         let Self::Vault(NoVault { why, .. }) = self else {
             return false;
         };
-        matches!(why, Why::Status(status, _) if status.is_client_error())
+        let refuses = |status: &StatusCode| {
+            status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS
+        };
+        matches!(why, Why::Status(status, _) if refuses(status))
     }
 }
 

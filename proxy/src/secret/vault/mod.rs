@@ -157,10 +157,12 @@ impl Vault {
             Err(refused) if refused.is_forbidden() => refused,
             came => return came,
         };
-        match session.instead_of(&token).await? {
-            Some(token) => self.read((&session.way(), &token)).await,
-            None => Err(refused),
-        }
+        let Some(token) = session.instead_of(&token).await? else {
+            return Err(refused);
+        };
+        let value = self.read((&session.way(), &token)).await?;
+        session.took(&token).await;
+        Ok(value)
     }
 
     async fn read(&self, (way, token): (&api::Way<'_>, &Secret)) -> Result<Secret, NoSecret> {

@@ -38,6 +38,10 @@ const REST: Duration = Duration::from_secs(1);
 /// its role since; one each time would leave Vault full of tokens.
 const ANEW_AFTER: Duration = Duration::from_secs(3600);
 
+/// How long a token is kept that came in place of a refused one, is refused too, and may not even look at itself: it cannot be
+/// told whether it lives.
+const AGAIN_AFTER: Duration = Duration::from_secs(600);
+
 /// Every login that some secret needs.
 #[derive(Clone, Default)]
 pub(in crate::secret) struct Sessions(Arc<Mutex<Vec<Arc<Session>>>>);
@@ -61,6 +65,8 @@ struct Lease {
     life: Option<Duration>,
     ends: Option<Instant>,
     renewable: bool,
+    /// Whether it came in place of one that Vault did not take, and was not taken itself.
+    is_instead: bool,
 }
 
 impl Lease {
@@ -143,12 +149,28 @@ impl Session {
             if !Arc::ptr_eq(&held.token, refused) {
                 return Ok(Some(Arc::clone(&held.token)));
             }
-            let is_young = now.duration_since(held.began) < ANEW_AFTER;
-            if is_young && self.lives(&held.token).await? {
+            let age = now.duration_since(held.began);
+            let is_new = held.is_instead && age < AGAIN_AFTER;
+            if is_new || age < ANEW_AFTER && self.lives(&held.token).await? {
                 return Ok(None);
             }
         }
-        self.log_in(&mut lease).await.map(Some)
+        let token = self.log_in(&mut lease).await?;
+        if let Some(held) = lease.as_mut() {
+            held.is_instead = true;
+        }
+        Ok(Some(token))
+    }
+
+    /// Vault took this token, which came in place of another.
+    pub(super) async fn took(&self, token: &Arc<Secret>) {
+        let mut lease = self.lease.lock().await;
+        if let Some(held) = lease
+            .as_mut()
+            .filter(|held| Arc::ptr_eq(&held.token, token))
+        {
+            held.is_instead = false;
+        }
     }
 
     async fn lives(&self, token: &Secret) -> Result<bool, NoSecret> {
@@ -176,6 +198,7 @@ impl Session {
             life,
             ends: life.map(|life| began + life),
             renewable,
+            is_instead: false,
         });
         self.due.send_replace(life.map(|life| began + wait(life)));
         Ok(token)

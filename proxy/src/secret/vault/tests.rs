@@ -212,6 +212,41 @@ async fn a_dead_token_costs_one_login_and_a_living_one_none() {
 }
 
 #[tokio::test]
+async fn a_login_that_may_not_look_at_its_token_is_not_repeated_each_time() {
+    let stage = stage(Lease::of(0)).await;
+    let vault = stage.vault(ROLE, "");
+    stage.server.forbid("auth/token/lookup-self");
+    stage.ask(&vault).await.unwrap();
+    for dead in 1..3 {
+        stage.server.revoke_all();
+        assert_eq!(stage.ask(&vault).await.unwrap(), "sk_1");
+        assert_eq!(stage.server.count("/login"), 1 + dead);
+    }
+    stage.server.forbid("secret/data/apps/stripe");
+    for _ in 0..4 {
+        stage.ask(&vault).await.unwrap_err();
+        assert_eq!(stage.server.count("/login"), 4);
+    }
+    stage.clock.advance(Duration::from_secs(600));
+    stage.ask(&vault).await.unwrap_err();
+    assert_eq!(stage.server.count("/login"), 5);
+}
+
+#[test]
+fn being_asked_too_much_is_no_refusal() {
+    let vault: Vault = serde_json::from_str(
+        r#"{"url":"https://vault.example","path":"a","field":"b","login":{"token_file":"t"}}"#,
+    )
+    .unwrap();
+    let said = |status: u16| {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        vault.account.failed(Step::Renew, Why::Status(status, ""))
+    };
+    assert!(said(400).is_refusal() && said(403).is_refusal());
+    assert!(!said(429).is_refusal() && !said(503).is_refusal());
+}
+
+#[tokio::test]
 async fn a_token_from_a_file_is_renewed_and_read_anew_when_it_is_dead() {
     let stage = stage(Lease::of(60)).await;
     let login = r#"{"token_file":"token"}"#;
