@@ -5,6 +5,7 @@ An entry is [path, kind, size, target]. Called by the differential test: `reader
 
 import concurrent.futures
 import json
+import os
 import pathlib
 import stat
 import subprocess
@@ -14,12 +15,17 @@ import tempfile
 import zipfile
 
 
+def plain(path):
+    """A name that JSON can say, whatever bytes it has."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def listed(tree):
     """What was unpacked, as it lies there."""
     for path in sorted(tree.rglob("*")):
-        name = str(path.relative_to(tree))
+        name = plain(path.relative_to(tree))
         if path.is_symlink():
-            yield [name, "link", 0, str(path.readlink())]
+            yield [name, "link", 0, plain(path.readlink())]
         elif path.is_dir():
             yield [name, "directory", 0, ""]
         elif path.is_file():
