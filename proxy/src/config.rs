@@ -11,8 +11,8 @@ use std::{
 use postern_contract::{
     AgentName, ModelName, SecretName, ToolName,
     config::{
-        Approvals, Document, Egress, Granted, Problem, Protocol, ProxyCredential, Stage, Tool,
-        granted_to,
+        Approvals, Consent, Document, Egress, Granted, Problem, Protocol, ProxyCredential, Stage,
+        Tool, granted_to,
     },
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
@@ -32,6 +32,7 @@ use crate::{
 mod approvers;
 mod authorities;
 mod checked;
+mod consents;
 mod logins;
 mod manner;
 mod models;
@@ -69,6 +70,7 @@ pub struct Config {
     secrets: BTreeMap<SecretName, secret::Source>,
     patience: Patience,
     approvals: Approvals,
+    consent: Option<Consent>,
     /// The values of secrets whose sources are asked.
     held: Held,
     source: Source,
@@ -121,6 +123,7 @@ impl Config {
         problems.extend(reach::tunnels_to_providers(&document));
         problems.extend(logins::problems(&document));
         problems.extend(approvers::problems(&document));
+        problems.extend(consents::problems(&document));
         let mut authorities = Authorities::new(source.directory(), before);
         problems.extend(authorities.settle(&mut document));
         let models = models::of(&document, &mut authorities, &mut problems);
@@ -147,7 +150,8 @@ impl Config {
             (name, Arc::new(target(tool, manner)))
         });
         let tools = tools.collect();
-        let own = vec![document.listen.api, document.listen.operator];
+        let mut own = vec![document.listen.api, document.listen.operator];
+        own.extend(document.consent.as_ref().map(|consent| consent.listen));
         let audit = audit_settings(document.audit, &source);
         Ok(Self {
             own,
@@ -165,6 +169,7 @@ impl Config {
             held: Held::default(),
             patience,
             approvals: document.approvals,
+            consent: document.consent,
             authorities: authorities.known,
             source,
             seen: Files::default(),
@@ -180,6 +185,11 @@ impl Config {
         }
     }
 
+    /// Where the gate listens for end users' browsers.
+    pub(crate) fn consent(&self) -> Option<&Consent> {
+        self.consent.as_ref()
+    }
+
     /// The text it was made from.
     pub(crate) fn source(&self) -> &Source {
         &self.source
@@ -191,7 +201,8 @@ impl Config {
         let listening = keys.zip(self.own.iter().map(ToString::to_string));
         let resolvers = ("egress.resolvers", format!("{:?}", self.egress.resolvers));
         let audit = ("audit", format!("{:?}", self.audit));
-        listening.chain([resolvers, audit]).collect()
+        let consent = ("consent", format!("{:?}", self.consent));
+        listening.chain([resolvers, audit, consent]).collect()
     }
 
     /// The files that the secrets are in, as they are now.

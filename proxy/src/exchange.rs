@@ -13,12 +13,13 @@ use crate::{
     audit::Sealed,
     body::{self, Body},
     call::Freight,
+    consent,
     decide::{Way, way},
     dial::Journey,
     door::{self, Form, Unclear},
     gate::Gate,
     identify::CALLS_PER_SANDBOX_MAX,
-    inject::{self, Credentials, Outbound},
+    inject::{self, Outbound},
     intercept::Interception,
     record::Record,
     refuse::Refused,
@@ -73,6 +74,7 @@ async fn story(
     let mut call = door::call(&book, &caller, (form?, request), record).await?;
     let way = way(&book, &caller, &mut call, record).await?;
     record.enter(&gate.live);
+    consent::ready(gate, (&book, &mut call), (&way, &caller), record).await?;
     let permit = match way {
         Way::Out(permit) => permit,
         Way::Ask(pending) => {
@@ -105,8 +107,7 @@ async fn story(
     };
     let outbound = Outbound::new(call.headers, body);
     let outbound = inject::look(outbound, credential, (&book, &caller), record).await?;
-    let wanted = credential.into_iter().flat_map(Credentials::wanted);
-    let minting = gate.tokens.mint(&book, wanted);
+    let minting = consent::purse(gate, (&book, credential), (&caller, &call.subject));
     let purse = record.unless_cut(pin!(minting)).await??;
     let leg = record
         .unless_cut(pin!(gate.dialer.reach(&journey)))

@@ -16,6 +16,7 @@ use crate::{
     audit::Audit,
     body::Body,
     book::Book,
+    consent::Consents,
     decide::Permit,
     dial::{Dialer, Journey},
     gateway::playground,
@@ -52,6 +53,8 @@ pub(crate) struct Gate {
     pub(crate) skews: Skews,
     /// Calls that wait for a human.
     pub(crate) approvals: Approvals,
+    /// Consents that end users are asked for.
+    pub(crate) consents: Consents,
     pub(crate) clock: Clock,
 }
 
@@ -68,6 +71,7 @@ pub(crate) struct Condition {
     /// Policies that only watch.
     pub(crate) audit_mode: Vec<PolicyName>,
     pub(crate) models: Vec<Sighting>,
+    pub(crate) consents_given: u64,
 }
 
 impl Condition {
@@ -82,6 +86,7 @@ impl Condition {
             audit_mode: self.audit_mode,
             sandboxes: u32::try_from(sandboxes).unwrap_or(u32::MAX),
             models: self.models,
+            consents_given: self.consents_given,
         }
     }
 }
@@ -91,7 +96,7 @@ impl Gate {
         (book, fetched): (Book, Arc<Fetched>),
         (dialer, tokens, leaves): (Arc<Dialer>, Arc<Tokens>, Leaves),
         (audit, ledger): (Audit, Ledger),
-        approvals: Approvals,
+        (approvals, consents): (Approvals, Consents),
         clock: Clock,
     ) -> Self {
         let book = Arc::new(book);
@@ -108,6 +113,7 @@ impl Gate {
             turnstiles: Turnstiles::new(clock.clone()),
             skews: Skews::new(clock.clone()),
             approvals,
+            consents,
             clock,
         }
     }
@@ -189,6 +195,7 @@ impl Gate {
             weakened: book.weakened.clone(),
             audit_mode: book.rulebook.in_audit_mode(),
             models: self.audit.metrics().models(),
+            consents_given: self.consents.given(),
         }
     }
 }

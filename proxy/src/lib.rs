@@ -26,6 +26,7 @@ mod body;
 mod book;
 mod call;
 mod config;
+mod consent;
 mod count;
 mod deadline;
 mod decide;

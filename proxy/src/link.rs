@@ -193,8 +193,15 @@ impl Rooms {
                 return Ok(self.approval(&action, key.as_ref()).await);
             }
             News::Asked(question) => return self.asked(*question).await,
+            News::Consent { action } => {
+                let stands = self.gate.consents.stands(&action).await;
+                return stands
+                    .map(Reply::Consent)
+                    .map_err(|error| error.to_string());
+            }
             News::Withdrawn { action } => {
                 self.gate.approvals.expire(&action).await;
+                self.gate.consents.withdraw(&action).await;
             }
             News::Revoke { action, key } => return Ok(self.revoke(&action, &key).await),
             News::Answer {

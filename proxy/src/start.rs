@@ -7,10 +7,11 @@
 //! ```
 
 use std::{
-    fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
+    fs::Permissions, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc,
+    time::Duration,
 };
 
-use postern_contract::Secret;
+use postern_contract::{Secret, config::Consent};
 use postern_daemon::{
     Clock, Hangup, Shutdown,
     channel::Listener as LinkListener,
@@ -26,6 +27,7 @@ use crate::{
     audit::{Audit, Unrecorded},
     book::Book,
     config::Config,
+    consent::{At, Consents, Door},
     dial::Dialer,
     gate::Gate,
     intercept::{Ca, Leaves, NoCa},
@@ -71,6 +73,14 @@ pub enum RunError {
     /// The authority that signs for intercepted hosts.
     #[error("{0}")]
     Authority(String),
+    /// The listener for end users' browsers.
+    #[error("{address}: {error}: this is `listen` of `[consent]`")]
+    Consent {
+        /// Where.
+        address: SocketAddr,
+        /// What.
+        error: io::Error,
+    },
     /// SIGHUP.
     #[error("signals: {0}")]
     Signals(io::Error),
@@ -134,6 +144,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let clock = Clock::system();
     let hangup = Hangup::watch().map_err(RunError::Signals)?;
     let (world, recorded) = (config.world(), config.audit.clone());
+    let consent = config.consent().cloned();
     let (good, mut seen) = (Good::of(&config), config.seen());
     let dialer = Arc::new(Dialer::new(world, clock.clone()));
     let known = first_book(config, &mut seen, Errands::new(&dialer, &clock)).await?;
@@ -144,13 +155,11 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let ca = Ca::open(place.state, clock.unix_ms() / 1000)?;
     let leaves = Leaves::new(ca, clock.clone())?.counted_by(audit.metrics().minted());
     let store = postern_store::gate::Gate::open(&place.state.join(DATABASE)).await?;
-    let bound = bind(place.link, place.runtime_uid);
-    let listener = bound.map_err(|error| RunError::Link {
-        path: place.link.display().to_string(),
-        error,
-    })?;
+    let (door, at) = door(consent).await?.unzip();
+    let listener = bind(place.link, place.runtime_uid)?;
 
     let approvals = Approvals::open(store.clone(), clock.clone()).await?;
+    let consents = Consents::open((store.clone(), place.state), at, clock.clone())?;
     let tokens = Tokens::open(&dialer, (&store, place.state), (counted, &clock))?;
     let (ledger, writer) = Ledger::new(store);
     let writing = tokio::spawn(writer.run());
@@ -159,11 +168,12 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         known,
         (dialer, tokens, leaves),
         (audit.with_spans(spans), ledger),
-        approvals,
+        (approvals, consents),
         clock,
     ));
     tasks.extend(shown(&gate, place.state, exporter)?);
     tasks.push(tokio::spawn(Arc::clone(&gate.dialer).keep_swept()));
+    tasks.extend(door.map(|door: Door| tokio::spawn(door.serve(Arc::downgrade(&gate)))));
     let reloader = Reloader::new(Arc::clone(&gate), good, seen, hangup);
     tasks.push(tokio::spawn(reloader.keep_fresh()));
     let (connected, mut here) = watch::channel(false);
@@ -187,6 +197,19 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     keeper.finish().await;
     drop(std::fs::remove_file(place.link));
     Ok(())
+}
+
+/// The listener for end users' browsers, where the config wants one, and where they find it.
+async fn door(written: Option<Consent>) -> Result<Option<(Door, At)>, RunError> {
+    let Some(written) = written else {
+        return Ok(None);
+    };
+    let address = written.listen;
+    let cannot = |error| RunError::Consent { address, error };
+    let door = Door::bind(address).await.map_err(cannot)?;
+    let bound = door.address().map_err(cannot)?;
+    tracing::info!(%bound, "end users are asked here");
+    Ok(Some((door, At::of(written, bound))))
 }
 
 /// The first book, once every source of secrets that is asked was asked. One that is down keeps nobody from what needs it not.
@@ -244,11 +267,15 @@ fn shown(
 
 /// Binds the link. Where posternd is another user, everybody who can reach the path may connect, and the kernel's word on
 /// who that is decides: the directory around it should let nobody else pass.
-fn bind(link: &Path, runtime_uid: u32) -> io::Result<LinkListener> {
-    let listener = LinkListener::bind(link)?;
+fn bind(link: &Path, runtime_uid: u32) -> Result<LinkListener, RunError> {
+    let failed = |error| RunError::Link {
+        path: link.display().to_string(),
+        error,
+    };
+    let listener = LinkListener::bind(link).map_err(failed)?;
     let own = nix::unistd::geteuid().as_raw();
     let mode = if runtime_uid == own { 0o600 } else { 0o666 };
-    std::fs::set_permissions(link, Permissions::from_mode(mode))?;
+    std::fs::set_permissions(link, Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
 }
 

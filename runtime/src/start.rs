@@ -37,7 +37,7 @@ use crate::{
     operator,
     printed::Printed,
     questions::Questions,
-    runs::{Callee, RunDesk, pauses},
+    runs::{Callee, RunDesk, consents, pauses},
     sandbox::Launcher,
     state::State,
     token::Tokens,
@@ -350,6 +350,7 @@ impl Started {
             .map(|listener| serve::serve(listener, router.clone(), limits, closing.clone()));
         let public = join_all(public);
         let resuming = tokio::spawn(pauses::keep(app.clone()));
+        let consenting = tokio::spawn(consents::keep(app.clone()));
         let office = operator::router(app.clone(), link.clone(), operator_key);
         let operator = serve::serve(operator, office, limits, closing.clone());
         tell_ready(addresses);
@@ -373,6 +374,7 @@ impl Started {
             why = link.lost() => Err(Failure::run(why)),
         };
         resuming.abort();
+        consenting.abort();
         if tokio::time::timeout(RUNS_END_MAX, app.desk.stop())
             .await
             .is_err()

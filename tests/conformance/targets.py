@@ -41,6 +41,7 @@ class Setting:
     get_path: str = "/get"
     tool_is_there: bool = True
     adding_asks: bool = False  # a human is asked before POST /add
+    consents: bool = False  # the tool is used with a token of the end user's own, who has none
     third_party: bool = False  # another host that the agent may call, and that is no business of its user
     governance: str = ""  # the peer's alone
     hooked: bool = True  # the peer's alone: whether it watches the agent's HTTP
@@ -215,7 +216,10 @@ class Peer(Target):
         """Has the run go on once; what comes of it is nobody's to judge."""
         self.resume(action, run)
 
-    def checkpoint(self, run, action):
+    def asks_at(self, link, resume):
+        holds((link, resume) == ("https://login.example/authorize", "res-1"), f"it is {resume} at {link}")
+
+    def checkpoint(self, run, action, status=None):
         kept = self.fakes.governance.checkpoints.get(action)
         holds(kept, f"no checkpoint of {action} was kept")
         return kept
@@ -261,6 +265,8 @@ class Postern(Target):
             tool=fakes.tool.url if setting.tool_is_there else fakes.nowhere, model=fakes.model.url, get_path=setting.get_path,
             elsewhere=fakes.elsewhere.url, identity=str(not setting.code).lower(),
         )]
+        if setting.consents:
+            parts.append(CONSENTS)
         if setting.adding_asks:
             parts.append(ASKS.format(tool=fakes.tool.url))
         tools = ["calc", "elsewhere"] if setting.third_party else ["calc"]
@@ -335,7 +341,14 @@ class Postern(Target):
     # Pauses: a rule of the gate, and ids of Postern's own.
 
     def block(self, code="APPROVAL_REQUIRED", **_):
-        holds(code == "APPROVAL_REQUIRED", "consent is not there yet")
+        holds(self.setting.consents == (code == "CONSENT_REQUIRED"), "this setting asks for something else")
+
+    def asks_at(self, link, resume):
+        """A page of the gate's own, that names everybody and cannot be taken for another."""
+        holds(resume.startswith("act_"), f"resume_id is {resume}")
+        host, _, path = link.removeprefix("http://").partition("/")
+        page = ask(address(host), "GET", "/" + path).is_(200)
+        holds(all(name in page.body for name in (b"desk", b"calc", b"u@x")), "the page does not name everybody")
 
     def approve(self, action):
         self.asked("POST", f"/approvals/requests/{action}/approve", "", APPROVERS_KEY).is_(200)
@@ -348,9 +361,9 @@ class Postern(Target):
 
         self.wait("a failure of the run on its way", failed)
 
-    def checkpoint(self, run, action):
+    def checkpoint(self, run, action, status="PAUSED_APPROVAL"):
         kept = self.asked("GET", f"/runs/{run}").is_(200).json
-        holds(kept["status"] == "PAUSED_APPROVAL", f"the run is {kept['status']}")
+        holds(kept["status"] == status, f"the run is {kept['status']}")
         return {"action_id": kept["blocked_action_id"]}
 
     def restart(self):
@@ -440,5 +453,17 @@ hold_for = "2s"
 
 [approvals.approvers.ada]
 secret = "ada"
+
+"""
+
+CONSENTS = """
+[consent]
+listen = "127.0.0.1:0"
+
+[tools.calc.credential]
+kind = "authorization_code"
+authorization_url = "https://login.example/authorize"
+token_url = "https://login.example/token"
+client_id = "postern"
 
 """

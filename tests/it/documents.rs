@@ -23,6 +23,7 @@ const PLACES: &[(&str, &str, &str)] = &[
         "### `[approvals.approvers.NAME]`",
         "[approvals.approvers.x]\nzzz = 1",
     ),
+    ("config", "## `[consent]`", "[consent]\nzzz = 1"),
     ("config", "## `[egress]`", "[egress]\nzzz = 1"),
     ("config", "## `[secrets.NAME]`", "[secrets.x]\nzzz = 1"),
     ("config", "### `vault`", "[secrets.x]\nvault = { zzz = 1 }"),

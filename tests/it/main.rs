@@ -17,6 +17,7 @@ mod capture;
 mod chaos;
 mod command;
 mod commands;
+mod consent;
 mod database;
 mod documents;
 mod dummies;

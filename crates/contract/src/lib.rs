@@ -4,6 +4,7 @@
 
 pub mod approval;
 pub mod config;
+pub mod consent;
 pub mod exit;
 pub mod id;
 pub mod launch;

@@ -24,12 +24,13 @@ use crate::{
     ActionId, AgentName, Code, ModelName, PolicyName, RunId, SandboxId, ToolName,
     approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
     config::Stage,
+    consent::Consented,
     launch::Listener,
     secret::Shown,
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 13;
+pub const LINK_VERSION: u32 = 14;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -128,6 +129,11 @@ pub enum News {
     /// An agent asks a human by itself; the same again changes nothing. The reply is [`Reply::Approval`]. What becomes of it is
     /// asked with [`News::Approval`].
     Asked(Box<Question>),
+    /// What became of a consent that a run waits for; the reply is [`Reply::Consent`].
+    Consent {
+        /// Which.
+        action: ActionId,
+    },
     /// Nobody needs an answer to a request any more: the run that waited for it is over.
     Withdrawn {
         /// Which.
@@ -252,6 +258,8 @@ pub enum Reply {
     Approvals(Vec<Approval>),
     /// One request; whole while its call waits.
     Approval(Box<Approval>, Option<Box<Whole>>),
+    /// What became of a consent.
+    Consent(Consented),
     /// The answer does not count, or nothing is told.
     Unanswered(Unanswered),
 }
@@ -284,6 +292,8 @@ pub struct GateStatus {
     pub audit_mode: Vec<PolicyName>,
     /// Sandboxes it accepts for.
     pub sandboxes: u32,
+    /// How many consents were given since the start.
+    pub consents_given: u64,
     /// What came of the last question to each model that was asked anything since the start.
     pub models: Vec<Sighting>,
 }
@@ -328,6 +338,7 @@ mod tests {
             weakened: vec![],
             audit_mode: vec!["support".parse().unwrap()],
             sandboxes: 2,
+            consents_given: 3,
             models: vec![Sighting {
                 model: "fast".parse().unwrap(),
                 answered_ms: None,

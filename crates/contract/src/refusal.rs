@@ -131,6 +131,12 @@ pub struct Refusal {
     /// The run that waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
+    /// Where the end user says yes, where the call may come again after that: a page of the gate's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_url: Option<String>,
+    /// By what the run that waits for that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_id: Option<ActionId>,
     /// Why, and what to do next.
     pub message: String,
 }
@@ -146,6 +152,8 @@ impl Refusal {
             tool: None,
             action_id: None,
             run_id: None,
+            authorization_url: None,
+            resume_id: None,
             message: message.into(),
         }
     }
@@ -155,6 +163,15 @@ impl Refusal {
     pub fn waits_for(mut self, action: ActionId, run: Option<RunId>) -> Self {
         self.action_id = Some(action);
         self.run_id = run;
+        self
+    }
+
+    /// Says where the end user is asked, and by what the run goes on.
+    #[must_use]
+    pub fn needs_consent(mut self, at: String, (resume, run): (ActionId, RunId)) -> Self {
+        self.authorization_url = Some(at);
+        self.resume_id = Some(resume);
+        self.run_id = Some(run);
         self
     }
 

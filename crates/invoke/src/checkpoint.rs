@@ -26,6 +26,26 @@ impl Checkpoint {
             Self::Turn(_) => None,
         }
     }
+
+    /// What the run waits for, or waited for before it failed on its way.
+    #[must_use]
+    pub fn awaits(&self) -> Awaits {
+        match self {
+            Self::Handler(_) => Awaits::Approval,
+            Self::Turn(kept) => kept.awaits,
+        }
+    }
+}
+
+/// What a paused run waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaits {
+    /// A human's yes.
+    #[default]
+    Approval,
+    /// The end user's consent.
+    Consent,
 }
 
 /// What an agent asks a human by itself.
@@ -85,4 +105,7 @@ pub struct TurnCheckpoint {
     pub(crate) calls_made: Vec<CallMade>,
     /// Results that the caller brought.
     pub(crate) cache: Vec<CachedCall>,
+    /// What it waits for.
+    #[serde(default)]
+    pub(crate) awaits: Awaits,
 }

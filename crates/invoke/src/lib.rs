@@ -11,7 +11,7 @@ pub mod outcome;
 pub mod plan;
 pub mod request;
 
-pub use checkpoint::{Asks, Checkpoint};
+pub use checkpoint::{Asks, Awaits, Checkpoint};
 pub use event::Event;
 pub use machine::{Action, Input, Machine};
 pub use outcome::{CallMade, Ending, Failure, Halt, Outcome, Pause};

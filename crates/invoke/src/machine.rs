@@ -29,7 +29,7 @@ use postern_llm::{Chat, Completion};
 use serde_json::Value;
 
 use crate::{
-    checkpoint::Checkpoint,
+    checkpoint::{Awaits, Checkpoint},
     event::Event,
     outcome::{Ending, Failure, Outcome},
     plan::{Plan, Resumes, RunFacts, ToolRequest, WorkerRequest},
@@ -70,12 +70,14 @@ pub enum Input {
         /// What went wrong.
         detail: String,
     },
-    /// The gate asks a human about a call, which was not made.
+    /// The gate asks a human about a call, or the end user for their consent to it; it was not made.
     ToolPaused {
         /// Which call.
         call_id: String,
         /// What the human is asked about.
         action: ActionId,
+        /// Which of the two.
+        awaits: Awaits,
         /// The gate's words.
         detail: Value,
     },

@@ -5,7 +5,11 @@ use postern_llm::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{checkpoint::Checkpoint, event::Event, plan::RunFacts};
+use crate::{
+    checkpoint::{Awaits, Checkpoint},
+    event::Event,
+    plan::RunFacts,
+};
 
 /// A tool call that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +54,7 @@ pub enum Ending {
         /// The agent's model, where the object names none.
         model: String,
     },
-    /// It waits for a human, and is not over: the gate asks about a call.
+    /// It waits for a human, and is not over: the gate asks about a call, or for the end user's consent to it.
     Paused(Box<Pause>),
     /// It failed on its way after a human's yes, at a place from which it can go on again: what was done is not done twice.
     Halted(Box<Halt>),
@@ -103,6 +107,9 @@ impl Pause {
 
     /// What the caller is told in words.
     fn response(&self) -> String {
+        if self.checkpoint.awaits() == Awaits::Consent {
+            return consent_in_words(&self.detail);
+        }
         if let Some(said) = &self.said {
             return said.clone();
         }
@@ -118,6 +125,12 @@ impl Pause {
             str::to_owned,
         )
     }
+}
+
+/// What a caller is told whose end user is asked: the gate's words, and where.
+pub(crate) fn consent_in_words(detail: &Value) -> String {
+    let text = |name: &str| detail.get(name).and_then(Value::as_str).unwrap_or_default();
+    format!("{} {}", text("message"), text("authorization_url"))
 }
 
 /// Why a run failed.
@@ -149,6 +162,9 @@ pub enum Failure {
     /// A human said no to a call that it waited for.
     #[error("a human said no to a call of the run{}", .0.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     Rejected(Option<String>),
+    /// The end user did not consent in time to what a call of it needs.
+    #[error("the end user did not grant access in time to what a call of the run needs")]
+    NotConsented,
     /// No human answered in time.
     #[error("no human answered in time about a call of the run")]
     Unanswered,
@@ -171,7 +187,7 @@ impl Failure {
             Self::ModelStatus { .. } | Self::ModelUnreachable(_) => 502,
             Self::Worker(_) => 500,
             Self::PauseNotKept => 501,
-            Self::Cancelled | Self::Rejected(_) | Self::Unanswered => 409,
+            Self::Cancelled | Self::Rejected(_) | Self::Unanswered | Self::NotConsented => 409,
             Self::Stopping | Self::NoPlace(_) | Self::NotAsked(_) => 503,
             Self::DeadlinePassed => 504,
         }
@@ -203,6 +219,7 @@ impl Failure {
             Self::PauseNotKept => "PAUSE_NOT_KEPT",
             Self::NotAsked(_) => "APPROVAL_NOT_ASKED",
             Self::Rejected(_) => "APPROVAL_REJECTED",
+            Self::NotConsented => "CONSENT_TIMEOUT",
             Self::Unanswered => "APPROVAL_TIMEOUT",
             Self::Cancelled => "CANCELLED",
             Self::Stopping => "STOPPING",
@@ -248,12 +265,20 @@ impl Outcome {
             Ending::Paused(pause) => {
                 let mut body = json!({
                     "response": pause.response(),
-                    "approval_required": pause.detail,
                     "model": pause.model,
                     "usage": pause.usage(),
                     "tool_calls_made": pause.tool_calls_made,
                     "duration_ms": self.duration_ms,
                 });
+                match pause.checkpoint.awaits() {
+                    Awaits::Approval => body["approval_required"] = pause.detail.clone(),
+                    Awaits::Consent => {
+                        for name in ["code", "message", "tool", "authorization_url", "resume_id"] {
+                            body[name] = pause.detail.get(name).cloned().unwrap_or_default();
+                        }
+                        body["consent_required"] = pause.detail.clone();
+                    }
+                }
                 if pause.is_handlers() {
                     body["handler"] = json!("user");
                 }

@@ -116,6 +116,13 @@ impl Devbox {
             .map_or(Path::new("/nonexistent"), Folder::path)
     }
 
+    /// As [`Folder::had_secret`].
+    pub fn had_secret(&self, value: impl AsRef<[u8]>) {
+        if let Some(folder) = &self.folder {
+            folder.had_secret(value);
+        }
+    }
+
     /// Its config.
     #[must_use]
     pub fn config(&self) -> PathBuf {

@@ -65,6 +65,9 @@ pub(crate) struct Line {
     /// The request that a human was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<ActionId>,
+    /// The consent that an end user was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) consent: Option<ActionId>,
     /// Who answered it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) approver: Option<ApproverName>,
@@ -384,6 +387,7 @@ mod tests {
             reason: Some(Code::PolicyDenied),
             would_deny: Some(true),
             approval: Some(ActionId::fresh()),
+            consent: Some(ActionId::fresh()),
             approver: Some("ada".parse().unwrap()),
             tunnel: Some("text"),
             authority: text(),

@@ -14,6 +14,7 @@ use crate::{
     approve::Approvals,
     audit::Audit,
     config::Config,
+    consent::Consents,
     dial::{Dialer, World},
     gate::Gate,
     identify::Room,
@@ -48,6 +49,7 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
     let counted = audit.metrics().tokens();
     let kept = (&store, directory.path());
     let tokens = Tokens::open(&dialer, kept, (counted, &clock)).unwrap();
+    let consents = Consents::open((store, directory.path()), None, clock.clone()).unwrap();
     let ca = Ca::open(directory.path(), clock.unix_ms() / 1000).unwrap();
     let leaves = Leaves::new(ca, clock.clone()).unwrap();
     (
@@ -55,7 +57,7 @@ async fn gate_on_a_full_disk(tool: SocketAddr) -> (Arc<Gate>, tempfile::TempDir)
             (book, Fetched::new(Errands::new(&dialer, &clock))),
             (dialer, tokens, leaves),
             (audit, ledger),
-            approvals,
+            (approvals, consents),
             clock,
         )),
         directory,

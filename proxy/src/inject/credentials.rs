@@ -25,6 +25,9 @@ use crate::{
 /// The most credentials of one tool.
 const CREDENTIALS_MAX: usize = 8;
 
+/// What credentials are called that are made of no secret of the config.
+const NAMELESS: &str = "consent";
+
 /// `credential = { … }`, or `credential = [{ … }, { … }]` for a tool that wants several at once. There is at least one.
 #[derive(Debug, Clone)]
 pub struct Credentials {
@@ -127,7 +130,11 @@ impl Credentials {
             .flat_map(|one| one.kind().secrets())
             .map(SecretName::as_str)
             .collect();
-        let label = Label(names.join("+").into());
+        let label = if names.is_empty() {
+            Label(NAMELESS.into())
+        } else {
+            Label(names.join("+").into())
+        };
         let fields = all.iter().flat_map(|one| one.kind().places());
         let fields = fields.filter_map(Place::field).collect();
         let written = Sha256::digest(format!("{all:?}")).into();
@@ -189,6 +196,11 @@ impl Credentials {
     /// The token that each of them is made of, where it is made of one.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = Option<Wanted>> {
         self.all.iter().map(|one| one.kind().wanted())
+    }
+
+    /// The tokens among them that are each end user's own.
+    pub(crate) fn users(&self) -> impl Iterator<Item = Wanted> {
+        self.wanted().flatten().filter(Wanted::is_users)
     }
 
     /// The files of authorities that they name.

@@ -90,6 +90,8 @@ pub enum Credential {
     ClientCertificate(client_certificate::ClientCertificate),
     /// A login to a PostgreSQL server.
     Postgres(Postgres),
+    /// A token of each end user's own.
+    AuthorizationCode(minted::Minted<token::AuthorizationCode>),
     /// A token for the gate's own client.
     Oauth2(minted::Minted<token::ClientCredentials>),
     /// A token by a refresh token.
@@ -317,6 +319,7 @@ macro_rules! behind {
             Credential::Hmac(kind) => kind,
             Credential::ClientCertificate(kind) => kind,
             Credential::Postgres(kind) => kind,
+            Credential::AuthorizationCode(kind) => kind,
             Credential::Oauth2(kind) => kind,
             Credential::RefreshToken(kind) => kind,
             Credential::TokenExchange(kind) => kind,

@@ -16,8 +16,10 @@ use tokio::time::timeout;
 use super::{
     ANSWER_BYTES_MAX, ANSWER_MAX, NoToken,
     answer::{self, Minted},
+    authorization_code::AuthorizationCode,
     grant::{Ask, Grant, Material},
     seal::{Origin, Seal},
+    user::{self, Owner},
 };
 use crate::{
     body,
@@ -35,6 +37,8 @@ pub(super) struct Flight<'a> {
     pub(super) book: &'a Book,
     pub(super) grant: &'a dyn Grant,
     pub(super) clock: &'a Clock,
+    /// Whose token it is, where each end user has one of their own.
+    pub(super) owner: Option<&'a Owner>,
     /// Whether its values are still those of the book in force.
     pub(super) stands: &'a (dyn Fn() -> bool + Sync),
 }
@@ -42,6 +46,10 @@ pub(super) struct Flight<'a> {
 impl Flight<'_> {
     /// Asks.
     pub(super) async fn fly(&self) -> Result<Minted, NoToken> {
+        if let Some(consent) = self.grant.consent() {
+            let owner = self.owner.ok_or(NoToken::NoUser)?;
+            return self.fly_for((consent, owner)).await;
+        }
         let Some(name) = self.grant.rotates() else {
             return self.ask(None).await;
         };
@@ -64,30 +72,33 @@ impl Flight<'_> {
         Ok(self.chains.seal.origin(&[url.as_bytes(), first.expose()]))
     }
 
-    async fn ask(&self, successor: Option<&Secret>) -> Result<Minted, NoToken> {
+    pub(super) async fn ask(&self, successor: Option<&Secret>) -> Result<Minted, NoToken> {
+        let now_s = self.clock.unix_ms() / 1000;
+        let body = self.put(|material| self.grant.ask(material), successor);
+        self.grant.read(&body.await?, now_s)
+    }
+
+    /// The body of the answer to a question that is made of what the gate has.
+    pub(super) async fn put(
+        &self,
+        question: impl FnOnce(&Material<'_>) -> Result<Ask, NoToken>,
+        successor: Option<&Secret>,
+    ) -> Result<Bytes, NoToken> {
         // It may have waited for its turn, or for the database.
         if !(self.stands)() {
             return Err(NoToken::Withdrawn);
         }
-        let now_s = self.clock.unix_ms() / 1000;
-        let request = self.question(successor, now_s)?;
-        let answered = timeout(ANSWER_MAX, self.answer(request)).await;
-        let body = answered.map_err(|_| NoToken::Late)??;
-        self.grant.read(&body, now_s)
-    }
-
-    fn question(
-        &self,
-        successor: Option<&Secret>,
-        now_s: i64,
-    ) -> Result<Request<body::Body>, NoToken> {
-        let material = Material {
-            secrets: &|name| self.book.secrets.get(name).map(Arc::as_ref),
-            successor,
-            now_s,
-            unique: files::random_hex(UNIQUE_BYTES).map_err(|_| NoToken::Going)?,
+        let request = {
+            let material = Material {
+                secrets: &|name| self.book.secrets.get(name).map(Arc::as_ref),
+                successor,
+                now_s: self.clock.unix_ms() / 1000,
+                unique: files::random_hex(UNIQUE_BYTES).map_err(|_| NoToken::Going)?,
+            };
+            self.request(question(&material)?)?
         };
-        self.request(self.grant.ask(&material)?)
+        let answered = timeout(ANSWER_MAX, self.answer(request)).await;
+        answered.map_err(|_| NoToken::Late)?
     }
 
     fn errand(&self) -> Errand<'_> {
@@ -140,11 +151,13 @@ impl Flight<'_> {
 /// What has become of one secret that rotates. Whoever holds it asks.
 pub(super) struct Chain {
     origin: Origin,
-    successor: Option<Secret>,
+    pub(super) successor: Option<Secret>,
     /// Whether the database was looked into.
     is_read: bool,
     /// Whether the successor is in the database.
-    is_kept: bool,
+    pub(super) is_kept: bool,
+    /// Whether a user's token was given out as it is kept.
+    pub(super) is_handed_out: bool,
 }
 
 /// What has become of all of them.
@@ -176,9 +189,31 @@ impl Chains {
                 successor: None,
                 is_read: false,
                 is_kept: true,
+                is_handed_out: false,
             }))
         });
         Arc::clone(chain)
+    }
+
+    /// The one of an end user.
+    pub(super) fn of_user(
+        &self,
+        grant: &AuthorizationCode,
+        owner: &Owner,
+    ) -> Arc<tokio::sync::Mutex<Chain>> {
+        self.of(user::origin(&self.seal, grant, owner))
+    }
+
+    /// Forgets one that is worth nothing any more, in the database too.
+    pub(super) async fn drop(&self, chain: &mut Chain) -> Result<(), NoToken> {
+        let dropped = self.store.drop_token(&chain.origin).await;
+        dropped.map_err(|error| {
+            tracing::error!(%error, "a token that is worth nothing could not be forgotten");
+            NoToken::Unkept
+        })?;
+        chain.successor = None;
+        chain.is_kept = true;
+        Ok(())
     }
 
     /// Forgets what is in the database and in nobody's hands; it is read again when it is wanted.
@@ -194,7 +229,7 @@ impl Chains {
     }
 
     /// Reads what was kept by an earlier gate, and keeps what could not be kept before.
-    async fn ready(&self, chain: &mut Chain) -> Result<(), NoToken> {
+    pub(super) async fn ready(&self, chain: &mut Chain) -> Result<(), NoToken> {
         if !chain.is_kept {
             return self.keep(chain).await;
         }
@@ -217,7 +252,7 @@ impl Chains {
         Ok(())
     }
 
-    async fn keep(&self, chain: &mut Chain) -> Result<(), NoToken> {
+    pub(super) async fn keep(&self, chain: &mut Chain) -> Result<(), NoToken> {
         let Some(successor) = &chain.successor else {
             return Ok(());
         };

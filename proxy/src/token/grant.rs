@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     NoToken,
     answer::{self, Minted},
+    authorization_code::AuthorizationCode,
 };
 use crate::dial::Roots;
 
@@ -41,6 +42,11 @@ pub(crate) trait Grant: fmt::Debug + Send + Sync {
 
     /// The secret that the answer may give a successor to, if there is one.
     fn rotates(&self) -> Option<&SecretName> {
+        None
+    }
+
+    /// The same where each end user has a token of their own, which their consent gives.
+    fn consent(&self) -> Option<&AuthorizationCode> {
         None
     }
 
@@ -212,6 +218,11 @@ impl Form {
             return self;
         }
         self.with("scope", scopes.join(" ").as_bytes())
+    }
+
+    /// The same as the query of a URL that is no secret.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
     }
 
     /// The question that it makes, of this client if the server wants to know one.

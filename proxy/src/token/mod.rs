@@ -9,6 +9,7 @@
 //! ```
 
 mod answer;
+mod authorization_code;
 mod client_credentials;
 mod flight;
 mod github_app;
@@ -19,6 +20,7 @@ mod refresh_token;
 mod seal;
 mod slot;
 mod token_exchange;
+mod user;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,13 +35,20 @@ use postern_store::gate::Gate as Store;
 use tokio::sync::watch;
 
 pub(crate) use self::{
-    answer::Text, client_credentials::ClientCredentials, github_app::GithubApp, grant::Grant,
-    jwt_bearer::JwtBearer, refresh_token::RefreshToken, seal::NoSeal, slot::Token,
+    answer::Text,
+    authorization_code::{AuthorizationCode, Coming, Going, Login},
+    client_credentials::ClientCredentials,
+    github_app::GithubApp,
+    grant::Grant,
+    jwt_bearer::JwtBearer,
+    refresh_token::RefreshToken,
+    seal::{NoSeal, Origin, Seal},
+    slot::Token,
     token_exchange::TokenExchange,
+    user::{Owner, Redeemed, claims},
 };
 use self::{
     flight::{Chains, Flight},
-    seal::Seal,
     slot::{Landed, Look, Slot},
 };
 use crate::{
@@ -52,6 +61,9 @@ use crate::{
 
 /// How long a token endpoint may take for its whole answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// With so many tokens those of end users that are not in use are looked up again when they are wanted.
+const SLOTS_MAX: usize = 8192;
 
 /// The largest answer of a token endpoint, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -90,6 +102,10 @@ pub(crate) enum NoToken {
     Unkept,
     #[error("the secret that it is asked for with has changed meanwhile")]
     Withdrawn,
+    #[error("the end user has not granted access to it")]
+    NoConsent,
+    #[error("it is each end user's own, and no end user is known for this call")]
+    NoUser,
     #[error("the gate is going")]
     Going,
 }
@@ -100,6 +116,13 @@ pub(crate) enum NoToken {
 pub(crate) struct Penniless {
     why: NoToken,
     pub(crate) wait: Option<Duration>,
+}
+
+impl Penniless {
+    /// Whether the end user is to be asked.
+    pub(crate) fn wants_consent(&self) -> bool {
+        matches!(self.why, NoToken::NoConsent)
+    }
 }
 
 impl From<NoToken> for Penniless {
@@ -116,19 +139,29 @@ pub(crate) struct Wanted {
     pub(crate) identity: [u8; 32],
 }
 
+impl Wanted {
+    /// Whether each end user has one of their own.
+    pub(crate) fn is_users(&self) -> bool {
+        self.grant.consent().is_some()
+    }
+}
+
 /// The tokens of one call, in the order of its credentials: none for one that is not minted.
 #[derive(Default)]
-pub(crate) struct Purse(Vec<Option<Arc<Token>>>);
+pub(crate) struct Purse {
+    tokens: Vec<Option<Arc<Token>>>,
+    owner: Option<Owner>,
+}
 
 impl Purse {
     /// The token of the credential at this place.
     pub(crate) fn token(&self, place: usize) -> Option<&Token> {
-        self.0.get(place)?.as_deref()
+        self.tokens.get(place)?.as_deref()
     }
 
     /// What answers are looked through for besides the secrets.
     pub(crate) fn scanners(&self) -> impl Iterator<Item = Arc<Scanner>> {
-        let tokens = self.0.iter().flatten();
+        let tokens = self.tokens.iter().flatten();
         tokens.filter_map(|token| token.scanner().cloned())
     }
 }
@@ -139,15 +172,28 @@ struct Key {
     identity: [u8; 32],
     /// The generation that each of its secrets was first read for.
     since: Vec<u64>,
+    /// Whose it is, where it is not the gate's own.
+    owner: Option<Owner>,
 }
 
 impl Key {
-    fn of(wanted: &Wanted, book: &Book) -> Result<Self, NoToken> {
+    fn of(wanted: &Wanted, owner: Option<&Owner>, book: &Book) -> Result<Self, NoToken> {
+        let owner = match (wanted.is_users(), owner) {
+            (false, _) => None,
+            (true, Some(owner)) => Some(owner.clone()),
+            (true, None) => return Err(NoToken::NoUser),
+        };
+        Self::anybodys(wanted, book).map(|key| Self { owner, ..key })
+    }
+
+    /// The part that says nothing of whose it is.
+    fn anybodys(wanted: &Wanted, book: &Book) -> Result<Self, NoToken> {
         let names = wanted.grant.secrets().into_iter();
         let since = names.map(|name| book.secrets.since(name));
         Ok(Self {
             identity: wanted.identity,
             since: since.collect::<Option<_>>().ok_or(NoToken::NoSecret)?,
+            owner: None,
         })
     }
 }
@@ -194,14 +240,18 @@ impl Tokens {
         self: &Arc<Self>,
         book: &Arc<Book>,
         wanted: impl Iterator<Item = Option<Wanted>> + Send,
+        owner: Option<Owner>,
     ) -> Result<Purse, Penniless> {
-        let mut purse = Purse::default();
+        let mut purse = Purse {
+            tokens: Vec::new(),
+            owner,
+        };
         for wanted in wanted {
             let token = match wanted {
-                Some(wanted) => Some(self.one(book, wanted).await?),
+                Some(wanted) => Some(self.one(book, wanted, purse.owner.as_ref()).await?),
                 None => None,
             };
-            purse.0.push(token);
+            purse.tokens.push(token);
         }
         Ok(purse)
     }
@@ -210,8 +260,9 @@ impl Tokens {
         self: &Arc<Self>,
         book: &Arc<Book>,
         wanted: Wanted,
+        owner: Option<&Owner>,
     ) -> Result<Arc<Token>, Penniless> {
-        let key = Key::of(&wanted, book)?;
+        let key = Key::of(&wanted, owner, book)?;
         let look = self.look(&key, book.generation)?;
         let mut landing = match look {
             Look::Use(token) => return Ok(token),
@@ -240,11 +291,17 @@ impl Tokens {
         if generation < slots.generation && !slots.by_key.contains_key(key) {
             return Err(NoToken::Withdrawn);
         }
+        let now = self.clock.now();
+        if slots.by_key.len() >= SLOTS_MAX && !slots.by_key.contains_key(key) {
+            slots
+                .by_key
+                .retain(|key, slot| key.owner.is_none() || !slot.is_idle(now));
+        }
         let slot = match slots.by_key.get_mut(key) {
             Some(slot) => slot,
             None => slots.by_key.entry(key.clone()).or_default(),
         };
-        Ok(slot.look(self.clock.now()))
+        Ok(slot.look(now))
     }
 
     /// Asks in a task of its own, which goes on when the call that wanted it is gone.
@@ -264,15 +321,23 @@ impl Tokens {
                 book: &book,
                 grant: &*wanted.grant,
                 clock: &tokens.clock,
+                owner: key.owner.as_ref(),
                 stands: &stands,
             };
             let minted = flight.fly().await;
-            let counter = match &minted {
-                Ok(_) => &tokens.counted.given,
-                Err(_) => &tokens.counted.failed,
-            };
-            counter.inc();
-            if let Err(why) = &minted {
+            match &minted {
+                Ok(_) => {
+                    tokens.counted.given.inc();
+                }
+                // Nobody failed: nobody has been asked.
+                Err(NoToken::NoConsent) => {}
+                Err(_) => {
+                    tokens.counted.failed.inc();
+                }
+            }
+            if let Err(why) = &minted
+                && !matches!(why, NoToken::NoConsent)
+            {
                 let error = std::error::Error::source(why).map(ToString::to_string);
                 let host = wanted.grant.endpoint().url.authority().to_string();
                 tracing::warn!(%why, error, host, "an access token could not be had");
@@ -304,11 +369,11 @@ impl Tokens {
             return;
         }
         let now = self.clock.now();
-        for (wanted, token) in wanted.zip(&purse.0) {
+        for (wanted, token) in wanted.zip(&purse.tokens) {
             let (Some(wanted), Some(token)) = (wanted, token) else {
                 continue;
             };
-            let Ok(key) = Key::of(&wanted, book) else {
+            let Ok(key) = Key::of(&wanted, purse.owner.as_ref(), book) else {
                 continue;
             };
             let mut slots = self.slots();
@@ -326,13 +391,60 @@ impl Tokens {
     pub(crate) fn cut_over(&self, book: &Book) {
         let wanted = book.wanted();
         let live: BTreeSet<Key> = wanted
-            .filter_map(|wanted| Key::of(&wanted, book).ok())
+            .filter_map(|wanted| Key::anybodys(&wanted, book).ok())
             .collect();
         let mut slots = self.slots();
         slots.generation = slots.generation.max(book.generation);
-        slots.by_key.retain(|key, _| live.contains(key));
+        slots.by_key.retain(|key, _| {
+            let anybodys = Key {
+                owner: None,
+                ..key.clone()
+            };
+            live.contains(&anybodys)
+        });
         drop(slots);
         self.chains.forget_what_is_kept();
+    }
+
+    /// The token that a code is worth, which a browser came back with. Nothing of it is kept or used yet.
+    pub(crate) async fn redeem(
+        &self,
+        book: &Book,
+        wanted: &Wanted,
+        coming: &Coming<'_>,
+    ) -> Result<Redeemed, NoToken> {
+        let consent = wanted.grant.consent().ok_or(NoToken::NoConsent)?;
+        self.errand((book, wanted)).redeem(consent, coming).await
+    }
+
+    /// Keeps what a user's consent gave. From here on their calls carry it.
+    pub(crate) async fn consented(
+        &self,
+        book: &Book,
+        (wanted, owner): (&Wanted, &Owner),
+        redeemed: &Redeemed,
+    ) -> Result<(), NoToken> {
+        let consent = wanted.grant.consent().ok_or(NoToken::NoConsent)?;
+        let errand = self.errand((book, wanted));
+        errand.keep_for((consent, owner), redeemed).await?;
+        let mut slots = self.slots();
+        slots
+            .by_key
+            .retain(|key, _| key.identity != wanted.identity || key.owner.as_ref() != Some(owner));
+        Ok(())
+    }
+
+    /// A question that no slot waits for.
+    fn errand<'a>(&'a self, (book, wanted): (&'a Book, &'a Wanted)) -> Flight<'a> {
+        Flight {
+            dialer: &self.dialer,
+            chains: &self.chains,
+            book,
+            grant: &*wanted.grant,
+            clock: &self.clock,
+            owner: None,
+            stands: &|| true,
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

@@ -58,7 +58,7 @@ pub(crate) struct Seal {
 }
 
 /// What a sealed secret is kept under: it says which secret of which client it has followed, and tells neither.
-pub(super) type Origin = [u8; 32];
+pub(crate) type Origin = [u8; 32];
 
 impl Seal {
     /// The key in this directory; made, 0600, if there is none.
@@ -98,7 +98,7 @@ impl Seal {
     }
 
     /// The name of what these parts stand for.
-    pub(super) fn origin(&self, parts: &[&[u8]]) -> Origin {
+    pub(crate) fn origin(&self, parts: &[&[u8]]) -> Origin {
         let mut context = hmac::Context::with_key(&self.name);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());

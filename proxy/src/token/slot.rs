@@ -134,6 +134,12 @@ impl Slot {
         }
     }
 
+    /// Whether nothing would be lost with it but a look-up.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        let holds = self.token.as_ref().is_some_and(|token| now < token.ends_at);
+        !holds && !self.is_asked_for()
+    }
+
     fn begin(&mut self) -> watch::Sender<Landed> {
         let (sender, receiver) = watch::channel(None);
         self.flight = Some(receiver);

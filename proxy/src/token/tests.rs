@@ -85,7 +85,7 @@ impl Stage {
         let (tokens, book) = (Arc::clone(&self.tokens), Arc::clone(book));
         tokio::spawn(async move {
             let wanted = book.wanted().nth(tool);
-            let purse = tokens.mint(&book, std::iter::once(wanted)).await?;
+            let purse = tokens.mint(&book, std::iter::once(wanted), None).await?;
             let token = purse.token(0).unwrap().value().expose().to_vec();
             Ok(String::from_utf8(token).unwrap())
         })
@@ -148,7 +148,11 @@ async fn a_tools_401_takes_a_token_from_nobody_and_has_it_asked_for_at_once() {
     answer(stream, "t1", "").await;
     assert_eq!(waiting.await.unwrap().unwrap(), "t1");
     let wanted = || std::iter::once(stage.book.wanted().next());
-    let purse = stage.tokens.mint(&stage.book, wanted()).await.unwrap();
+    let purse = stage
+        .tokens
+        .mint(&stage.book, wanted(), None)
+        .await
+        .unwrap();
     let provoked = || {
         let mut refused = http::Response::new(crate::body::empty());
         *refused.status_mut() = StatusCode::UNAUTHORIZED;

@@ -13,6 +13,7 @@ mod calls;
 mod captured;
 mod chaos;
 mod clients;
+mod consent;
 mod corporate;
 mod cutover;
 mod differential;

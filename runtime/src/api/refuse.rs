@@ -62,6 +62,8 @@ pub(crate) enum Refused {
     NoCheckpoint(String),
     #[error("nobody has answered yet: the run goes on by itself once somebody says yes")]
     ApprovalPending,
+    #[error("the end user has not granted access yet: the run goes on by itself once they have")]
+    ConsentPending,
     #[error("the run goes on already")]
     ResumeInProgress,
     #[error("the run has failed")]
@@ -94,6 +96,7 @@ impl Refused {
             Self::Begin(error) => begin_kind(error),
             Self::NotMutable(_) => (StatusCode::CONFLICT, "NOT_PENDING"),
             Self::ApprovalPending => (StatusCode::CONFLICT, "APPROVAL_PENDING"),
+            Self::ConsentPending => (StatusCode::CONFLICT, "CONSENT_PENDING"),
             Self::ResumeInProgress => (StatusCode::CONFLICT, "RESUME_IN_PROGRESS"),
             Self::Resume(_) => (StatusCode::CONFLICT, "RUN_FAILED"),
             Self::Gate => (StatusCode::SERVICE_UNAVAILABLE, "GATE_UNAVAILABLE"),

@@ -58,6 +58,7 @@ fn not_now(resumed: Resumed) -> Refused {
     match resumed {
         Resumed::Failed(answer) => Refused::Resume(answer),
         Resumed::GoesOn => Refused::ResumeInProgress,
+        Resumed::Unconsented => Refused::ConsentPending,
         _ => Refused::ApprovalPending,
     }
 }

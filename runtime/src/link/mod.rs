@@ -16,6 +16,7 @@ use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 use postern_contract::{
     ActionId,
     approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
+    consent::Consented,
     link::{GateStatus, News, Reply},
     secret::Shown,
 };
@@ -261,6 +262,17 @@ impl Link {
         match self.ask(news, Vec::new()).await? {
             Reply::Approval(approval, whole) => Ok(Ok((approval, whole))),
             Reply::Unanswered(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// What became of a consent that a run waits for.
+    ///
+    /// # Errors
+    /// As [`Link::tell`].
+    pub async fn consent(&self, action: ActionId) -> Result<Consented, LinkError> {
+        match self.ask(News::Consent { action }, Vec::new()).await? {
+            Reply::Consent(consented) => Ok(consented),
             other => Err(unexpected(other)),
         }
     }

@@ -124,7 +124,12 @@ fn unread(error: &RunsError) -> Refused {
 fn shown(run: &Run) -> Value {
     let outcome = run.outcome.as_ref();
     let blocked = outcome
-        .filter(|_| run.status == RunStatus::PausedApproval)
+        .filter(|_| {
+            matches!(
+                run.status,
+                RunStatus::PausedApproval | RunStatus::PausedConsent
+            )
+        })
         .and_then(pauses::action_of);
     json!({
         "id": run.run,

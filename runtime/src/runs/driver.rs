@@ -7,7 +7,7 @@
 //!                                          everybody who listens ◀─ stored, gate told, out of the book ◀────┘
 //! ```
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, Shared};
 use postern_contract::{
@@ -17,15 +17,18 @@ use postern_contract::{
 };
 use postern_daemon::Clock;
 use postern_invoke::{
-    Action, Asks, Checkpoint, Event, Failure, Input, Machine, Outcome, RunFacts, ToolRequest,
-    outcome::Ending,
+    Action, Asks, Awaits, Checkpoint, Event, Failure, Input, Machine, Outcome, RunFacts,
+    ToolRequest, outcome::Ending,
 };
 use postern_store::runs::{
     self as store, End, EventType, Kept, NewEvent, RunStatus, Runs, RunsError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 
 use super::{Answer, Terms, active::Ticket};
 use crate::{
@@ -59,8 +62,10 @@ pub(super) struct Driver {
     pub(super) kept: Kept,
     /// Events that go into the store with the next commit.
     pub(super) unrecorded: Vec<NewEvent>,
-    /// An event that is told once it is true after a crash, too.
-    pub(super) held_back: Option<Event>,
+    /// Told when the run begins to wait for a consent.
+    pub(super) consents: Arc<Notify>,
+    /// Events that are told once they are true after a crash, too.
+    pub(super) held_back: Vec<Event>,
     /// What the history tells of the tool call that is out beside its result.
     pub(super) called: Option<Value>,
 }
@@ -255,7 +260,13 @@ impl Driver {
             }
             // The end is told once it is stored, and so is a pause.
             Event::Done { .. } | Event::Error { .. } => return,
-            Event::ApprovalRequired { .. } => return self.held_back = Some(event),
+            Event::ApprovalRequired { .. } | Event::ConsentRequired { .. } => {
+                return self.held_back.push(event);
+            }
+            // The words of a pause come after it.
+            Event::Content { .. } if !self.held_back.is_empty() => {
+                return self.held_back.push(event);
+            }
             _ => return self.ticket.tell(&event),
         };
         self.note(kind, data);
@@ -299,15 +310,20 @@ impl Driver {
             _ => self.finish(status.0, &answer).await,
         };
         let (answer, last) = match stored {
-            Ok(()) => self.put_question(outcome, answer).await,
+            Ok(()) => {
+                if status.0 == RunStatus::PausedConsent {
+                    self.consents.notify_one();
+                }
+                self.put_question(outcome, answer).await
+            }
             Err(error) => {
                 tracing::error!(run = %answer.run, %error, "the end of a run was not stored");
-                self.held_back = None;
+                self.held_back.clear();
                 // Nothing is told of it: it would not be told again.
                 Answer::not_stored(answer.run)
             }
         };
-        if let Some(event) = self.held_back.take() {
+        for event in self.held_back.drain(..) {
             self.ticket.tell(&event);
         }
         self.ticket.tell(&last);
@@ -333,7 +349,7 @@ impl Driver {
                 return (answer, last);
             }
         };
-        self.held_back = None;
+        self.held_back.clear();
         let failed = Outcome {
             ending: Ending::Failed(Failure::NotAsked(why)),
             facts: outcome.facts,
@@ -374,11 +390,12 @@ impl Driver {
     ) -> store::Pause {
         let aside = Aside {
             // With what is about to be told of the pause.
-            told: self.ticket.told() + u64::from(self.held_back.is_some()) + 1,
+            told: self.ticket.told() + self.held_back.len() as u64 + 1,
             checkpoint: checkpoint.clone(),
         };
         store::Pause {
             action: action.clone(),
+            status: paused_for(checkpoint),
             state: serde_json::to_value(&aside).unwrap_or_default(),
             outcome: answer.to_stored(),
             events: std::mem::take(&mut self.unrecorded),
@@ -413,14 +430,25 @@ pub(super) fn question(
     }
 }
 
+/// Where a run stands that waits with this.
+fn paused_for(checkpoint: &Checkpoint) -> RunStatus {
+    match checkpoint.awaits() {
+        Awaits::Approval => RunStatus::PausedApproval,
+        Awaits::Consent => RunStatus::PausedConsent,
+    }
+}
+
 /// Where a run stands that has come to this, and the event that says so.
 fn status_of(ending: &Ending) -> (RunStatus, EventType) {
     match ending {
         Ending::Answered { .. } | Ending::Returned { .. } => {
             (RunStatus::Completed, EventType::AgentMessage)
         }
-        Ending::Paused(_) => (RunStatus::PausedApproval, EventType::ApprovalRequired),
-        Ending::Halted(_) => (RunStatus::PausedApproval, EventType::InvokeFailed),
+        Ending::Paused(pause) => match pause.checkpoint.awaits() {
+            Awaits::Approval => (RunStatus::PausedApproval, EventType::ApprovalRequired),
+            Awaits::Consent => (RunStatus::PausedConsent, EventType::ConsentRequired),
+        },
+        Ending::Halted(halt) => (paused_for(&halt.checkpoint), EventType::InvokeFailed),
         Ending::Failed(_) => (RunStatus::Failed, EventType::InvokeFailed),
     }
 }

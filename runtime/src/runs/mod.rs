@@ -10,6 +10,7 @@
 
 mod active;
 mod answer;
+pub(crate) mod consents;
 mod driver;
 mod log;
 pub(crate) mod pauses;
@@ -22,7 +23,7 @@ use postern_contract::{AgentName, RunId};
 use postern_daemon::Clock;
 use postern_invoke::{Machine, Request, RunFacts};
 use postern_store::runs::{Begun as Stored, NewRun, Run, Runs, RunsError};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::{
     agents::{Host, NoPlace, Readiness},
@@ -151,6 +152,8 @@ pub struct RunDesk {
     clock: Clock,
     active: Active,
     registering: Arc<Mutex<()>>,
+    /// Told when a run begins to wait for a consent.
+    consents: Arc<Notify>,
 }
 
 impl RunDesk {
@@ -165,6 +168,7 @@ impl RunDesk {
             printed,
             active: Active::default(),
             registering: Arc::default(),
+            consents: Arc::default(),
         }
     }
 
@@ -238,7 +242,8 @@ impl RunDesk {
             ticket,
             kept: new.kept(),
             unrecorded: Vec::new(),
-            held_back: None,
+            held_back: Vec::new(),
+            consents: Arc::clone(&self.consents),
             called: None,
         };
         // It settles while the run is stored.

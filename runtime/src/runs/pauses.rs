@@ -7,7 +7,7 @@
 //!        └── its model fails on the way: it goes on again when somebody asks for it, and a few times by itself
 //! ```
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use postern_contract::{
@@ -60,6 +60,8 @@ pub enum Resumed {
     GoesOn,
     /// Nobody has answered.
     Pending,
+    /// The end user has not consented.
+    Unconsented,
     /// Somebody said no, or nobody answered in time: it has failed.
     Failed(Answer),
 }
@@ -78,7 +80,7 @@ pub enum ResumeError {
 /// Goes on with runs whose answers nobody acted upon, for as long as runs may begin.
 pub(crate) async fn keep(app: App) {
     loop {
-        look(&app).await;
+        look(&app, RunStatus::PausedApproval).await;
         tokio::select! {
             () = app.desk.clock().after(LOOK_EVERY) => {}
             () = app.desk.closed() => return,
@@ -86,11 +88,16 @@ pub(crate) async fn keep(app: App) {
     }
 }
 
-async fn look(app: &App) {
-    let awaited = match app.desk.store().awaited(LOOKED_AT_MAX).await {
+/// Tries to go on with every run that waits in this way. Tells how many there are.
+pub(super) async fn look(app: &App, status: RunStatus) -> usize {
+    let awaited = match app.desk.store().awaited(status, LOOKED_AT_MAX).await {
         Ok(awaited) => awaited,
-        Err(error) => return tracing::error!(%error, "runs that wait could not be looked for"),
+        Err(error) => {
+            tracing::error!(%error, "runs that wait could not be looked for");
+            return 0;
+        }
     };
+    let waiting = awaited.len();
     let looks = stream::iter(awaited);
     looks
         .for_each_concurrent(LOOKED_AT_ONCE_MAX, async |awaited| {
@@ -107,6 +114,7 @@ async fn look(app: &App) {
             }
         })
         .await;
+    waiting
 }
 
 /// Somebody has answered: a run that waited for that goes on, or is over. Returns at once.
@@ -150,8 +158,12 @@ impl RunDesk {
         else {
             return Ok(Resumed::Pending);
         };
-        if is_taken || run.status != RunStatus::PausedApproval {
-            return Ok(self.gone_on(&run));
+        match run.status {
+            RunStatus::PausedApproval if !is_taken => {}
+            RunStatus::PausedConsent if !is_taken => {
+                return self.resume_consented(callee, action, (run, tries)).await;
+            }
+            _ => return Ok(self.gone_on(&run)),
         }
         let approval = match self.link.approval(action.clone(), None).await? {
             Ok((approval, _)) => approval,
@@ -161,7 +173,10 @@ impl RunDesk {
         let is_late = approval.expires_ms <= self.clock.unix_ms();
         match (approval.status, callee) {
             (Status::Approved, _) if tries > 0 && is_late => self.give_up(action, &run).await,
-            (Status::Approved, Some(callee)) => self.go_on(callee, (run, *approval)).await,
+            (Status::Approved, Some(callee)) => {
+                self.go_on(callee, (approval.action, run, approval.approver))
+                    .await
+            }
             (Status::Approved, None) if !is_late => Ok(Resumed::Pending),
             (Status::Pending, _) => Ok(Resumed::Pending),
             (Status::Rejected, _) => {
@@ -196,7 +211,10 @@ impl RunDesk {
     /// # Errors
     /// The store failed.
     pub async fn drop_paused(&self, run: &Run) -> Result<Option<Answer>, ResumeError> {
-        let waits = run.status == RunStatus::PausedApproval;
+        let waits = matches!(
+            run.status,
+            RunStatus::PausedApproval | RunStatus::PausedConsent
+        );
         let action = run.outcome.as_ref().filter(|_| waits).and_then(action_of);
         let Some(action) = action else {
             return Ok(None);
@@ -220,10 +238,10 @@ impl RunDesk {
         Resumed::Before(Answer::stored(run))
     }
 
-    async fn go_on(
+    pub(super) async fn go_on(
         &self,
         callee: &Callee,
-        (run, approval): (Run, Approval),
+        waits: (ActionId, Run, Option<ApproverName>),
     ) -> Result<Resumed, ResumeError> {
         require_ready(callee)?;
         let place = tokio::select! {
@@ -232,7 +250,6 @@ impl RunDesk {
         };
         let place = place.ok_or_else(|| BeginError::Busy(callee.name.clone()))?;
         let (desk, callee) = (self.clone(), callee.clone());
-        let waits = (approval.action, run, approval.approver);
         // In a task of its own: a caller who leaves must not leave a run behind that was taken up but is never driven.
         let resumed = tokio::spawn(async move { desk.take_up(place, &callee, waits).await });
         resumed.await.unwrap_or(Err(BeginError::Stopping.into()))
@@ -272,7 +289,8 @@ impl RunDesk {
             ticket,
             kept: Kept::Synced,
             unrecorded: Vec::new(),
-            held_back: None,
+            held_back: Vec::new(),
+            consents: Arc::clone(&self.consents),
             called: None,
         };
         tracing::info!(run = %run.run, "a run goes on after a human's yes");
@@ -310,10 +328,10 @@ impl RunDesk {
             at_ms,
         };
         let approver = by.as_ref().map_or("gate", ApproverName::as_str);
-        let goes_on = [
-            event(EventType::Approved, approver),
-            event(EventType::Resumed, "posternd"),
-        ];
+        let mut goes_on = vec![event(EventType::Resumed, "posternd")];
+        if run.status == RunStatus::PausedApproval {
+            goes_on.insert(0, event(EventType::Approved, approver));
+        }
         let taken = self.store.take_up(action, &goes_on, at_ms).await;
         let Some((_, state)) = taken.map_err(store_failed)? else {
             return Ok(None);
@@ -344,7 +362,7 @@ impl RunDesk {
     }
 
     /// Ends a run that waits.
-    async fn fail(
+    pub(super) async fn fail(
         &self,
         action: &ActionId,
         failure: Failure,
@@ -364,7 +382,11 @@ impl RunDesk {
     }
 
     /// Ends a run that went on, failed on its way and has no time left to go on again: with what it failed of.
-    async fn give_up(&self, action: &ActionId, run: &Run) -> Result<Resumed, ResumeError> {
+    pub(super) async fn give_up(
+        &self,
+        action: &ActionId,
+        run: &Run,
+    ) -> Result<Resumed, ResumeError> {
         let answer = Answer::stored(run);
         let word = |key: &str| answer.body[key].as_str().unwrap_or_default().to_owned();
         let last = Event::Error {
@@ -431,5 +453,6 @@ fn facts(run: &Run) -> RunFacts {
 pub(crate) fn action_of(outcome: &serde_json::Value) -> Option<ActionId> {
     let body = outcome.get("body")?;
     let detail = body.get("approval_required").unwrap_or(body);
-    detail.get("action_id")?.as_str()?.parse().ok()
+    let id = detail.get("action_id").or_else(|| body.get("resume_id"))?;
+    id.as_str()?.parse().ok()
 }

@@ -9,6 +9,7 @@ from targets import Setting
 
 ASKING = Setting(adding_asks=True)
 UNWATCHED = Setting(adding_asks=True, hooked=False)
+CONSENTING = Setting(consents=True, hooked=False)
 TWO = calls(("calc__add", '{"a": 1}'), ("calc__get", "{}"))
 
 
@@ -43,18 +44,23 @@ def approval_stream(target):
     holds(asked["detail"].get("action_id"), "detail has no action_id")
 
 
-@row("C20", "a call that needs the user's consent: its code and its link", UNWATCHED, awaited="consent is not there yet")
+@row("C20", "a call that needs the user's consent: its code and its link", CONSENTING)
 def consent(target):
-    link = "https://login.example/authorize"
-    target.block("CONSENT_REQUIRED", resume_id="res-1", authorization_url=link)
+    target.block("CONSENT_REQUIRED", resume_id="res-1", authorization_url="https://login.example/authorize")
     target.fakes.model.says(TWO, text("both"))
-    body = target.invoke("add", {"X-Run-ID": "run-20"}).has(200, code="CONSENT_REQUIRED", authorization_url=link).json
-    same(body["resume_id"], "res-1", "resume_id")
-    holds(link in body["response"] and body["consent_required"], "response or consent_required is missing")
-    target.checkpoint("run-20", "res-1")
+    body = target.invoke("add", {"X-Run-ID": "run-20"}, user="u@x").has(200, code="CONSENT_REQUIRED", tool="calc").json
+    link, resume = body["authorization_url"], body["resume_id"]
+    target.asks_at(link, resume)
+    same(body["response"], f"{body['message']} {link}", "response")
+    told = body["consent_required"]
+    same((told["code"], told["authorization_url"], told["tool"]), ("CONSENT_REQUIRED", link, "calc"), "consent_required")
+    same(body["tool_calls_made"], [], "tool_calls_made")
+    holds("GET /get" not in target.fakes.tool.paths(), "the second tool was called")
+    target.checkpoint("run-20", resume, "PAUSED_CONSENT")
     target.fakes.model.says(TWO, text("both"))
-    stream = target.stream("add", {"X-Run-ID": "run-20-stream"})
+    stream = target.stream("add", {"X-Run-ID": "run-20-stream", **target.naming("u@x")})
     stream.is_("tool_call", "consent_required", "content", "done")
+    same(stream.one("consent_required")["tool"], "calc", "tool")
 
 
 @row("C21", "POST /resume after a yes: pending calls in order, one answer", UNWATCHED)

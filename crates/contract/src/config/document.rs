@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Api, Approvals, Audit, Callers, Egress, Install, Model, Policy, Provider, Tool};
+use super::{
+    Api, Approvals, Audit, Callers, Consent, Egress, Install, Model, Policy, Provider, Tool,
+};
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
 /// A part of the file that belongs to the other daemon.
@@ -35,6 +37,8 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// Who answers for people, and how long a call waits for them.
     #[serde(default)]
     pub approvals: Approvals,
+    /// Where end users say that an agent may act for them; nowhere by default.
+    pub consent: Option<Consent>,
     /// How the gate reaches the world.
     #[serde(default)]
     pub egress: Egress,
@@ -160,6 +164,12 @@ pub trait AgentGrants {
 /// `[agents.NAME]` as far as it says what the agent may use; whoever reads it so leaves the rest to posternd.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Granted {
+    /// What it is: one without code has no sandbox.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// What shares a sandbox.
+    #[serde(default)]
+    pub isolation: Option<String>,
     /// Tools it may call.
     #[serde(default)]
     pub tools: Vec<ToolName>,

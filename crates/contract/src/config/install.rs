@@ -85,6 +85,8 @@ pub fn granted_to(agent: &impl AgentGrants, stage: Option<Stage>) -> Granted {
     match stage {
         Some(stage) => agent.install().granted(stage),
         None => Granted {
+            kind: None,
+            isolation: None,
             tools: agent.tools().to_vec(),
             models: agent.models().to_vec(),
             policies: agent.policies().to_vec(),

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::{Action, Input, Step};
 use crate::{
     call,
-    checkpoint::{Checkpoint, TurnCheckpoint},
+    checkpoint::{Awaits, Checkpoint, TurnCheckpoint},
     event::Event,
-    outcome::{CallMade, Ending, Failure, Halt, Pause},
+    outcome::{self, CallMade, Ending, Failure, Halt, Pause},
     plan::{Builtin, ToolFunction, ToolRequest},
     request::{CachedCall, HistoryEntry, Request},
 };
@@ -44,6 +44,8 @@ pub(super) struct Conversation {
     action: Option<ActionId>,
     /// By which the run goes on again if it fails on its way.
     resumed_by: Option<ActionId>,
+    /// What it waits for, or has waited for.
+    awaits: Awaits,
     place: Place,
 }
 
@@ -96,6 +98,7 @@ impl Conversation {
             calls_made: Vec::new(),
             action: None,
             resumed_by: None,
+            awaits: Awaits::default(),
             place: Place::New,
         }
     }
@@ -121,6 +124,7 @@ impl Conversation {
             calls_made: checkpoint.calls_made,
             action: Some(action.clone()),
             resumed_by: Some(action),
+            awaits: checkpoint.awaits,
             place: Place::Paused(checkpoint.pending),
             ..fresh
         }
@@ -171,10 +175,14 @@ impl Conversation {
                 Input::ToolPaused {
                     call_id,
                     action,
+                    awaits,
                     detail,
                 },
                 _,
-            ) => self.pause(&call_id, (action, detail), step),
+            ) => {
+                self.awaits = awaits;
+                self.pause(&call_id, (action, detail), step);
+            }
             _ => {}
         }
     }
@@ -299,10 +307,22 @@ impl Conversation {
             Place::CallingTool { wanted, rest, .. } if wanted.id == paused_id => (wanted, rest),
             other => return self.place = other,
         };
-        step.emit(Event::ApprovalRequired {
-            tool: wanted.name.clone(),
-            detail: detail.clone(),
-        });
+        match self.awaits {
+            Awaits::Approval => step.emit(Event::ApprovalRequired {
+                tool: wanted.name.clone(),
+                detail: detail.clone(),
+            }),
+            Awaits::Consent => {
+                let tool = detail.get("tool").and_then(Value::as_str);
+                step.emit(Event::ConsentRequired {
+                    tool: tool.unwrap_or(&wanted.name).to_owned(),
+                    detail: detail.clone(),
+                });
+                step.emit(Event::Content {
+                    delta: Some(outcome::consent_in_words(&detail)),
+                });
+            }
+        }
         // The call that waits was counted and did not go out.
         self.sent = self.sent.saturating_sub(1);
         let checkpoint = self.checkpoint(iter::once(wanted).chain(rest).collect());
@@ -349,6 +369,7 @@ impl Conversation {
             usage: self.usage,
             calls_made: self.calls_made.clone(),
             cache: std::mem::take(&mut self.cache),
+            awaits: self.awaits,
         }))
     }
 

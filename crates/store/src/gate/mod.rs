@@ -1,11 +1,13 @@
-//! The gate's store: decisions, approvals and sealed tokens; journal and budgets have their place. Never holds a secret that can be read, and never
+//! The gate's store: decisions, approvals, consents and sealed tokens; journal and budgets have their place. Never holds a secret that can be read, and never
 //! decides anything.
 
 mod approval;
+mod consent;
 mod decision;
 mod token;
 
 pub use approval::{Answered, Bounds, Pending};
+pub use consent::{Asked as AskedConsents, Attempt, Consent};
 pub use decision::{Decision, DecisionFilter, Ruling};
 
 use std::path::Path;

@@ -40,6 +40,21 @@ impl Gate {
         Ok(())
     }
 
+    /// Forgets what is kept of a secret that is worth nothing any more.
+    ///
+    /// # Errors
+    /// The database failed; then it is still kept.
+    pub async fn drop_token(&self, origin: &[u8]) -> Result<(), GateError> {
+        let mut transaction = self.database.write().await?;
+        sqlx::query("DELETE FROM tokens WHERE origin = ?1")
+            .bind(origin)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(())
+    }
+
     /// What is kept of a secret, if anything is.
     ///
     /// # Errors
@@ -72,6 +87,10 @@ mod tests {
         let gate = Gate::open(&path).await.unwrap();
         assert_eq!(gate.kept_token(b"a").await.unwrap(), Some(b"1".to_vec()));
         assert_eq!(gate.kept_token(b"b").await.unwrap(), Some(b"3".to_vec()));
+        gate.drop_token(b"none").await.unwrap();
+        gate.keep_token(b"d", b"5", 2).await.unwrap();
+        gate.drop_token(b"d").await.unwrap();
+        assert_eq!(gate.kept_token(b"d").await.unwrap(), None);
         gate.keep_token(b"c", b"4", KEPT_MS + 2).await.unwrap();
         assert_eq!(gate.kept_token(b"a").await.unwrap(), None);
         assert_eq!(gate.kept_token(b"b").await.unwrap(), Some(b"3".to_vec()));

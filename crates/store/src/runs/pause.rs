@@ -20,6 +20,8 @@ use crate::{
 pub struct Pause {
     /// What it waits for.
     pub action: ActionId,
+    /// Where it stands meanwhile: `PAUSED_APPROVAL` or `PAUSED_CONSENT`.
+    pub status: RunStatus,
     /// What it needs to go on.
     pub state: Value,
     /// What the caller gets meanwhile.
@@ -140,17 +142,19 @@ impl Runs {
         Ok(Some(Columns(&row).json("state")?))
     }
 
-    /// What runs wait for now and whose they are, those that wait longest first, at most `limit` (and [`crate::ROWS_MAX`]).
+    /// What the runs of this status wait for now and whose they are, those that wait longest first, at most `limit` (and
+    /// [`crate::ROWS_MAX`]).
     ///
     /// # Errors
     /// The database failed.
-    pub async fn awaited(&self, limit: u32) -> Result<Vec<Awaited>, RunsError> {
+    pub async fn awaited(&self, status: RunStatus, limit: u32) -> Result<Vec<Awaited>, RunsError> {
         let rows = sqlx::query(
             "SELECT checkpoints.action_id, checkpoints.tries, runs.agent FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
-             WHERE checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL' \
+             WHERE checkpoints.claimed_ms IS NULL AND runs.status = ?2 \
              ORDER BY checkpoints.created_ms, checkpoints.action_id LIMIT ?1",
         )
         .bind(i64::from(limit.min(ROWS_MAX)))
+        .bind(word::to_column(status).map_err(failed)?)
         .fetch_all(self.database.read())
         .await
         .map_err(failed)?;
@@ -216,7 +220,7 @@ async fn waits(
 ) -> Result<(), RunsError> {
     sqlx::query("UPDATE runs SET status = ?2, outcome = ?3, updated_ms = ?4 WHERE run = ?1")
         .bind(run.as_str())
-        .bind(word::to_column(RunStatus::PausedApproval).map_err(failed)?)
+        .bind(word::to_column(pause.status).map_err(failed)?)
         .bind(pause.outcome.to_string())
         .bind(pause.at_ms)
         .execute(connection)
@@ -237,7 +241,8 @@ async fn claim(
 ) -> Result<Option<(Run, Value)>, RunsError> {
     let row = sqlx::query(
         "SELECT runs.*, checkpoints.state FROM checkpoints JOIN runs ON runs.run = checkpoints.run \
-         WHERE checkpoints.action_id = ?1 AND checkpoints.claimed_ms IS NULL AND runs.status = 'PAUSED_APPROVAL'",
+         WHERE checkpoints.action_id = ?1 AND checkpoints.claimed_ms IS NULL \
+         AND runs.status IN ('PAUSED_APPROVAL', 'PAUSED_CONSENT')",
     )
     .bind(action.as_str())
     .fetch_optional(&mut *connection)

@@ -298,6 +298,7 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
     let action = ActionId::fresh();
     let pause = Pause {
         action: action.clone(),
+        status: RunStatus::PausedApproval,
         state: json!({ "messages": [] }),
         outcome: json!({ "status": 200 }),
         events: vec![tool_called(2)],
@@ -308,12 +309,12 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
 
     let runs = open(&home).await;
     assert_eq!(runs.sweep_interrupted(4).await.unwrap(), 0);
-    let waits = runs.awaited(10).await.unwrap();
+    let waits = runs.awaited(RunStatus::PausedApproval, 10).await.unwrap();
     assert_eq!((&waits[0].action, waits[0].tries), (&action, 0));
     let paused = runs.paused(&action).await.unwrap().unwrap();
     assert!(!paused.is_taken);
     assert_eq!(paused.run.status, RunStatus::PausedApproval);
-    assert_eq!(paused.run.outcome, Some(pause.outcome));
+    assert_eq!(paused.run.outcome, Some(pause.outcome.clone()));
     let take = async || {
         let resumed = NewEvent {
             kind: EventType::Resumed,
@@ -323,9 +324,14 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
     };
     let (one, two) = tokio::join!(take(), take());
     let (run, state) = one.xor(two).expect("one of them");
-    assert_eq!((run.run, state), (new.run.clone(), pause.state));
+    assert_eq!((&run.run, &state), (&new.run, &pause.state));
     assert!(runs.paused(&action).await.unwrap().unwrap().is_taken);
-    assert!(runs.awaited(10).await.unwrap().is_empty());
+    assert!(
+        runs.awaited(RunStatus::PausedApproval, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let run = runs.run(&new.run).await.unwrap().unwrap();
     assert_eq!((run.status, run.outcome), (RunStatus::Running, None));
     let events = runs.events(&new.run, 0, 100).await.unwrap();
@@ -335,20 +341,13 @@ async fn a_paused_run_survives_a_restart_and_is_taken_up_once() {
     runs.finish_run(&new.run, &completed(json!(1)))
         .await
         .unwrap();
-    assert!(matches!(
-        runs.pause_run(
-            &new.run,
-            &Pause {
-                action: ActionId::fresh(),
-                state: json!(1),
-                outcome: json!(1),
-                events: vec![],
-                at_ms: 9
-            }
-        )
-        .await,
-        Err(RunsError::Ended(_))
-    ));
+    let late = Pause {
+        action: ActionId::fresh(),
+        outcome: json!(1),
+        ..pause
+    };
+    let late = runs.pause_run(&new.run, &late).await;
+    assert!(matches!(late, Err(RunsError::Ended(_))));
 }
 
 #[tokio::test]
@@ -359,6 +358,7 @@ async fn a_paused_run_is_ended_once_and_not_taken_up_after_that() {
     runs.begin_run(&new).await.unwrap();
     let pause = Pause {
         action: ActionId::fresh(),
+        status: RunStatus::PausedApproval,
         state: json!(1),
         outcome: json!(1),
         events: vec![],
@@ -389,6 +389,7 @@ async fn a_run_that_failed_on_its_way_is_put_back_and_taken_up_again() {
     runs.begin_run(&new).await.unwrap();
     let pause = |state: i32| Pause {
         action: "act_1".parse().unwrap(),
+        status: RunStatus::PausedApproval,
         state: json!(state),
         outcome: json!({ "status": 502, "state": state }),
         events: vec![],
@@ -405,7 +406,10 @@ async fn a_run_that_failed_on_its_way_is_put_back_and_taken_up_again() {
         assert_eq!((paused.is_taken, paused.tries), (false, tries));
         assert_eq!(paused.run.status, RunStatus::PausedApproval);
         assert_eq!(paused.run.outcome, Some(pause(2).outcome));
-        assert_eq!(runs.awaited(10).await.unwrap()[0].tries, tries);
+        assert_eq!(
+            runs.awaited(RunStatus::PausedApproval, 10).await.unwrap()[0].tries,
+            tries
+        );
     }
     let (_, state) = runs.take_up(&action, &[], 4).await.unwrap().unwrap();
     assert_eq!(state, json!(2));

@@ -11,7 +11,7 @@ use postern_contract::{
     approval::{ON_APPROVAL_FIELD, PAUSE},
     refusal::DECISION_FIELD,
 };
-use postern_invoke::{Input, RunFacts, ToolRequest};
+use postern_invoke::{Awaits, Input, RunFacts, ToolRequest};
 use serde_json::Value;
 
 use super::request_of_run;
@@ -35,9 +35,10 @@ pub(super) async fn call(
     let call_id = request.call_id.clone();
     match exchange(egress, request, whose).await {
         Ok(answered) => match paused(&answered) {
-            Some((action, detail)) => Input::ToolPaused {
+            Some((action, awaits, detail)) => Input::ToolPaused {
                 call_id,
                 action,
+                awaits,
                 detail,
             },
             None => Input::ToolReturned {
@@ -69,16 +70,20 @@ struct Answered {
     body: String,
 }
 
-/// What a human is asked about, if the run is to be paused for that. Only the gate can say so: a tool's body that says the
+/// What a human is asked about, or the end user for, if the run is to be paused for that. Only the gate can say so: a tool's body that says the
 /// same is data.
-fn paused(answered: &Answered) -> Option<(ActionId, Value)> {
-    let decision = answered.decision.as_ref()?;
-    if decision.as_bytes() != Code::ApprovalRequired.word().as_bytes() {
+fn paused(answered: &Answered) -> Option<(ActionId, Awaits, Value)> {
+    let decision = answered.decision.as_ref()?.to_str().ok()?;
+    let (awaits, id) = if decision == Code::ApprovalRequired.word() {
+        (Awaits::Approval, "action_id")
+    } else if decision == Code::ConsentRequired.word() {
+        (Awaits::Consent, "resume_id")
+    } else {
         return None;
-    }
+    };
     let detail: Value = serde_json::from_str(&answered.body).ok()?;
-    let action = detail.get("action_id")?.as_str()?.parse().ok()?;
-    Some((action, detail))
+    let action = detail.get(id)?.as_str()?.parse().ok()?;
+    Some((action, awaits, detail))
 }
 
 async fn exchange(

@@ -120,6 +120,15 @@ fn answer() -> Value {
                 "required": ["action_id"],
                 "properties": { "action_id": { "type": "string" } },
             },
+            "consent_required": {
+                "type": "object",
+                "description": "There where the run waits for the end user's consent.",
+                "required": ["authorization_url", "resume_id"],
+                "properties": {
+                    "authorization_url": { "type": "string", "format": "uri" },
+                    "resume_id": { "type": "string" },
+                },
+            },
         },
     })
 }

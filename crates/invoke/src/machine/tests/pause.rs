@@ -1,12 +1,13 @@
 //! A run that waits for a human: what it tells, what it keeps, and how it goes on from what was kept alone.
 
 use super::*;
-use crate::outcome::Pause;
+use crate::{Awaits, outcome::Pause};
 
 fn asks(call_id: &str, action: &ActionId) -> Input {
     Input::ToolPaused {
         call_id: call_id.to_owned(),
         action: action.clone(),
+        awaits: Awaits::Approval,
         detail: json!({ "code": "APPROVAL_REQUIRED", "tool": "calc", "message": "Ask first.", "action_id": action }),
     }
 }
@@ -280,4 +281,57 @@ fn what_a_handler_says_after_it_has_asked_is_late() {
     let late = Input::WorkerReturned(json!("done"));
     assert_eq!(machine.on(late, 1), []);
     assert!(!machine.is_finished());
+}
+
+#[test]
+fn a_call_that_needs_consent_says_where_and_goes_on_from_there() {
+    let action = ActionId::fresh();
+    let link = "https://gate.test/consent/x";
+    let detail = json!({
+        "code": "CONSENT_REQUIRED", "error": "CONSENT_REQUIRED", "tool": "calc", "message": "Say yes here:",
+        "authorization_url": link, "resume_id": action,
+    });
+    let mut machine = builtin(&json!({ "message": "sum" }));
+    let inputs = vec![
+        Input::Start,
+        wants(&[("c1", "calc__get", "{\"id\":7}")]),
+        Input::ToolPaused {
+            call_id: "c1".to_owned(),
+            action: action.clone(),
+            awaits: Awaits::Consent,
+            detail: detail.clone(),
+        },
+    ];
+    let actions = play(&mut machine, inputs);
+    let words = format!("Say yes here: {link}");
+    let told = events(&actions);
+    let kinds: Vec<_> = told.iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds, ["tool_call", "consent_required", "content", "done"]);
+    assert_eq!(
+        (&told[1]["tool"], &told[2]["delta"]),
+        (&json!("calc"), &json!(words))
+    );
+    let outcome = outcome(&actions);
+    let body = outcome.body();
+    assert_eq!(
+        (outcome.http_status(), &body["code"]),
+        (200, &detail["code"])
+    );
+    assert_eq!(body["response"], words);
+    assert_eq!(
+        (&body["resume_id"], &body["authorization_url"]),
+        (&json!(action), &json!(link))
+    );
+    assert_eq!(
+        (&body["consent_required"], &body["tool"]),
+        (&detail, &json!("calc"))
+    );
+    assert!(body.get("approval_required").is_none() && body["message"] == "Say yes here:");
+    let Ending::Paused(pause) = &outcome.ending else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(pause.checkpoint.awaits(), Awaits::Consent);
+    let kept = serde_json::to_value(&pause.checkpoint).unwrap();
+    let kept: Checkpoint = serde_json::from_value(kept).unwrap();
+    assert_eq!(kept.awaits(), Awaits::Consent);
 }
