@@ -133,7 +133,7 @@ async fn live(arguments: &Arguments, config: Config, token: Option<Secret>) -> R
 /// A daemon that has everything it needs.
 struct Started {
     app: App,
-    link: Link,
+    around: Surroundings,
     /// At its address first.
     api: Vec<serve::Listener>,
     operator: serve::Listener,
@@ -190,8 +190,8 @@ async fn start(
         .map_err(Failure::run)?;
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
     let checks = checks::keep(store.clone(), &agents, &state.agents).await;
-    let desk = RunDesk::new(store, (link.clone(), around.questions), printed);
-    let gate = app::watch_gate(link.clone()).await;
+    let desk = RunDesk::new(store, (link.clone(), around.questions.clone()), printed);
+    let gate = app::watch_gate(link).await;
     let app = App::new(agents, config.default_agent, desk, gate)
         .believing(callers_key)
         .checked(checks)
@@ -199,7 +199,7 @@ async fn start(
         .limited(config.api);
     Ok(Started {
         app,
-        link,
+        around,
         api,
         operator,
         operator_key,
@@ -219,6 +219,7 @@ fn installer(
         link: link.clone(),
         sockets: state.sockets.clone(),
         trusted: trust::lists(&state.shims),
+        clock: Clock::system(),
     }
 }
 
@@ -328,11 +329,12 @@ impl Started {
     async fn serve(self, shutdown: Shutdown) -> Result<(), Failure> {
         let Self {
             app,
-            link,
+            around,
             api,
             operator,
             operator_key,
         } = self;
+        let link = around.link.clone();
         let at = api.first().and_then(serve::Listener::address);
         let addresses = (at, operator.address());
         let bounds = app.limits();
@@ -351,7 +353,7 @@ impl Started {
         let public = join_all(public);
         let resuming = tokio::spawn(pauses::keep(app.clone()));
         let consenting = tokio::spawn(consents::keep(app.clone()));
-        let office = operator::router(app.clone(), link.clone(), operator_key);
+        let office = operator::router(app.clone(), around, operator_key);
         let operator = serve::serve(operator, office, limits, closing.clone());
         tell_ready(addresses);
         let served = async {

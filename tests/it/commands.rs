@@ -54,6 +54,9 @@ fn every_command_helps_with_an_example_and_the_hidden_ones_stay_hidden() {
     seen.sort();
     let expected = [
         "",
+        "agents",
+        "agents install",
+        "agents rollback",
         "approvals",
         "approvals approve",
         "approvals list",

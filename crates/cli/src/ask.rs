@@ -41,9 +41,18 @@ pub(crate) fn request(api: SocketAddr) -> http::request::Builder {
 
 /// Asks, and reads the whole answer.
 pub(crate) async fn ask(api: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
-    tokio::time::timeout(CALL_LIMIT, exchange(api, request))
+    ask_within(CALL_LIMIT, api, request).await
+}
+
+/// Asks what may take longer than other calls.
+pub(crate) async fn ask_within(
+    limit: Duration,
+    api: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Answer> {
+    tokio::time::timeout(limit, exchange(api, request))
         .await
-        .map_err(|_| anyhow::anyhow!("no answer in {} s", CALL_LIMIT.as_secs()))?
+        .map_err(|_| anyhow::anyhow!("no answer in {} s", limit.as_secs()))?
 }
 
 async fn exchange(api: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {

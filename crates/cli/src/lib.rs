@@ -8,12 +8,14 @@
 //! postern policy ...        what the rules say of a call, or of a table of calls                policy/
 //! postern audit ...         the audit log checked and exported                                audit/
 //! postern approvals ...     calls that wait for a human: shown, and answered                   approvals/
+//! postern agents ...        what is installed: shown, installed anew, rolled back                agents.rs
 //! postern doctor            what this machine can enforce                                     doctor.rs
 //! postern runtime|proxy|launcher|unpack|sweep    what `up` starts; hidden                     below
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod agents;
 mod approvals;
 mod ask;
 mod audit;
@@ -56,6 +58,7 @@ enum Command {
     Check(check::Args),
     Policy(policy::Args),
     Audit(audit::Args),
+    Agents(agents::Args),
     Approvals(approvals::Args),
     Logs(logs::Args),
     Doctor(doctor::Args),
@@ -109,6 +112,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Agents(args) => agents::run(&args),
         Command::Approvals(args) => approvals::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -43,7 +43,7 @@ pub(super) async fn start(
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
     let files = settings.files.as_ref();
-    let (ground, weakened) = Ground::with_files(agent, files, around).await?;
+    let (ground, weakened) = Ground::with_files(agent, files, Vec::new(), around).await?;
     let craft = Talker {
         settings: settings.clone(),
         questions: around.questions.clone(),

@@ -40,7 +40,7 @@ pub(super) async fn start(
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
     let files = settings.files.as_ref();
-    let (ground, weakened) = Ground::with_files(agent, files, around).await?;
+    let (ground, weakened) = Ground::with_files(agent, files, Vec::new(), around).await?;
     let craft = settings.clone();
     let homes = Room::homes(Shop { ground, craft }, agent).await?;
     Ok(Arc::new(Housed::new(agent, weakened, homes)))

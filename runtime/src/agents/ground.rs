@@ -1,7 +1,12 @@
 //! What all sandboxes of one agent stand on: how one is made and announced, and how it ends. Never keeps one, and never knows
 //! what runs in it.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use postern_contract::{
     SandboxId,
@@ -13,6 +18,7 @@ use tokio::sync::watch;
 use super::{StartError, Surroundings, dummies::Dummies, files::Files, reports::Desk};
 use crate::{
     config::{Agent, Isolation},
+    install::{self, Occasion},
     link::{Link, LinkError},
     printed::Printed,
     sandbox::{Exit, Launcher, Process, Sandbox, SandboxError, Wanted, Weakened},
@@ -25,6 +31,8 @@ pub(super) const KILL: i32 = 9;
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) agent: Arc<Agent>,
+    /// Its files, if it has any: whichever version is live when a sandbox is made.
+    files: Option<Live>,
     mounts: Vec<Mount>,
     trusted: Trusted,
     launcher: Arc<Launcher>,
@@ -32,6 +40,15 @@ pub(super) struct Ground {
     reports: Desk,
     pub(super) printed: Printed,
     weakened: watch::Sender<Vec<Weakened>>,
+}
+
+/// An agent's files.
+#[derive(Debug)]
+struct Live {
+    /// The symlink to them.
+    link: PathBuf,
+    /// Where the sandbox has them.
+    mount: PathBuf,
 }
 
 /// Something of the host that a sandbox may look at.
@@ -44,34 +61,29 @@ pub(super) fn shown(source: &Path, target: &Path) -> Mount {
 }
 
 impl Ground {
-    /// For an agent that is shown its own files, if it has any: they are installed first.
+    /// For an agent that is shown its own files, if it has any, which are installed first, and these; and where it is told which
+    /// layers are absent.
     ///
     /// # Errors
     /// See [`StartError`].
     pub(super) async fn with_files(
         agent: &Arc<Agent>,
         files: Option<&Files>,
-        around: &Surroundings,
-    ) -> Result<(Self, watch::Receiver<Vec<Weakened>>), StartError> {
-        let mut mounts = Vec::new();
-        if let Some(files) = files {
-            let installed = around.install(agent, files).await?;
-            mounts.push(shown(&installed.tree, &files.mount));
-        }
-        Ok(Self::of(agent, mounts, around))
-    }
-
-    /// For an agent that is shown these, and what its config adds; and where it is told which layers are absent.
-    pub(super) fn of(
-        agent: &Arc<Agent>,
         mut mounts: Vec<Mount>,
         around: &Surroundings,
-    ) -> (Self, watch::Receiver<Vec<Weakened>>) {
+    ) -> Result<(Self, watch::Receiver<Vec<Weakened>>), StartError> {
+        if let Some(files) = files {
+            around.install(agent, files, Occasion::Start).await?;
+        }
         let more = agent.sandbox.read_only.iter();
         mounts.extend(more.map(|path| shown(path, path)));
         let (weakened, told) = watch::channel(Vec::new());
         let ground = Self {
             agent: Arc::clone(agent),
+            files: files.map(|files| Live {
+                link: install::live(&around.installer.agents, &agent.name),
+                mount: files.mount.clone(),
+            }),
             mounts,
             trusted: around.trusted.clone(),
             launcher: Arc::clone(&around.launcher),
@@ -80,16 +92,35 @@ impl Ground {
             printed: around.printed.clone(),
             weakened,
         };
-        (ground, told)
+        Ok((ground, told))
+    }
+
+    /// The tree that a sandbox made now is shown.
+    fn live(&self) -> Result<Option<PathBuf>, StartError> {
+        let live = self.files.as_ref().map(|files| {
+            let found = fs::canonicalize(&files.link);
+            found.map_err(|error| StartError::file(&files.link, error))
+        });
+        live.transpose()
+    }
+
+    /// Whether a sandbox is shown what is live now.
+    pub(super) fn is_current(&self, sandbox: &Sandbox) -> bool {
+        self.live().is_ok_and(|live| live == sandbox.tree)
     }
 
     /// Builds a sandbox and tells the gate whose its calls will be.
     pub(super) async fn build(&self) -> Result<Sandbox, StartError> {
-        let wanted = self.wanted();
+        let live = self.live()?;
+        let mut wanted = self.wanted();
+        if let (Some(tree), Some(files)) = (&live, &self.files) {
+            wanted.mounts.insert(0, shown(tree, &files.mount));
+        }
         let made = wanted.listeners.iter().map(|made| (*made).into());
         let kinds = made.chain([ListenerKind::Reports]).collect();
         let dummies = Dummies::fresh(&self.agent).map_err(SandboxError::Random)?;
         let (mut sandbox, mut listeners) = self.launcher.start(wanted).await?;
+        sandbox.tree = live;
         listeners.push(self.reports.open().map_err(SandboxError::Socket)?);
         self.weakened.send_replace(sandbox.weakened.clone());
         let news = News::SandboxStarted {

@@ -33,7 +33,7 @@ pub(super) async fn start(
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
     let files = settings.files.as_ref();
-    let (ground, weakened) = Ground::with_files(agent, files, around).await?;
+    let (ground, weakened) = Ground::with_files(agent, files, Vec::new(), around).await?;
     let yard = Arc::new(Yard::new(ground, settings.clone()));
     let sandbox = yard.ground.build().await?;
     let first = House::begin(Arc::clone(&yard), sandbox);

@@ -43,7 +43,7 @@ pub use place::{Coming, NoPlace, Place};
 
 use crate::{
     config::{Agent, AgentWritten, Places, Wrong},
-    install::{InstallError, Installed, Installer},
+    install::{InstallError, Installed, Installer, Occasion},
     link::{Link, LinkError},
     printed::Printed,
     questions::Questions,
@@ -276,13 +276,45 @@ impl Surroundings {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn install(&self, agent: &Agent, files: &Files) -> Result<Installed, StartError> {
-        let installed = self.installer.install(agent, files).await?;
-        let (digest, unpacked) = (installed.digest, &installed.unpacked);
-        let resolved = installed.resolved.as_ref().map(|to| &to.version);
-        tracing::info!(agent = %agent.name, %digest, resolved, ?unpacked, "installed");
-        let record = installed.record(&agent.name, &files.source, self.clock.unix_ms());
-        self.store.record_installed(&record).await?;
+    pub async fn install(
+        &self,
+        agent: &Agent,
+        files: &Files,
+        occasion: Occasion,
+    ) -> Result<Installed, StartError> {
+        let installed = self.installer.install(agent, files, occasion).await?;
+        let (version, unpacked) = (&installed.version, &installed.unpacked);
+        let resolved = installed.resolved().map(|to| &to.version);
+        match &installed.instead_of {
+            Some(meant) => tracing::warn!(
+                agent = %agent.name, %version, resolved, %meant,
+                "rolled back: the version that the config means is not live until its source changes or `postern agents install` asks for it"
+            ),
+            None => tracing::info!(agent = %agent.name, %version, resolved, ?unpacked, "installed"),
+        }
+        self.remember(agent, files, &installed).await?;
         Ok(installed)
+    }
+
+    /// Makes the version before the live one, and remembers it.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn roll_back(&self, agent: &Agent, files: &Files) -> Result<Installed, StartError> {
+        let installed = self.installer.roll_back(agent).await?;
+        let (version, from) = (&installed.version, &installed.instead_of);
+        tracing::info!(agent = %agent.name, %version, ?from, "rolled back, or forward again");
+        self.remember(agent, files, &installed).await?;
+        Ok(installed)
+    }
+
+    async fn remember(
+        &self,
+        agent: &Agent,
+        files: &Files,
+        installed: &Installed,
+    ) -> Result<(), StartError> {
+        let record = installed.record(&agent.name, &files.source, self.clock.unix_ms());
+        Ok(self.store.record_installed(&record).await?)
     }
 }

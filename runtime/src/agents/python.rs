@@ -154,14 +154,11 @@ pub(super) async fn start(
     settings: &Settings,
     around: &Surroundings,
 ) -> Result<Arc<dyn Host>, StartError> {
-    let installed = around.install(agent, &settings.files).await?;
     let shim = place_worker(&around.shims, settings.language)
         .map_err(|error| StartError::file(&around.shims, error))?;
-    let mounts = vec![
-        shown(&installed.tree, &settings.files.mount),
-        shown(&shim, Path::new(settings.language.target)),
-    ];
-    let (ground, weakened) = Ground::of(agent, mounts, around);
+    let mounts = vec![shown(&shim, Path::new(settings.language.target))];
+    let (ground, weakened) =
+        Ground::with_files(agent, Some(&settings.files), mounts, around).await?;
     let workshop = Workshop {
         ground,
         settings: settings.clone(),

@@ -167,7 +167,9 @@ impl<C: Craft> Place for Room<C> {
 impl<C: Craft> Cell for Room<C> {
     fn has_ended(&self) -> bool {
         let ended = self.sandbox.as_ref();
-        ended.is_none_or(|sandbox| sandbox.ended().now_or_never().is_some())
+        ended.is_none_or(|sandbox| {
+            sandbox.ended().now_or_never().is_some() || !self.shop.ground.is_current(sandbox)
+        })
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {

@@ -6,12 +6,16 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use postern_contract::{RunId, approval::Unanswered};
+use postern_contract::{AgentName, RunId, approval::Unanswered};
 use postern_invoke::BadRequest;
 use serde_json::json;
 
 use super::caller::Stranger;
-use crate::runs::{Answer, BeginError, pauses::ResumeError};
+use crate::{
+    agents::StartError,
+    install::InstallError,
+    runs::{Answer, BeginError, pauses::ResumeError},
+};
 
 /// How soon a caller may try again where there was no place, in seconds.
 const RETRY_AFTER_S: &str = "1";
@@ -74,6 +78,10 @@ pub(crate) enum Refused {
     ManyFollowers,
     #[error("run {0} has ended")]
     RunEnded(RunId),
+    #[error("agent {0} has no files: there is nothing to install")]
+    NoFiles(AgentName),
+    #[error("{0}")]
+    NotInstalled(Box<StartError>),
     #[error("the events of run {0} from there on are not kept any more")]
     EventsGone(RunId),
 }
@@ -103,6 +111,13 @@ impl Refused {
             Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             Self::ManyFollowers => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_FOLLOWERS"),
+            Self::NoFiles(_) => (StatusCode::CONFLICT, "NO_FILES"),
+            Self::NotInstalled(error) => match **error {
+                StartError::Install(InstallError::NoWayBack(_)) => {
+                    (StatusCode::CONFLICT, "NO_WAY_BACK")
+                }
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "NOT_INSTALLED"),
+            },
             Self::RunEnded(_) => (StatusCode::CONFLICT, "RUN_ENDED"),
             Self::EventsGone(_) => (StatusCode::GONE, "EVENTS_GONE"),
             Self::Stranger(_) | Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),

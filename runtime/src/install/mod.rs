@@ -14,8 +14,10 @@
 //!      `agent_setup`, if there is any: a copy in a sandbox that may call what `install.setup` allows, without credentials
 //!                                                                            │ every command ended with 0
 //!                                                                            ▼
-//!      rename to versions/{digest} ──▶ current → digest ──▶ Discard what nobody needs; whatever fails, the old one serves
+//!      rename to versions/{digest} ──▶ current → digest; whatever fails, the old one serves
 //! ```
+//!
+//! What is neither live nor the way back is discarded at a start: later on sandboxes may stand on it.
 
 mod alone;
 mod archive;
@@ -26,6 +28,7 @@ mod room;
 mod setup;
 mod stage;
 mod tree;
+mod version;
 
 use std::{
     collections::BTreeSet,
@@ -39,6 +42,7 @@ use postern_contract::{
     AgentName,
     launch::{Layer, Limits, Mount, Purpose, Trusted},
 };
+use postern_daemon::Clock;
 use postern_unpack::Report;
 
 use crate::{
@@ -51,6 +55,7 @@ use crate::{
 use alone::Alone;
 use archive::Packed;
 use tree::Tree;
+pub use version::{Kept, Note, Stage, Standing, Version};
 
 /// How long each stage of an install may take.
 const STAGE_MAX: Duration = Duration::from_secs(600);
@@ -100,6 +105,9 @@ pub enum InstallError {
         /// What the system says.
         source: io::Error,
     },
+    /// Nothing was live before, or it is not there any more.
+    #[error("agent {0} has no version to go back to: only one is installed")]
+    NoWayBack(AgentName),
     /// No sandbox to install in.
     #[error("no sandbox to install in: {0}")]
     Sandbox(#[from] SandboxError),
@@ -134,17 +142,31 @@ impl fmt::Display for Failed {
     }
 }
 
+/// Why an install is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The daemon starts: what was installed before or rolled back to will do.
+    Start,
+    /// Somebody asks for what the config says now, by whatever is in the way of it.
+    Asked {
+        /// Even if it is there already.
+        renew: bool,
+    },
+}
+
 /// An installed agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Installed {
     /// Its files, read-only to the agent.
     pub tree: PathBuf,
-    /// Which version they are: see [`Source::version`].
-    pub digest: Digest,
+    /// Which version they are.
+    pub version: Version,
     /// What was unpacked just now; nothing if it was there already, or was fetched.
     pub unpacked: Option<Report>,
-    /// What a source that is fetched led to, when it was fetched.
-    pub resolved: Option<Resolved>,
+    /// What is kept of how it came to be.
+    pub note: Option<Note>,
+    /// The version that the config means, where somebody rolled back from that.
+    pub instead_of: Option<Version>,
 }
 
 impl Installed {
@@ -156,16 +178,23 @@ impl Installed {
         source: &Source,
         at_ms: i64,
     ) -> postern_store::runs::Installed {
-        let mut described = source.described();
-        if let Some(resolved) = &self.resolved {
+        let note = self.note.as_ref();
+        let mut described = note.map_or_else(|| source.described(), |note| note.source.clone());
+        if let Some(resolved) = self.resolved() {
             described["resolved"] = serde_json::json!(resolved);
         }
         postern_store::runs::Installed {
             name: agent.clone(),
-            version: self.digest.to_string(),
+            version: self.version.to_string(),
             source: described,
-            installed_at_ms: at_ms,
+            installed_at_ms: note.map_or(at_ms, |note| note.installed_at_ms),
         }
+    }
+
+    /// What its source led to, if it was fetched.
+    #[must_use]
+    pub fn resolved(&self) -> Option<&Resolved> {
+        self.note.as_ref()?.resolved.as_ref()
     }
 }
 
@@ -190,6 +219,8 @@ pub struct Installer {
     pub sockets: PathBuf,
     /// Whom programs trust that fetch.
     pub trusted: Trusted,
+    /// How long it takes.
+    pub clock: Clock,
 }
 
 /// How a source's files are had, as far as it was looked at.
@@ -213,14 +244,20 @@ struct Made {
     staging: PathBuf,
     unpacked: Option<Report>,
     resolved: Option<Resolved>,
+    stages: Vec<Stage>,
 }
 
 impl Installer {
-    /// Makes a source the live version of an agent.
+    /// Makes a source the live version of an agent; at a start, what was rolled back to stays live instead.
     ///
     /// # Errors
     /// See [`InstallError`]; the version that was live before still is.
-    pub async fn install(&self, agent: &Agent, files: &Files) -> Result<Installed, InstallError> {
+    pub async fn install(
+        &self,
+        agent: &Agent,
+        files: &Files,
+        occasion: Occasion,
+    ) -> Result<Installed, InstallError> {
         let tree = Tree::prepare(&self.agents, &agent.name)?;
         let _alone = Alone::with(tree.directory(), &agent.name).await?;
         let source = &files.source;
@@ -232,23 +269,55 @@ impl Installer {
             Way::Fetch(script) => Coming::Script(script),
         };
         let digest = source.version(coming.content().as_ref(), &files.mount);
-        let unpacked = if tree.has(digest) {
-            None
-        } else {
-            let made = self.make(agent, files, (&tree, coming)).await?;
-            tree.note(digest, made.resolved.as_ref())?;
-            tree.name(&made.staging, digest)?;
-            made.unpacked
+        let back = tree.rolled_back().filter(|step| step.from.digest == digest);
+        let installed = match (back, tree.newest(digest)) {
+            (Some(step), _) if occasion == Occasion::Start => Installed {
+                instead_of: Some(step.from),
+                ..of(&tree, step.to)
+            },
+            (_, Some(there)) if occasion != (Occasion::Asked { renew: true }) => {
+                tree.go_live(there)?;
+                of(&tree, there)
+            }
+            _ => {
+                let version = tree.next(digest);
+                let made = self.make(agent, files, (&tree, coming)).await?;
+                tree.note(version, &made.note(source, self.clock.unix_ms()))?;
+                tree.name(&made.staging, version)?;
+                tree.go_live(version)?;
+                Installed {
+                    unpacked: made.unpacked,
+                    ..of(&tree, version)
+                }
+            }
         };
-        let before = tree.go_live(digest)?;
-        self.clear(agent, &tree, &[Some(digest.to_string()), before])
-            .await;
+        // Later on sandboxes stand that are shown a version which is no longer live.
+        if occasion == Occasion::Start {
+            self.clear(agent, &tree).await;
+        }
+        Ok(installed)
+    }
+
+    /// Makes the version before the live one, or goes forward again if that was done already.
+    ///
+    /// # Errors
+    /// See [`InstallError`]; the version that was live before still is.
+    pub async fn roll_back(&self, agent: &Agent) -> Result<Installed, InstallError> {
+        let tree = Tree::prepare(&self.agents, &agent.name)?;
+        let _alone = Alone::with(tree.directory(), &agent.name).await?;
+        let step = tree.roll_back()?;
+        let step = step.ok_or_else(|| InstallError::NoWayBack(agent.name.clone()))?;
+        let rolled_back = tree.rolled_back().is_some();
         Ok(Installed {
-            tree: tree.version(digest),
-            digest,
-            unpacked,
-            resolved: tree.noted(digest),
+            instead_of: rolled_back.then_some(step.from),
+            ..of(&tree, step.to)
         })
+    }
+
+    /// What is live of an agent and what could be; nothing if nothing was installed.
+    #[must_use]
+    pub fn standing(&self, agent: &AgentName) -> Option<Standing> {
+        Tree::of(&self.agents, agent).standing()
     }
 
     /// Unpacks or fetches, and makes ready. Nothing is left of what fails.
@@ -260,6 +329,7 @@ impl Installer {
     ) -> Result<Made, InstallError> {
         let staging = tree.staging()?;
         let source = &files.source;
+        let begun = self.clock.now();
         let (unpacked, resolved) = match coming {
             Coming::Packed(packed) => {
                 let report = self.unpack(agent, packed, &staging).await?;
@@ -275,15 +345,28 @@ impl Installer {
             let pinned = source.is_pinned();
             tracing::info!(agent = %agent.name, source = source.shown(), version, integrity, pinned, "fetched");
         }
+        let word = if unpacked.is_some() {
+            "unpack"
+        } else {
+            "fetch"
+        };
+        let first = done(
+            agent,
+            Stage::took(word, self.clock.now() - begun),
+            unpacked.as_ref(),
+        );
         let mut made = Made {
             staging,
             unpacked,
             resolved,
+            stages: vec![first],
         };
         if !source.setup().is_empty() {
-            let ready = tree.staging()?;
+            let (begun, ready) = (self.clock.now(), tree.staging()?);
             self.set_up(agent, files, (&made.staging, &ready)).await?;
             made.staging = ready;
+            let took = Stage::took("setup", self.clock.now() - begun);
+            made.stages.push(done(agent, took, None));
         }
         Ok(made)
     }
@@ -307,8 +390,8 @@ impl Installer {
     }
 
     /// Has the launcher delete what is neither live nor the way back. What cannot be deleted now is tried next time.
-    async fn clear(&self, agent: &Agent, tree: &Tree, kept: &[Option<String>]) {
-        let stale = tree.stale(kept);
+    async fn clear(&self, agent: &Agent, tree: &Tree) {
+        let stale = tree.stale();
         if stale.is_empty() {
             return;
         }
@@ -320,6 +403,45 @@ impl Installer {
             }
             Err(error) => tracing::warn!(agent = %agent.name, %error, "old versions stay for now"),
         }
+    }
+}
+
+impl Made {
+    fn note(&self, source: &Source, at_ms: i64) -> Note {
+        Note {
+            resolved: self.resolved.clone(),
+            source: source.described(),
+            installed_at_ms: at_ms,
+            stages: self.stages.clone(),
+        }
+    }
+}
+
+/// Tells of a stage that is over.
+fn done(agent: &Agent, stage: Stage, report: Option<&Report>) -> Stage {
+    let stage = Stage {
+        entries: report.map(|report| report.entries),
+        bytes: report.map(|report| report.bytes),
+        ..stage
+    };
+    let Stage {
+        seconds,
+        entries,
+        bytes,
+        ..
+    } = stage;
+    tracing::info!(agent = %agent.name, stage = stage.stage, seconds, entries, bytes, "stage over");
+    stage
+}
+
+/// A version that is there.
+fn of(tree: &Tree, version: Version) -> Installed {
+    Installed {
+        tree: tree.version(version),
+        version,
+        unpacked: None,
+        note: tree.noted(version),
+        instead_of: None,
     }
 }
 

@@ -46,6 +46,7 @@ fn bench() -> Bench {
             list: "/none".into(),
             java: "/none".into(),
         },
+        clock: Clock::system(),
     };
     let files = Files {
         source: source_in(directory.path(), "a.tar"),
@@ -157,7 +158,9 @@ fn whole(sha256: &str) -> Told {
 #[tokio::test]
 async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
     let bench = bench();
-    let install = bench.installer.install(&bench.agent, &bench.files);
+    let install = bench
+        .installer
+        .install(&bench.agent, &bench.files, Occasion::Start);
     let (installed, discarded) = tokio::join!(install, play(&bench.listener, whole));
     let installed = installed.unwrap();
     assert!(installed.unpacked.is_some() && discarded.is_empty());
@@ -169,7 +172,7 @@ async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
     // Nobody plays a launcher now: the second install needs none.
     let again = bench
         .installer
-        .install(&bench.agent, &bench.files)
+        .install(&bench.agent, &bench.files, Occasion::Start)
         .await
         .unwrap();
     assert_eq!((again.unpacked, again.tree), (None, installed.tree));
@@ -178,12 +181,16 @@ async fn an_archive_becomes_the_live_version_and_is_not_unpacked_twice() {
 #[tokio::test]
 async fn a_refused_archive_leaves_nothing_and_the_old_version_live() {
     let bench = bench();
-    let install = bench.installer.install(&bench.agent, &bench.files);
+    let install = bench
+        .installer
+        .install(&bench.agent, &bench.files, Occasion::Start);
     let (installed, _) = tokio::join!(install, play(&bench.listener, whole));
     let old = installed.unwrap().tree;
     std::fs::write(bench.directory.path().join("a.tar"), "other").unwrap();
     let refuse = |_: &str| Told::NoPlace("not a tar archive".to_owned());
-    let install = bench.installer.install(&bench.agent, &bench.files);
+    let install = bench
+        .installer
+        .install(&bench.agent, &bench.files, Occasion::Start);
     let (error, discarded) = tokio::join!(install, play(&bench.listener, refuse));
     let error = error.unwrap_err().to_string();
     assert!(error.ends_with("a.tar: not a tar archive"), "{error}");
@@ -192,6 +199,7 @@ async fn a_refused_archive_leaves_nothing_and_the_old_version_live() {
     let left: Vec<_> = std::fs::read_dir(versions)
         .unwrap()
         .map(|e| e.unwrap().path())
+        .filter(|path| path.is_dir())
         .collect();
     assert_eq!(left, [old]);
 }
@@ -199,7 +207,9 @@ async fn a_refused_archive_leaves_nothing_and_the_old_version_live() {
 #[tokio::test]
 async fn an_archive_that_changes_while_it_is_read_is_refused() {
     let bench = bench();
-    let install = bench.installer.install(&bench.agent, &bench.files);
+    let install = bench
+        .installer
+        .install(&bench.agent, &bench.files, Occasion::Start);
     let lie = |_: &str| whole(&"0".repeat(64));
     let (error, _) = tokio::join!(install, play(&bench.listener, lie));
     assert!(
@@ -218,7 +228,9 @@ async fn leftovers_are_discarded_by_the_launcher() {
         .path()
         .join("agents/desk/versions/.staging-dead");
     std::fs::create_dir_all(&left).unwrap();
-    let install = bench.installer.install(&bench.agent, &bench.files);
+    let install = bench
+        .installer
+        .install(&bench.agent, &bench.files, Occasion::Start);
     let launchers = async {
         play(&bench.listener, whole).await;
         play(&bench.listener, whole).await
@@ -231,7 +243,11 @@ async fn leftovers_are_discarded_by_the_launcher() {
 #[tokio::test]
 async fn of_two_installs_at_once_one_waits_and_finds_what_the_other_made() {
     let bench = bench();
-    let install = || bench.installer.install(&bench.agent, &bench.files);
+    let install = || {
+        bench
+            .installer
+            .install(&bench.agent, &bench.files, Occasion::Start)
+    };
     let launchers = async {
         play(&bench.listener, whole).await;
         // Whoever did not wait asks for a sandbox of its own.
@@ -273,7 +289,9 @@ async fn the_lock_goes_with_its_holder_however_that_ends() {
         holder.kill().await.unwrap();
         play(&bench.listener, whole).await
     };
-    let install = bench.installer.install(&bench.agent, &bench.files);
+    let install = bench
+        .installer
+        .install(&bench.agent, &bench.files, Occasion::Start);
     let (installed, _) = tokio::join!(install, killed);
     assert!(installed.unwrap().unpacked.is_some());
 }

@@ -4,14 +4,16 @@ use axum::{Json, extract::State};
 use postern_contract::config::Role;
 use serde_json::{Value, json};
 
-use super::NAMESPACE;
-use crate::{
-    agents::Readiness,
-    app::{App, Served},
-};
+use super::{NAMESPACE, Office, installs::installed};
+use crate::{agents::Readiness, app::Served};
 
-pub(super) async fn list(State(app): State<App>) -> Json<Vec<Value>> {
-    Json(app.agents().values().map(shown).collect())
+pub(super) async fn list(State(office): State<Office>) -> Json<Vec<Value>> {
+    let with_installed = |served: &Served| {
+        let mut shown = shown(served);
+        shown["installed"] = installed(&office.around.installer, served);
+        shown
+    };
+    Json(office.app.agents().values().map(with_installed).collect())
 }
 
 fn shown(served: &Served) -> Value {

@@ -3,6 +3,7 @@
 
 mod agents;
 mod approvals;
+mod installs;
 mod key;
 mod runs;
 
@@ -18,6 +19,7 @@ use axum::{
 use postern_contract::Secret;
 
 use crate::{
+    agents::Surroundings,
     api::{Refused, not_found},
     app::App,
     link::Link,
@@ -34,6 +36,7 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 struct Office {
     app: App,
     link: Link,
+    around: Surroundings,
     key: Arc<Secret>,
 }
 
@@ -44,14 +47,17 @@ impl FromRef<Office> for App {
 }
 
 /// The routes, behind the key; requests for approval also behind an approver's, which the gate verifies.
-pub(crate) fn router(app: App, link: Link, key: Secret) -> Router {
+pub(crate) fn router(app: App, around: Surroundings, key: Secret) -> Router {
     let office = Office {
         app,
-        link,
+        link: around.link.clone(),
+        around,
         key: Arc::new(key),
     };
     Router::new()
         .route("/api/v1/agents", get(agents::list))
+        .route("/api/v1/agents/{name}/install", post(installs::install))
+        .route("/api/v1/agents/{name}/rollback", post(installs::roll_back))
         .route("/api/v1/runs", get(runs::list))
         .route("/api/v1/runs/{id}", get(runs::one))
         .route("/api/v1/runs/{id}/events", get(runs::events))

@@ -5,14 +5,23 @@ use axum::{
     http::{Request, StatusCode},
 };
 use http_body_util::BodyExt;
-use postern_daemon::channel::{Channel, Listener};
+use postern_contract::launch::Trusted;
+use postern_daemon::{
+    Clock,
+    channel::{Channel, Listener},
+};
+use postern_store::runs::Runs;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
 use crate::{
     api,
+    install::Installer,
+    printed::Printed,
+    questions::Questions,
     runs::tests::{Bench, bench},
+    sandbox::Launcher,
 };
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -27,6 +36,37 @@ async fn no_link() -> Link {
     link
 }
 
+/// What agents are started with, where no launcher and no gate is.
+async fn around() -> Surroundings {
+    let (link, clock) = (no_link().await, Clock::system());
+    let directory = tempfile::tempdir().unwrap();
+    let launcher = Arc::new(Launcher::at(directory.path()));
+    let trusted = Trusted {
+        list: "/none".into(),
+        java: "/none".into(),
+    };
+    Surroundings {
+        installer: Installer {
+            agents: directory.path().to_owned(),
+            program: "/none".into(),
+            launcher: Arc::clone(&launcher),
+            link: link.clone(),
+            sockets: directory.path().to_owned(),
+            trusted: trusted.clone(),
+            clock: clock.clone(),
+        },
+        launcher,
+        link: link.clone(),
+        shims: directory.path().to_owned(),
+        trusted,
+        sockets: directory.path().to_owned(),
+        store: Runs::open(&directory.path().join("runs.db")).await.unwrap(),
+        printed: Printed::new(clock.clone()),
+        questions: Questions::new(link, clock.clone()),
+        clock,
+    }
+}
+
 async fn get(
     bench: &Bench,
     path: &str,
@@ -36,7 +76,7 @@ async fn get(
     if let Some((name, value)) = header {
         request = request.header(name, value);
     }
-    let router = router(bench.app.clone(), no_link().await, Secret::new(KEY.into()));
+    let router = router(bench.app.clone(), around().await, Secret::new(KEY.into()));
     let answer = router
         .oneshot(request.body(Body::empty()).unwrap())
         .await

@@ -114,6 +114,8 @@ pub struct Sandbox {
     pub weakened: Vec<Weakened>,
     /// What every program in it finds in its environment, whatever else is said there.
     pub(crate) own: BTreeMap<String, String>,
+    /// The version of the agent's files that it is shown, if any.
+    pub(crate) tree: Option<PathBuf>,
     connection: Connection,
 }
 
@@ -206,6 +208,7 @@ impl Launcher {
                 id: plan.sandbox,
                 weakened,
                 own: BTreeMap::new(),
+                tree: None,
                 connection,
             },
             listeners,

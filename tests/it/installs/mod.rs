@@ -3,9 +3,11 @@
 
 mod git;
 mod hostile;
+mod killed;
 mod objects;
 mod packages;
 mod shelf;
+mod way_back;
 
 use postern_testkit::{Archive, Devbox, Ended, Setup};
 
@@ -79,8 +81,9 @@ fn answer(devbox: &Devbox) -> String {
 /// How many trees of the agent are on the disk, whole or begun.
 fn trees(ended: &Ended) -> usize {
     let versions = "state/runtime/agents/desk/versions";
-    let versions = std::fs::read_dir(ended.folder.path().join(versions));
-    versions.unwrap().count()
+    let versions = std::fs::read_dir(ended.folder.path().join(versions)).unwrap();
+    let trees = versions.filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    trees.count()
 }
 
 /// Whether a program is where sandboxes look for it; says that the test is skipped otherwise.

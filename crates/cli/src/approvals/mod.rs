@@ -30,7 +30,7 @@ pub(crate) const OPERATOR: &str = "127.0.0.1:8092";
 const REQUESTS: &str = "/api/v1/approvals/requests";
 
 /// How a key is shown.
-const KEY: HeaderName = HeaderName::from_static("x-runagents-api-key");
+pub(crate) const KEY: HeaderName = HeaderName::from_static("x-runagents-api-key");
 
 /// The largest file of a key, in bytes.
 pub(crate) const KEY_BYTES_MAX: u64 = 1024;

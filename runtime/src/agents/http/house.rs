@@ -216,7 +216,8 @@ impl Place for House {
 
 impl Cell for House {
     fn has_ended(&self) -> bool {
-        self.over().borrow().is_some()
+        let is_current = |sandbox| self.yard.ground.is_current(sandbox);
+        self.over().borrow().is_some() || !self.sandbox.as_deref().is_some_and(is_current)
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {

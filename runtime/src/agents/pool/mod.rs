@@ -39,7 +39,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// A sandbox with a worker for one run at a time. Dropping it ends the sandbox.
 pub trait Cell: Place + 'static {
-    /// Whether its worker is gone.
+    /// Whether it is of no use for another run: its worker is gone, or another version of the agent is live by now.
     fn has_ended(&self) -> bool;
 
     /// Returns when its worker is gone.

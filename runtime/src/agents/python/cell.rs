@@ -114,7 +114,8 @@ impl Place for Cell {
 
 impl pool::Cell for Cell {
     fn has_ended(&self) -> bool {
-        *self.shift().1.borrow()
+        let is_current = |sandbox| self.workshop.ground.is_current(sandbox);
+        *self.shift().1.borrow() || !self.sandbox.as_ref().is_some_and(is_current)
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {
