@@ -81,7 +81,8 @@ pub(super) fn elsewhere<Body>(from: &Uri, answer: &Response<Body>) -> Option<Res
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     Some(resolved(from, place).ok_or_else(|| {
-        let place = printable(place);
+        // A query may be what opens the door there.
+        let place = printable(place.split(['?', '#']).next().unwrap_or_default());
         format!("it stands at `{place}`, which is no place to go on to")
     }))
 }

@@ -21,7 +21,7 @@ use super::{Failed, InstallError, Installer};
 use crate::{
     config::Agent,
     egress::Egress,
-    link::LinkError,
+    link::{Link, LinkError},
     source::{Digest, Remote},
 };
 
@@ -48,8 +48,8 @@ enum Stop {
 }
 
 /// posternd's own way through the gate, for what an agent's `install.fetch` allows.
-struct Way<'install> {
-    installer: &'install Installer,
+struct Way {
+    link: Link,
     egress: Egress,
     sandbox: SandboxId,
 }
@@ -64,14 +64,14 @@ impl Installer {
     ) -> Result<Option<Digest>, InstallError> {
         let way = self.way(agent).await?;
         let downloaded = Download::of(&way.egress, object, into).whole().await;
-        way.close().await;
+        drop(way);
         downloaded.map_err(|failed| InstallError::Failed {
             shown: object.shown(),
             failed: Box::new(failed),
         })
     }
 
-    async fn way(&self, agent: &Agent) -> Result<Way<'_>, InstallError> {
+    async fn way(&self, agent: &Agent) -> Result<Way, InstallError> {
         // No agent's own socket is called that: there is no dot in a name.
         let name = format!("{}.fetch.sock", agent.name);
         let (egress, listener) =
@@ -88,22 +88,26 @@ impl Installer {
         };
         self.link.tell(news, vec![listener]).await?;
         Ok(Way {
-            installer: self,
+            link: self.link.clone(),
             egress,
             sandbox,
         })
     }
 }
 
-impl Way<'_> {
-    async fn close(self) {
+/// However a download ends, also where it is given up: the gate accepts nothing there any more.
+impl Drop for Way {
+    fn drop(&mut self) {
         let news = News::SandboxEnded {
-            sandbox: self.sandbox,
+            sandbox: self.sandbox.clone(),
         };
-        match self.installer.link.tell(news, Vec::new()).await {
-            Ok(()) | Err(LinkError::Broken) => {}
-            Err(error) => tracing::warn!(%error, "the gate was not told that a download ended"),
-        }
+        let link = self.link.clone();
+        tokio::spawn(async move {
+            match link.tell(news, Vec::new()).await {
+                Ok(()) | Err(LinkError::Broken) => {}
+                Err(error) => tracing::warn!(%error, "the gate was not told that a download ended"),
+            }
+        });
     }
 }
 

@@ -139,9 +139,18 @@ async fn another_place_is_asked_for_it_and_never_on_an_open_way() {
     let (came, ended, asked) = downloaded(&[there, answer("200 OK", TAG, 1, "z")]).await;
     assert_eq!((came.as_str(), ended), ("z", Ok(Some(digest("z")))));
     assert!(asked[1].starts_with("GET https://b.example/z HTTP/1.1\r\nhost: b.example\r\n"));
-    let open = answer("307 x", "location: http://b.example/z\r\n", 0, "");
+    let open = answer(
+        "307 x",
+        "location: http://b.example/z?key=secret\r\n",
+        0,
+        "",
+    );
     let (_, ended, _) = downloaded(&[open]).await;
-    assert!(ended.unwrap_err().how.contains("no place to go on to"));
+    let how = ended.unwrap_err().how;
+    assert!(
+        how.contains("no place to go on to") && !how.contains("secret"),
+        "{how}"
+    );
 }
 
 #[tokio::test]
