@@ -1,5 +1,7 @@
 //! Installing with a played launcher: what is asked of it, and what is left when it says no.
 
+mod way_back;
+
 use std::{
     io::Write as _,
     os::{fd::OwnedFd, unix::fs::MetadataExt},
