@@ -91,7 +91,7 @@ async fn story(
     record.begun(&call.freight)?;
 
     let credential = permit.credential(&call.target);
-    let from = (&caller.sandbox, call.speaks());
+    let from = (&*caller, call.speaks());
     let journey = Journey::of(&permit, (&book, &call.target), from);
     let (body, handshake) = match call.freight {
         Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),

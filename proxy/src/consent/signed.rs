@@ -90,6 +90,11 @@ impl Signer {
         URL_SAFE_NO_PAD.encode(self.mac(b"form", &[action.as_str(), browser.cookie()]))
     }
 
+    pub(super) fn is_form(&self, action: &ActionId, browser: &Browser, said: &[u8]) -> bool {
+        let wanted = self.form(action, browser);
+        aws_lc_rs::constant_time::verify_slices_are_equal(wanted.as_bytes(), said).is_ok()
+    }
+
     /// The state of one way to the provider.
     pub(super) fn state(&self, action: &ActionId, attempt: &str) -> String {
         self.signed(b"state", &[action.as_str(), attempt])

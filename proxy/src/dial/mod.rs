@@ -56,6 +56,7 @@ use crate::{
     audit::Timings,
     book::{Book, Target},
     decide::Permit,
+    identify::Caller,
     inject::{Credentials, Identity, Label},
     record::micros,
 };
@@ -82,6 +83,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) sandbox: &'a SandboxId,
     /// What will be added is called so.
     pub(crate) credential: Option<&'a Label>,
+    /// The end user whose own that is, where it is one's.
+    pub(crate) user: Option<&'a str>,
     /// Whether what goes out is signed.
     pub(crate) is_signed: bool,
     /// What is shown to an upstream that asks who the gate is.
@@ -105,21 +108,22 @@ struct Course<'a> {
 }
 
 impl<'a> Journey<'a> {
-    /// The way of a permitted call to its target, from this sandbox and in these versions of HTTP.
+    /// The way of a permitted call of somebody's to its target, in these versions of HTTP.
     pub(crate) fn of(
         permit: &'a Permit,
         (book, target): (&'a Book, &'a Target),
-        (sandbox, speaks): (&'a SandboxId, Speaks),
+        (caller, speaks): (&'a Caller, Speaks),
     ) -> Self {
+        let credential = permit.credential(target);
+        let is_users = credential.is_some_and(|all| all.users().next().is_some());
         Self {
             permit,
             private: target.private,
-            sandbox,
-            credential: permit.credential(target).map(Credentials::label),
-            is_signed: permit.credential(target).is_some_and(Credentials::sign),
-            identity: permit
-                .credential(target)
-                .and_then(|all| all.identity(&book.secrets)),
+            sandbox: &caller.sandbox,
+            credential: credential.map(Credentials::label),
+            user: caller.believed_user().filter(|_| is_users),
+            is_signed: credential.is_some_and(Credentials::sign),
+            identity: credential.and_then(|all| all.identity(&book.secrets)),
             generation: book.generation,
             speaks,
             manner: &target.manner,

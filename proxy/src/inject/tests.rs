@@ -78,6 +78,7 @@ async fn a_call_that_only_audit_mode_lets_pass_carries_no_credential_whoever_han
         private: true,
         sandbox: &SandboxId::fresh(),
         credential: None,
+        user: None,
         is_signed: false,
         identity: None,
         generation: 1,

@@ -62,6 +62,7 @@ pub(crate) async fn reach(
         private: target.private,
         sandbox: &caller.sandbox,
         credential: None,
+        user: None,
         is_signed: false,
         identity: None,
         generation: record.line.policy_generation,

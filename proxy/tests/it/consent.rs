@@ -158,10 +158,12 @@ async fn a_users_consent_gives_their_calls_a_token_of_their_own_and_nobody_elses
     assert_eq!(stage.stands(&action).await, Consented::Given);
     assert_eq!(stage.call("run_1", "ada").await.status, 200);
     assert_eq!(stage.call("run_2", "ada").await.status, 200);
+    assert_eq!(stage.tool.connections(), 1);
     let (link, _) = stage.link("run_3", "eve").await;
     stage.provider.logged_in("eve");
     is_a_page(&consents(&link).await, 200, "Thank you");
     assert_eq!(stage.call("run_3", "eve").await.status, 200);
+    assert_eq!(stage.tool.connections(), 2, "two users shared one");
     let sent = stage.tool.requests();
     let carried = |request: &String, user: &str| {
         request.contains(&format!(
