@@ -117,7 +117,10 @@ fn a_tar_that_is_no_tar_leaves_nothing_installed() {
         .file("../../escape.py", "x = 1");
     let whole = fixture::hands().tar_gz();
     for (archive, what) in [
-        (b"this is no archive".to_vec(), "no archive"),
+        (
+            b"\xfd7zXZ\0 and so on".to_vec(),
+            "of a kind that is not taken",
+        ),
         (whole[..whole.len() / 2].to_vec(), "cut short"),
         (escape.tar_gz(), "leaves its directory"),
         (

@@ -1,5 +1,14 @@
 //! Objects by URL.
 
+use std::{
+    io::{BufRead, BufReader, Write as _},
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use postern_testkit::{Answer, Archive, Setup, Upstream};
 use sha2::{Digest as _, Sha256};
 
@@ -23,12 +32,11 @@ fn store(object: Vec<u8>) -> Upstream {
     })
 }
 
-fn desk(store: &Upstream, more: &str) -> Setup {
-    let url = store.url();
+fn desk(url: &str, more: &str) -> Setup {
     let agent = format!(
         "[agents.desk]\nkind = \"python\"\nentry = \"agent.py\"\nsource = {{ object = {{ url = \"{url}/desk.tar.gz?key=in-the-query\"{more} }} }}"
     );
-    setup(&agent, &url)
+    setup(&agent, url)
 }
 
 #[test]
@@ -36,7 +44,7 @@ fn an_object_is_downloaded_with_a_credential_that_no_sandbox_has_and_never_again
     let object = archive("one\n");
     let sha256 = hex::encode(Sha256::digest(&object));
     let store = store(object);
-    let devbox = desk(&store, "").start();
+    let devbox = desk(&store.url(), "").start();
     assert_eq!(answer(&devbox), "one");
     let said = devbox.stderr();
     assert!(said.contains(&format!("sha256:{sha256}")), "{said}");
@@ -56,33 +64,41 @@ fn an_object_is_downloaded_with_a_credential_that_no_sandbox_has_and_never_again
     let _ended = devbox.stop();
 }
 
+/// A store that closes the first connection in the middle of the object; its URL, and how often it was asked.
+fn store_that_breaks_off(object: Vec<u8>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = BufReader::new(&stream).lines().map_while(Result::ok);
+            if head.find(String::is_empty).is_none() {
+                continue;
+            }
+            let most = match count.fetch_add(1, Ordering::SeqCst) {
+                0 => object.len() / 2,
+                _ => object.len(),
+            };
+            let length = object.len();
+            let fields = "etag: \"one\"\r\nconnection: close";
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n{fields}\r\n\r\n");
+            let answer = [head.as_bytes(), &object[..most]].concat();
+            drop(stream.write_all(&answer));
+        }
+    });
+    (url, asked)
+}
+
 #[test]
 fn what_breaks_off_is_gone_on_with_and_is_whole() {
     let object = archive("one\n");
     let sha256 = hex::encode(Sha256::digest(&object));
-    let tries = std::sync::atomic::AtomicUsize::new(0);
-    let store = Upstream::start(move |_| {
-        // It says how much there is, and the first time ends before that.
-        let first = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
-        let most = if first {
-            object.len() / 2
-        } else {
-            object.len()
-        };
-        let headers = [
-            ("etag", "\"one\"".to_owned()),
-            ("content-length", object.len().to_string()),
-        ];
-        Answer {
-            status: 200,
-            headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
-            body: object[..most].to_vec(),
-            hold: None,
-        }
-    });
-    let devbox = desk(&store, &format!(", sha256 = \"{sha256}\"")).start();
+    let (url, asked) = store_that_breaks_off(object);
+    let devbox = desk(&url, &format!(", sha256 = \"{sha256}\"")).start();
     assert_eq!(answer(&devbox), "one");
-    assert_eq!(store.requests().len(), 2);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
     let _ended = devbox.stop();
 }
 
@@ -90,7 +106,7 @@ fn what_breaks_off_is_gone_on_with_and_is_whole() {
 fn another_object_than_the_pinned_one_is_refused_and_nothing_of_it_stays() {
     let store = store(archive("one\n"));
     let pinned = hex::encode(Sha256::digest("another"));
-    let ended = desk(&store, &format!(", sha256 = \"{pinned}\""))
+    let ended = desk(&store.url(), &format!(", sha256 = \"{pinned}\""))
         .try_start()
         .err()
         .unwrap();
@@ -111,7 +127,7 @@ fn what_nobody_allows_and_what_is_not_there_are_told() {
         moved.headers.push(("location".to_owned(), there.clone()));
         moved
     });
-    let ended = desk(&store, "").try_start().err().unwrap();
+    let ended = desk(&store.url(), "").try_start().err().unwrap();
     assert!(
         ended
             .stderr
@@ -121,7 +137,7 @@ fn what_nobody_allows_and_what_is_not_there_are_told() {
     );
     assert_eq!(elsewhere.requests().len(), 0);
     let none = Upstream::start(|_| Answer::json(&serde_json::json!({})).with_status(404));
-    let ended = desk(&none, "").try_start().err().unwrap();
+    let ended = desk(&none.url(), "").try_start().err().unwrap();
     assert!(
         ended.stderr.contains("there is no such object"),
         "{}",
