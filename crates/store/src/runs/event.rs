@@ -9,7 +9,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::{Kept, Runs, RunsError};
 use crate::{
     ROWS_MAX,
-    sqlite::{Columns, DatabaseError, failed, scribe::change},
+    sqlite::{Columns, DatabaseError, failed, scribe::Change},
 };
 
 /// What kind of thing happened: the words of the RunAgents dialect.
@@ -95,12 +95,12 @@ impl Runs {
     /// # Errors
     /// [`RunsError::NoSuchRun`], [`RunsError::Ended`], or the database failed; then none was appended.
     pub async fn record(&self, run: &RunId, events: &[NewEvent]) -> Result<i64, RunsError> {
-        let text = sqlx::query(change!(append_if_open!(), last_of_open!()))
-            .bind(run.as_str().to_owned())
-            .bind(written(events)?);
-        let rows = self.scribe.make(text, Kept::Synced).await?;
-        match rows.first() {
-            Some(row) => Ok(Columns(row).integer("seq")?),
+        let change = Change {
+            statements: &[APPEND_IF_OPEN, LAST_OF_OPEN],
+            values: vec![run.as_str().to_owned().into(), written(events)?.into()],
+        };
+        match self.scribe.make(change, Kept::Synced).await? {
+            Some(last) => Ok(last),
             None => Err(self.not_open(run).await),
         }
     }
@@ -128,26 +128,16 @@ impl Runs {
 }
 
 /// Appends the events of a JSON array (`?2`) to a run (`?1`) that goes on or waits.
-macro_rules! append_if_open {
-    () => {
-        "INSERT INTO events (run, seq, kind, actor, data, at_ms) \
-         SELECT ?1, last.seq + 1 + new.key, new.value ->> 'kind', new.value ->> 'actor', new.value ->> 'data', new.value ->> 'at_ms' \
-         FROM json_each(?2) AS new, (SELECT COALESCE(MAX(seq), 0) AS seq FROM events WHERE run = ?1) AS last \
-         WHERE EXISTS (SELECT 1 FROM runs WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED'))"
-    };
-}
-pub(super) use append_if_open;
+pub(super) const APPEND_IF_OPEN: &str = "INSERT INTO events (run, seq, kind, actor, data, at_ms) \
+     SELECT ?1, last.seq + 1 + new.key, new.value ->> 'kind', new.value ->> 'actor', new.value ->> 'data', new.value ->> 'at_ms' \
+     FROM json_each(?2) AS new, (SELECT COALESCE(MAX(seq), 0) AS seq FROM events WHERE run = ?1) AS last \
+     WHERE EXISTS (SELECT 1 FROM runs WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED'))";
 
 /// The number of the last event of a run (`?1`) that goes on or waits.
-macro_rules! last_of_open {
-    () => {
-        "SELECT (SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1) AS seq FROM runs \
-         WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED')"
-    };
-}
-use last_of_open;
+const LAST_OF_OPEN: &str = "SELECT (SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1) AS seq FROM runs \
+     WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED')";
 
-/// Events as [`append_if_open`] takes them.
+/// Events as [`APPEND_IF_OPEN`] takes them.
 pub(super) fn written<'a>(
     events: impl IntoIterator<Item = &'a NewEvent>,
 ) -> Result<String, DatabaseError> {
@@ -174,7 +164,7 @@ pub(super) async fn append(
     run: &RunId,
     events: &[NewEvent],
 ) -> Result<(), DatabaseError> {
-    let appended = sqlx::query(append_if_open!())
+    let appended = sqlx::query(APPEND_IF_OPEN)
         .bind(run.as_str())
         .bind(written(events)?)
         .execute(&mut *connection);

@@ -12,7 +12,7 @@ use crate::{
     OpenError, ROWS_MAX,
     sqlite::{
         Columns, Database, DatabaseError, failed,
-        scribe::{Scribe, Text, change},
+        scribe::{Change, Scribe},
     },
     word,
 };
@@ -199,7 +199,7 @@ impl Runs {
     /// # Errors
     /// [`RunsError::RunTaken`], or the database failed; then nothing was written.
     pub async fn begin_run(&self, new: &NewRun) -> Result<Begun, RunsError> {
-        if !self.scribe.make(insert(new), new.kept()).await?.is_empty() {
+        if self.scribe.make(insert(new), new.kept()).await?.is_some() {
             return Ok(Begun::Fresh);
         }
         let key = new.idempotency_key.as_deref();
@@ -245,14 +245,9 @@ impl Runs {
     /// written.
     pub async fn finish_run(&self, run: &RunId, end: &End) -> Result<(), RunsError> {
         last_event(end.status)?;
-        match self
-            .scribe
-            .make(end_of(run, end)?, end.kept)
-            .await?
-            .is_empty()
-        {
-            false => Ok(()),
-            true => Err(self.not_open(run).await),
+        match self.scribe.make(end_of(run, end)?, end.kept).await? {
+            Some(_) => Ok(()),
+            None => Err(self.not_open(run).await),
         }
     }
 
@@ -312,18 +307,22 @@ fn last_event(status: RunStatus) -> Result<EventType, RunsError> {
     }
 }
 
-/// Ends a run that goes on or waits, and returns it.
-macro_rules! end_if_open {
-    () => {
-        "UPDATE runs SET status = ?3, outcome = ?4, updated_ms = ?5 \
-         WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED') RETURNING run"
-    };
-}
+/// Ends a run (`?1`) that goes on or waits; a row where it does.
+const END_IF_OPEN: &str = "UPDATE runs SET status = ?3, outcome = ?4, updated_ms = ?5 \
+     WHERE run = ?1 AND status NOT IN ('COMPLETED', 'FAILED') RETURNING 1";
 
 /// A run's last events and its end.
-fn end_of(run: &RunId, end: &End) -> Result<Text, RunsError> {
-    let text = sqlx::query(change!(event::append_if_open!(), end_if_open!()));
-    ended(text, run, end)
+fn end_of(run: &RunId, end: &End) -> Result<Change, RunsError> {
+    Ok(Change {
+        statements: &[event::APPEND_IF_OPEN, END_IF_OPEN],
+        values: vec![
+            run.as_str().to_owned().into(),
+            last_events(end)?.into(),
+            status(end)?.into(),
+            end.outcome.to_string().into(),
+            end.at_ms.into(),
+        ],
+    })
 }
 
 /// The same inside a transaction.
@@ -332,48 +331,59 @@ pub(super) async fn finish(
     run: &RunId,
     end: &End,
 ) -> Result<(), RunsError> {
-    let text = sqlx::query(concat!(event::append_if_open!(), "; ", end_if_open!()));
-    let text = ended(text, run, end)?;
-    text.fetch_all(&mut *connection).await.map_err(failed)?;
+    for statement in [event::APPEND_IF_OPEN, END_IF_OPEN] {
+        sqlx::query(statement)
+            .bind(run.as_str())
+            .bind(last_events(end)?)
+            .bind(status(end)?)
+            .bind(end.outcome.to_string())
+            .bind(end.at_ms)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
     Ok(())
 }
 
-fn ended(text: Text, run: &RunId, end: &End) -> Result<Text, RunsError> {
+/// As [`event::APPEND_IF_OPEN`] takes them.
+fn last_events(end: &End) -> Result<String, RunsError> {
     let last = NewEvent {
         kind: last_event(end.status)?,
         actor: "posternd".to_owned(),
         data: end.outcome.clone(),
         at_ms: end.at_ms,
     };
-    let events = end.events.iter().chain([&last]);
-    Ok(text
-        .bind(run.as_str().to_owned())
-        .bind(event::written(events)?)
-        .bind(word::to_column(end.status).map_err(failed)?)
-        .bind(end.outcome.to_string())
-        .bind(end.at_ms))
+    Ok(event::written(end.events.iter().chain([&last]))?)
 }
 
-/// A run and its first event; returns something unless its id or its key is taken.
-fn insert(new: &NewRun) -> Text {
+fn status(end: &End) -> Result<String, RunsError> {
+    Ok(word::to_column(end.status).map_err(failed)?)
+}
+
+/// A run and its first event; a row unless its id or its key is taken.
+fn insert(new: &NewRun) -> Change {
     let actor = new.user.clone().unwrap_or_else(|| "user".to_owned());
-    sqlx::query(change!(
-        "INSERT INTO runs (run, agent, end_user, request_id, message, idempotency_key, status, created_ms, updated_ms) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'RUNNING', ?7, ?7 WHERE NOT EXISTS (SELECT 1 FROM runs \
-         WHERE agent = ?2 AND COALESCE(end_user, '') = COALESCE(?3, '') AND idempotency_key = ?6) \
-         ON CONFLICT (run) DO NOTHING",
-        "INSERT INTO events (run, seq, kind, actor, data, at_ms) \
-         SELECT ?1, 1, 'USER_MESSAGE', ?8, ?9, ?7 WHERE changes() > 0 RETURNING seq",
-    ))
-    .bind(new.run.as_str().to_owned())
-    .bind(new.agent.as_str().to_owned())
-    .bind(new.user.clone())
-    .bind(new.request_id.as_str().to_owned())
-    .bind(new.message.to_string())
-    .bind(new.idempotency_key.clone())
-    .bind(new.at_ms)
-    .bind(actor)
-    .bind(json!({ "message": new.message }).to_string())
+    Change {
+        statements: &[
+            "INSERT INTO runs (run, agent, end_user, request_id, message, idempotency_key, status, created_ms, updated_ms) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'RUNNING', ?7, ?7 WHERE NOT EXISTS (SELECT 1 FROM runs \
+             WHERE agent = ?2 AND COALESCE(end_user, '') = COALESCE(?3, '') AND idempotency_key = ?6) \
+             ON CONFLICT (run) DO NOTHING",
+            "INSERT INTO events (run, seq, kind, actor, data, at_ms) \
+             SELECT ?1, 1, 'USER_MESSAGE', ?8, ?9, ?7 WHERE changes() > 0 RETURNING seq",
+        ],
+        values: vec![
+            new.run.as_str().to_owned().into(),
+            new.agent.as_str().to_owned().into(),
+            new.user.clone().into(),
+            new.request_id.as_str().to_owned().into(),
+            new.message.to_string().into(),
+            new.idempotency_key.clone().into(),
+            new.at_ms.into(),
+            actor.into(),
+            json!({ "message": new.message }).to_string().into(),
+        ],
+    }
 }
 
 /// The run exists and is not over.

@@ -14,13 +14,14 @@ async fn open(path: &Path) -> (Database, Scribe) {
 }
 
 /// Two rows, of which the second is one too many where the first has the same name.
-fn pair(first: &str, second: &str) -> Text {
-    sqlx::query(change!(
-        "INSERT INTO agents (name, version, source, installed_at_ms) VALUES (?1, 'v', 's', 1)",
-        "INSERT INTO agents (name, version, source, installed_at_ms) VALUES (?2, 'v', 's', 1) RETURNING name",
-    ))
-    .bind(first.to_owned())
-    .bind(second.to_owned())
+fn pair(first: &str, second: &str) -> Change {
+    Change {
+        statements: &[
+            "INSERT INTO agents (name, version, source, installed_at_ms) VALUES (?1, 'v', 's', 1)",
+            "INSERT INTO agents (name, version, source, installed_at_ms) VALUES (?2, 'v', 's', 1) RETURNING 7",
+        ],
+        values: [first, second].map(|name| name.to_owned().into()).into(),
+    }
 }
 
 async fn names(database: &Database) -> Vec<String> {
@@ -44,9 +45,10 @@ async fn a_change_that_fails_halfway_leaves_nothing_and_harms_nobody_in_its_comm
         turn.commit().await.unwrap();
         let mut went_well = Vec::new();
         for one in made {
-            went_well.push(one.await.unwrap().map(|rows| rows.len()).ok());
+            went_well.push(one.await.unwrap().ok());
         }
-        assert_eq!(went_well, [Some(1), None, None, Some(1)], "{kept:?}");
+        let done = Some(Some(7));
+        assert_eq!(went_well, [done, None, None, done], "{kept:?}");
         let found = names(&database).await;
         let wanted = ["a", "b", "e", "f"].map(name);
         assert!(wanted.iter().all(|one| found.contains(one)), "{found:?}");
@@ -146,7 +148,11 @@ async fn a_disk_that_takes_no_more_fails_those_it_fails_and_keeps_nothing_of_the
     let home = tempfile::tempdir().unwrap();
     let (database, scribe) = open(&home.path().join("runs.db")).await;
     // A database that may not grow is as full as a disk.
-    let size = sqlx::query("PRAGMA max_page_count = 40");
+    let size = Change {
+        statements: &["PRAGMA max_page_count = 40"],
+        values: Vec::new(),
+    };
+    scribe.make(size, Kept::Synced).await.unwrap();
     let turn = database.write().await.unwrap();
     let large = "x".repeat(1 << 20);
     let made = [("a", "b"), (large.as_str(), "c"), ("d", "e")].map(|(first, second)| {
@@ -154,7 +160,6 @@ async fn a_disk_that_takes_no_more_fails_those_it_fails_and_keeps_nothing_of_the
         tokio::spawn(async move { scribe.make(text, Kept::Synced).await })
     });
     drop(turn);
-    size.execute(&database.writer).await.unwrap();
     let mut kept = Vec::new();
     for (one, name) in made.into_iter().zip(["a", "c", "d"]) {
         if one.await.unwrap().is_ok() {
@@ -171,5 +176,23 @@ async fn a_disk_that_takes_no_more_fails_those_it_fails_and_keeps_nothing_of_the
         let is_kept = kept.contains(&first.to_owned());
         assert_eq!(found.contains(&first.to_owned()), is_kept, "{found:?}");
         assert_eq!(found.contains(&second.to_owned()), is_kept, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_be_on_the_disk_waits_for_it_and_nothing_else_does() {
+    const NORMAL: i64 = 1;
+    const FULL: i64 = 2;
+    let home = tempfile::tempdir().unwrap();
+    let (_database, scribe) = open(&home.path().join("runs.db")).await;
+    let asked = |statements| Change {
+        statements,
+        values: Vec::new(),
+    };
+    for (kept, waits) in [(Kept::Written, NORMAL), (Kept::Synced, FULL)] {
+        let synchronous = scribe.make(asked(&["PRAGMA synchronous"]), kept).await;
+        assert_eq!(synchronous.unwrap(), Some(waits), "{kept:?}");
+        let keys = scribe.make(asked(&["PRAGMA foreign_keys"]), kept).await;
+        assert_eq!(keys.unwrap(), Some(1), "{kept:?}");
     }
 }
