@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ use postern_daemon::{
     tls::{Tls, TlsFiles},
 };
 use postern_store::runs::Runs;
+use tokio::runtime;
 
 use crate::{
     agents::{Kind, Readiness, Surroundings},
@@ -96,13 +98,24 @@ pub(crate) fn main(arguments: &Arguments) -> Result<(), Failure> {
         config::read(&arguments.config).map_err(Failure::config)?,
         &arguments.allow_weaker,
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::run)?;
+    let runtime = threads().enable_all().build().map_err(Failure::run)?;
     let ended = runtime.block_on(live(arguments, config, boot.link_token));
     runtime.shutdown_timeout(THREADS_END_MAX);
     ended
+}
+
+/// Leaves a core to the agents. On two cores that is one thread alone: a run's steps follow one another, and each that another thread
+/// takes costs a wake-up (a fifth of a short run's time).
+fn threads() -> runtime::Builder {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    match cores.saturating_sub(1) {
+        0 | 1 => runtime::Builder::new_current_thread(),
+        workers => {
+            let mut builder = runtime::Builder::new_multi_thread();
+            builder.worker_threads(workers);
+            builder
+        }
+    }
 }
 
 fn with_weaker(mut config: Config, layers: &[Layer]) -> Config {
