@@ -31,6 +31,7 @@ use crate::{
 
 mod approvers;
 mod authorities;
+mod callers;
 mod checked;
 mod consents;
 mod logins;
@@ -41,7 +42,7 @@ mod reach;
 mod terms;
 
 use self::authorities::Authorities;
-pub(crate) use self::authorities::Known;
+pub(crate) use self::{authorities::Known, callers::Issuer};
 pub use self::{
     checked::{Checked, check},
     reach::{Doorway, doorway},
@@ -71,6 +72,8 @@ pub struct Config {
     patience: Patience,
     approvals: Approvals,
     consent: Option<Consent>,
+    /// Where callers' tokens can be checked, if the gate is to ask.
+    issuer: Option<Issuer>,
     /// The values of secrets whose sources are asked.
     held: Held,
     source: Source,
@@ -124,6 +127,7 @@ impl Config {
         problems.extend(logins::problems(&document));
         problems.extend(approvers::problems(&document));
         problems.extend(consents::problems(&document));
+        let issuer = callers::issuer(&document, source.directory(), &mut problems);
         let mut authorities = Authorities::new(source.directory(), before);
         problems.extend(authorities.settle(&mut document));
         let models = models::of(&document, &mut authorities, &mut problems);
@@ -170,6 +174,7 @@ impl Config {
             patience,
             approvals: document.approvals,
             consent: document.consent,
+            issuer,
             authorities: authorities.known,
             source,
             seen: Files::default(),
@@ -190,6 +195,11 @@ impl Config {
         self.consent.as_ref()
     }
 
+    /// Whom the gate asks for the public keys of callers' tokens.
+    pub(crate) fn issuer(&self) -> Option<&Issuer> {
+        self.issuer.as_ref()
+    }
+
     /// The text it was made from.
     pub(crate) fn source(&self) -> &Source {
         &self.source
@@ -202,7 +212,10 @@ impl Config {
         let resolvers = ("egress.resolvers", format!("{:?}", self.egress.resolvers));
         let audit = ("audit", format!("{:?}", self.audit));
         let consent = ("consent", format!("{:?}", self.consent));
-        listening.chain([resolvers, audit, consent]).collect()
+        let issuer = ("callers.jwt.jwks_url", format!("{:?}", self.issuer));
+        listening
+            .chain([resolvers, audit, consent, issuer])
+            .collect()
     }
 
     /// The files that the secrets are in, as they are now.

@@ -23,6 +23,7 @@ use crate::{
     identify::{Caller, Room},
     inject::{Credentials, Outbound, Skews},
     intercept::Leaves,
+    issuer,
     ledger::Ledger,
     limit::Turnstiles,
     live::Live,
@@ -55,6 +56,8 @@ pub(crate) struct Gate {
     pub(crate) approvals: Approvals,
     /// Consents that end users are asked for.
     pub(crate) consents: Consents,
+    /// What callers' tokens are checked with.
+    pub(crate) callers_keys: issuer::Keys,
     pub(crate) clock: Clock,
 }
 
@@ -114,6 +117,7 @@ impl Gate {
             skews: Skews::new(clock.clone()),
             approvals,
             consents,
+            callers_keys: issuer::Keys::default(),
             clock,
         }
     }
@@ -187,6 +191,7 @@ impl Gate {
         let secrets = self.fetched.health();
         let mut config_troubles = self.config.troubles();
         config_troubles.extend(secrets.iter().filter_map(Health::in_words));
+        config_troubles.extend(self.callers_keys.trouble());
         Condition {
             policy_generation: book.generation,
             troubles: troubles.chain(self.ledger.trouble()).collect(),

@@ -42,6 +42,7 @@ mod headers;
 mod identify;
 pub mod inject;
 mod intercept;
+mod issuer;
 mod ledger;
 mod limit;
 mod link;

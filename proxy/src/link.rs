@@ -186,6 +186,10 @@ impl Rooms {
                 self.gate.dialer.own(addresses);
             }
             News::Status => return Ok(Reply::Status(self.gate.condition().told(self.open.len()))),
+            News::CallersKeys { have, lacks } => {
+                let keys = self.gate.callers_keys.other_than(have.as_deref(), lacks);
+                return Ok(Reply::CallersKeys(keys));
+            }
             News::Approvals { wanted, key } => {
                 return Ok(self.approvals(&wanted, key.as_ref()).await);
             }

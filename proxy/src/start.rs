@@ -26,7 +26,7 @@ use crate::{
     approve::Approvals,
     audit::{Audit, Unrecorded},
     book::Book,
-    config::Config,
+    config::{Config, Issuer},
     consent::{At, Consents, Door},
     dial::Dialer,
     gate::Gate,
@@ -144,7 +144,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     let clock = Clock::system();
     let hangup = Hangup::watch().map_err(RunError::Signals)?;
     let (world, recorded) = (config.world(), config.audit.clone());
-    let consent = config.consent().cloned();
+    let (consent, issuer) = (config.consent().cloned(), config.issuer().cloned());
     let (good, mut seen) = (Good::of(&config), config.seen());
     let dialer = Arc::new(Dialer::new(world, clock.clone()));
     let known = first_book(config, &mut seen, Errands::new(&dialer, &clock)).await?;
@@ -172,6 +172,7 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         clock,
     ));
     tasks.extend(shown(&gate, place.state, exporter)?);
+    tasks.extend(issuer.map(|issuer| tokio::spawn(keys_of(issuer, &gate))));
     tasks.push(tokio::spawn(Arc::clone(&gate.dialer).keep_swept()));
     tasks.extend(door.map(|door: Door| tokio::spawn(door.serve(Arc::downgrade(&gate)))));
     let reloader = Reloader::new(Arc::clone(&gate), good, seen, hangup);
@@ -197,6 +198,15 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
     keeper.finish().await;
     drop(std::fs::remove_file(place.link));
     Ok(())
+}
+
+/// Asks for the public keys of callers' tokens.
+fn keys_of(issuer: Issuer, gate: &Arc<Gate>) -> impl Future<Output = ()> + use<> {
+    let errands = Errands::new(&gate.dialer, &gate.clock);
+    let (keys, gate) = (gate.callers_keys.clone(), Arc::downgrade(gate));
+    keys.tend(issuer, errands, move || {
+        gate.upgrade()?.book().proxy.clone()
+    })
 }
 
 /// The listener for end users' browsers, where the config wants one, and where they find it.

@@ -191,7 +191,7 @@ async fn start(
     settle(&agents, arguments.lifeline).await?;
     let key = |path: &Path| operator::read_or_make(path).map_err(|error| Failure::at(path, error));
     let (operator_key, callers_key) = (key(&state.operator_key)?, key(&state.callers_key)?);
-    let tokens = tokens(&config).await?;
+    let tokens = tokens(&config, &link).await?;
     let api = listen(&config.listen).await?;
     let operator = serve::Listener::tcp(config.listen.operator)
         .await
@@ -257,9 +257,9 @@ async fn listen(written: &Listen) -> Result<Vec<serve::Listener>, Failure> {
 }
 
 /// What checks callers' tokens, if they have any.
-async fn tokens(config: &Config) -> Result<Option<Tokens>, Failure> {
+async fn tokens(config: &Config, link: &Link) -> Result<Option<Tokens>, Failure> {
     match &config.callers.tokens {
-        Some(terms) => Tokens::watch(terms.clone())
+        Some(terms) => Tokens::watch(terms.clone(), link)
             .await
             .map(Some)
             .map_err(Failure::config),

@@ -1,5 +1,5 @@
-//! Tokens of callers: signed by somebody else's private key, checked with the public ones of a file. Never asks anybody, never takes a
-//! key or an address out of a token, and never holds what could make one.
+//! Tokens of callers: signed by somebody else's private key, checked with the public ones of a file, or of what the gate was told where
+//! the config says. Never takes a key or an address out of a token, and never holds what could make one.
 
 mod keys;
 
@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
+use crate::link::Link;
 use keys::Keys;
 pub(crate) use keys::NoKeys;
 
@@ -25,13 +26,22 @@ pub(crate) struct Terms {
     /// Whom they are for.
     pub(crate) audience: String,
     /// Where the issuer's public keys are.
-    pub(crate) jwks_file: PathBuf,
+    pub(crate) jwks: Jwks,
     /// Which claim names the end user.
     pub(crate) user_claim: String,
     /// How they may be signed.
     pub(crate) algorithms: Vec<Algorithm>,
     /// How far the issuer's clock may be off.
     pub(crate) leeway: Duration,
+}
+
+/// Where an issuer's public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Jwks {
+    /// In a file.
+    File(PathBuf),
+    /// Somewhere in the world, where the gate asks.
+    Gate,
 }
 
 /// Why a token does not count.
@@ -59,14 +69,21 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads the keys, and watches over their file from then on.
+    /// Reads the keys, and watches over them from then on. Until the gate has some, no token counts.
     ///
     /// # Errors
     /// The file holds no key that can be used.
-    pub(crate) async fn watch(terms: Terms) -> Result<Self, NoKeys> {
-        let keys = Keys::watch(&terms.jwks_file).await?;
+    pub(crate) async fn watch(terms: Terms, link: &Link) -> Result<Self, NoKeys> {
+        let keys = match &terms.jwks {
+            Jwks::File(path) => Keys::watch(path).await?,
+            Jwks::Gate => Keys::asked_for(link.clone()),
+        };
+        Ok(Self::with(terms, keys))
+    }
+
+    fn with(terms: Terms, keys: Keys) -> Self {
         let terms = Arc::new(terms);
-        Ok(Self { terms, keys })
+        Self { terms, keys }
     }
 
     /// The end user whom a token names.

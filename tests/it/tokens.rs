@@ -1,9 +1,20 @@
 //! Callers with tokens, through the whole devbox: signed by openssl as an issuer would, shown with curl.
 
-use std::{fs, path::Path, process::Command, time::SystemTime};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use postern_testkit::{Curl, Devbox, Setup, curl::Response};
+use postern_testkit::{
+    Curl, Devbox, Setup,
+    curl::Response,
+    upstream::{Answer, Upstream},
+    wait,
+};
 use serde_json::{Value, json};
 
 use crate::fixture;
@@ -28,8 +39,12 @@ fn openssl(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 
 /// A devbox whose callers have tokens of an issuer with an RSA key, which lies beside its config.
 fn start() -> Devbox {
+    start_with(JWT)
+}
+
+fn start_with(jwt: &str) -> Devbox {
     let tool = fixture::tool();
-    let config = fixture::config(&tool.url()) + JWT;
+    let config = fixture::config(&tool.url()) + jwt;
     let setup = fixture::files(Setup::new(&config));
     let folder = setup.folder();
     openssl(
@@ -147,4 +162,44 @@ fn a_token_that_does_not_count_is_401_and_probes_need_none() {
         with(ask(&devbox, "run-1"), &good).send().json()["run_id"],
         "run-1"
     );
+}
+
+/// An issuer's keys by their numbers in `shown`, or 503 where there are none.
+fn issuer(shown: &Arc<Mutex<Vec<Value>>>) -> Upstream {
+    let shown = Arc::clone(shown);
+    Upstream::start(move |request| {
+        let keys = shown.lock().unwrap();
+        match (request.target.as_str(), keys.is_empty()) {
+            ("/keys?tenant=a", false) => Answer::json(&json!({ "keys": *keys })),
+            _ => Answer::json(&json!({ "error": "not now" })).with_status(503),
+        }
+    })
+}
+
+#[test]
+fn keys_of_an_issuer_in_the_world_are_asked_for_by_the_gate_alone() {
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let issuer = issuer(&shown);
+    let jwks = format!("jwks_url = \"{}/keys?tenant=a\"", issuer.url());
+    let devbox = start_with(&JWT.replace("jwks_file = \"keys.json\"", &jwks));
+    let good = token(&devbox, "ada@x", now() + 600);
+    // The issuer is down: the devbox is ready, says so, and lets nobody in.
+    refused(&with(ask(&devbox, "run-0"), &good).send(), "not known");
+    wait::until("the devbox says so", || {
+        let ready = Curl::get(devbox.api("/readyz")).send();
+        assert_eq!(ready.status, 200, "{ready:?}");
+        ready.body.contains("jwks_url").then_some(())
+    });
+    let key = fs::read(devbox.folder().join("keys.json")).unwrap();
+    let key: Value = serde_json::from_slice(&key).unwrap();
+    shown.lock().unwrap().push(key["keys"][0].clone());
+    wait::until("the keys are there", || {
+        (with(ask(&devbox, "run-1"), &good).send().status != 401).then_some(())
+    });
+    wait::until("nothing is wrong any more", || {
+        let ready = Curl::get(devbox.api("/readyz")).send();
+        (!ready.body.contains("jwks_url")).then_some(())
+    });
+    let peers = issuer.requests();
+    assert!(peers.iter().all(|asked| asked.method == "GET"), "{peers:?}");
 }

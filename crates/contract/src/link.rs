@@ -111,6 +111,13 @@ pub enum News {
     },
     /// Asks how the gate is; the reply is [`Reply::Status`].
     Status,
+    /// The public keys of whoever gives callers' tokens out are wanted, unless they are those that are here.
+    CallersKeys {
+        /// Which are here: the digest that came with them.
+        have: Option<String>,
+        /// A token named a key that is not among them.
+        lacks: bool,
+    },
     /// Asks which requests wait for a human or did: those that wait before the others, newest first, at most
     /// [`crate::approval::LISTED_MAX`]. The reply is [`Reply::Approvals`].
     Approvals {
@@ -260,6 +267,8 @@ pub enum Reply {
     Approval(Box<Approval>, Option<Box<Whole>>),
     /// What became of a consent.
     Consent(Consented),
+    /// The keys of whoever gives callers' tokens out; nothing where there are no others than are there already.
+    CallersKeys(Option<CallersKeys>),
     /// The answer does not count, or nothing is told.
     Unanswered(Unanswered),
 }
@@ -272,6 +281,19 @@ pub struct Welcome {
     /// key never leaves the gate.
     pub ca_certificate: String,
 }
+
+/// A JSON Web Key Set as its issuer shows it, at most [`CALLERS_KEYS_BYTES_MAX`]. Nobody has looked into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallersKeys {
+    /// Of the text: SHA-256, in hexadecimal digits.
+    pub digest: String,
+    /// The text.
+    pub set: String,
+}
+
+/// The largest set of keys that crosses the link, in bytes. As a text within JSON it is twice as long at worst.
+pub const CALLERS_KEYS_BYTES_MAX: usize = 48 * 1024;
 
 /// How the gate is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

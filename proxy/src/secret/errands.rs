@@ -1,4 +1,4 @@
-//! How a source is asked over the network: by the gate's own way out, which judges addresses and verifies TLS. Never by a way
+//! How a source of secrets, or of public keys, is asked over the network: by the gate's own way out, which judges addresses and verifies TLS. Never by a way
 //! that an agent could see or use.
 
 use std::{path::Path, sync::Arc};
@@ -20,16 +20,16 @@ pub(crate) struct Errands {
 }
 
 /// One question.
-pub(super) struct Question<'a> {
-    pub(super) authority: &'a Authority,
+pub(crate) struct Question<'a> {
+    pub(crate) authority: &'a Authority,
     /// The only authorities that are believed about it; absent means those of the system.
-    pub(super) roots: Option<&'a Roots>,
-    pub(super) method: Method,
-    pub(super) target: &'a str,
-    pub(super) fields: HeaderMap,
-    pub(super) body: &'a [u8],
+    pub(crate) roots: Option<&'a Roots>,
+    pub(crate) method: Method,
+    pub(crate) target: &'a str,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: &'a [u8],
     /// The longest answer that is read.
-    pub(super) answer_bytes_max: usize,
+    pub(crate) answer_bytes_max: usize,
 }
 
 /// Why a question has no answer.
@@ -57,17 +57,17 @@ impl Errands {
         }
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
     /// From here on they go by way of this proxy, if there is one.
-    pub(super) fn go_by(&self, proxy: Option<Proxy>) {
+    pub(crate) fn go_by(&self, proxy: Option<Proxy>) {
         self.proxy.store(proxy.map(Arc::new));
     }
 
     /// Asks once. The operator named the place, so its address may be a private one. Whoever asks limits the time.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         question: Question<'_>,
     ) -> Result<(StatusCode, Bytes), Unanswered> {
@@ -98,7 +98,7 @@ impl Errands {
 }
 
 /// Does on a thread of its own what reads files.
-pub(super) async fn reading<T: Send + 'static>(
+pub(crate) async fn reading<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, NoSecret> + Send + 'static,
 ) -> Result<T, NoSecret> {
     tokio::task::spawn_blocking(read)
@@ -107,7 +107,7 @@ pub(super) async fn reading<T: Send + 'static>(
 }
 
 /// The authorities of a file, read anew each time: who replaces it need not say so.
-pub(super) async fn roots(
+pub(crate) async fn roots(
     directory: &Path,
     file: Option<&Path>,
 ) -> Result<Option<Roots>, NoSecret> {

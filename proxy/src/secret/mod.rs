@@ -22,7 +22,7 @@ use postern_contract::{Period, Secret, SecretName, config::Problem};
 use serde::Deserialize;
 
 pub(crate) use self::{
-    errands::Errands,
+    errands::{Errands, Question, Unanswered, roots},
     fetched::{Fetched, Health, Held},
 };
 use self::{

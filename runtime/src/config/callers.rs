@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use jsonwebtoken as jwt;
 use postern_contract::config::{Algorithm, Callers as Written, Jwt, Problem};
 
-use crate::token::Terms;
+use crate::token::{Jwks, Terms};
 
 /// The most that an issuer's clock may be off.
 const LEEWAY_MAX: Duration = Duration::from_secs(300);
@@ -50,13 +50,22 @@ fn terms(written: &Jwt, directory: &Path) -> Result<Terms, Vec<Problem>> {
     if written.leeway.0 > LEEWAY_MAX {
         say("leeway", "say a time up to 5m");
     }
+    let jwks = match (&written.jwks_file, &written.jwks_url) {
+        (Some(file), None) => Jwks::File(directory.join(file)),
+        (None, Some(_)) => Jwks::Gate,
+        _ => {
+            let words = "say where the issuer's public keys are: this or `jwks_url`";
+            problems.push(Problem::at(["callers", "jwt", "jwks_file"], words));
+            return Err(problems);
+        }
+    };
     if !problems.is_empty() {
         return Err(problems);
     }
     Ok(Terms {
         issuer: written.issuer.clone(),
         audience: written.audience.clone(),
-        jwks_file: directory.join(&written.jwks_file),
+        jwks,
         user_claim: written.user_claim.clone(),
         algorithms: written.algorithms.iter().copied().map(meant).collect(),
         leeway: written.leeway.0,

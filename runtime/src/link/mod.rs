@@ -17,7 +17,7 @@ use postern_contract::{
     ActionId,
     approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
     consent::Consented,
-    link::{GateStatus, News, Reply},
+    link::{CallersKeys, GateStatus, News, Reply},
     secret::Shown,
 };
 use postern_daemon::channel::{Channel, ChannelError};
@@ -193,6 +193,22 @@ impl Link {
     pub async fn status(&self) -> Result<GateStatus, LinkError> {
         match self.ask(News::Status, Vec::new()).await? {
             Reply::Status(status) => Ok(status),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The public keys of callers' tokens, unless they are those that are here; `lacks` where a token named another.
+    ///
+    /// # Errors
+    /// As [`Link::tell`].
+    pub(crate) async fn callers_keys(
+        &self,
+        have: Option<String>,
+        lacks: bool,
+    ) -> Result<Option<CallersKeys>, LinkError> {
+        let news = News::CallersKeys { have, lacks };
+        match self.ask(news, Vec::new()).await? {
+            Reply::CallersKeys(keys) => Ok(keys),
             other => Err(unexpected(other)),
         }
     }

@@ -1,10 +1,13 @@
-//! The public keys of whoever gives tokens out: a JSON Web Key Set in a file, read anew when it changes. A file that is broken changes
-//! nothing but the log. Never takes a symmetric key.
+//! The public keys of whoever gives tokens out: a JSON Web Key Set in a file or of the gate's, taken anew when it changes. One that is
+//! broken changes nothing but the log. Never takes a symmetric key.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,11 +18,13 @@ use jsonwebtoken::{
 };
 use postern_daemon::files;
 
+use crate::link::Link;
+
 /// The largest file, in bytes, and the most keys in it.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 const KEYS_MAX: usize = 64;
 
-/// How often the file is looked at.
+/// How often the file is looked at, or the gate asked.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why there are no keys.
@@ -43,8 +48,25 @@ impl fmt::Debug for Key {
 }
 
 /// All of them. Clones share them.
-#[derive(Debug, Clone)]
-pub(super) struct Keys(Arc<RwLock<Vec<Key>>>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keys(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    keys: RwLock<Vec<Key>>,
+    /// A token named one that is not there.
+    lacks: AtomicBool,
+}
+
+impl Known {
+    /// Takes another set, unless it is of no use.
+    fn take(&self, text: &[u8]) {
+        match read(text) {
+            Ok(new) => *self.keys.write().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(why) => tracing::error!(why, "callers' tokens: the keys stay as they were"),
+        }
+    }
+}
 
 impl Keys {
     pub(super) async fn watch(path: &Path) -> Result<Self, NoKeys> {
@@ -52,41 +74,65 @@ impl Keys {
         let mut text = files::read_bounded(&path, FILE_BYTES_MAX)
             .map_err(|error| no_keys(&path, error.to_string()))?;
         let keys = read(&text).map_err(|why| no_keys(&path, why))?;
-        let keys = Self(Arc::new(RwLock::new(keys)));
+        let keys = Self(Arc::new(Known {
+            keys: RwLock::new(keys),
+            lacks: AtomicBool::default(),
+        }));
         let shared = Arc::downgrade(&keys.0);
         tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                let Some(keys) = shared.upgrade() else {
-                    return;
-                };
+            while let Some(keys) = look_again(&shared).await {
                 let Ok(now) = files::read_bounded(&path, FILE_BYTES_MAX) else {
                     continue;
                 };
-                if now == text {
-                    continue;
+                if now != text {
+                    keys.take(&now);
+                    text = now;
                 }
-                match read(&now) {
-                    Ok(new) => *keys.write().unwrap_or_else(PoisonError::into_inner) = new,
-                    Err(why) => {
-                        tracing::error!(path = %path.display(), why, "the keys stay as they were");
-                    }
-                }
-                text = now;
             }
         });
         Ok(keys)
     }
 
+    /// Those that the gate is told; none before it was.
+    pub(super) fn asked_for(link: Link) -> Self {
+        let keys = Self::default();
+        let shared = Arc::downgrade(&keys.0);
+        tokio::spawn(async move {
+            let mut have = None;
+            loop {
+                let Some(keys) = shared.upgrade() else { return };
+                let lacks = keys.lacks.swap(false, Ordering::AcqRel);
+                // Where the gate is away, the next one is asked.
+                if let Ok(Some(new)) = link.callers_keys(have.clone(), lacks).await {
+                    keys.take(new.set.as_bytes());
+                    have = Some(new.digest);
+                }
+                drop(keys);
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        });
+        keys
+    }
+
     /// The one key that a token of this algorithm can be signed with: by its id where the token says one, else the only one.
     pub(super) fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Option<DecodingKey> {
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.0.keys.read();
+        let keys = keys.unwrap_or_else(PoisonError::into_inner);
         let mut fitting = keys
             .iter()
             .filter(|key| key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id));
-        let first = fitting.next()?;
+        let Some(first) = fitting.next() else {
+            self.0.lacks.store(true, Ordering::Release);
+            return None;
+        };
         fitting.next().is_none().then(|| first.key.clone())
     }
+}
+
+/// The keys once it is time to look again; nothing where nobody has them any more.
+async fn look_again(shared: &Weak<Known>) -> Option<Arc<Known>> {
+    tokio::time::sleep(LOOK_AGAIN).await;
+    shared.upgrade()
 }
 
 fn no_keys(path: &Path, why: String) -> NoKeys {

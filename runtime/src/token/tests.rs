@@ -25,7 +25,7 @@ fn terms(directory: &std::path::Path) -> Terms {
     Terms {
         issuer: "https://issuer.test".to_owned(),
         audience: "postern".to_owned(),
-        jwks_file: directory.join("keys.json"),
+        jwks: Jwks::File(directory.join("keys.json")),
         user_claim: "sub".to_owned(),
         algorithms: vec![Algorithm::ES256, Algorithm::EdDSA],
         leeway: Duration::from_secs(30),
@@ -35,8 +35,9 @@ fn terms(directory: &std::path::Path) -> Terms {
 async fn tokens() -> (tempfile::TempDir, Tokens) {
     let directory = tempfile::tempdir().unwrap();
     let terms = terms(directory.path());
-    std::fs::write(&terms.jwks_file, key_set().to_string()).unwrap();
-    let tokens = Tokens::watch(terms).await.unwrap();
+    let path = directory.path().join("keys.json");
+    std::fs::write(&path, key_set().to_string()).unwrap();
+    let tokens = Tokens::with(terms, Keys::watch(&path).await.unwrap());
     (directory, tokens)
 }
 
@@ -219,9 +220,6 @@ async fn keys_are_read_anew_and_a_broken_file_changes_nothing() {
         "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}",
     ] {
         std::fs::write(&path, unusable).unwrap();
-        assert!(
-            Tokens::watch(terms(directory.path())).await.is_err(),
-            "{unusable}"
-        );
+        assert!(Keys::watch(&path).await.is_err(), "{unusable}");
     }
 }

@@ -24,8 +24,12 @@ pub struct Jwt {
     pub issuer: String,
     /// Whom they are for: one of `aud`.
     pub audience: String,
-    /// Where its public keys are: a JSON Web Key Set, read anew when it changes.
-    pub jwks_file: PathBuf,
+    /// The file that its public keys are in: a JSON Web Key Set, read anew when it changes.
+    pub jwks_file: Option<PathBuf>,
+    /// Or the URL that has them: the gate asks there, from time to time and where a token names a key that is not known.
+    pub jwks_url: Option<String>,
+    /// The only authorities (PEM) that are believed about that URL; absent means those of the system.
+    pub jwks_ca: Option<PathBuf>,
     /// Which claim names the end user; default `sub`.
     #[serde(default = "default_user_claim")]
     pub user_claim: String,
