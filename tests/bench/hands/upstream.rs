@@ -35,6 +35,9 @@ const BLOB_CHUNK: usize = 64 * 1024;
 /// The longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// How a signature with the bench's key begins.
+const SIGNED: &[u8] = b"AWS4-HMAC-SHA256 Credential=AKIABENCH/";
+
 /// What came.
 struct Counts {
     /// The value of `authorization` that is counted.
@@ -127,8 +130,12 @@ async fn attend(mut stream: impl Wire, counts: &Counts) -> std::io::Result<()> {
             }
         }
         stream.flush().await?;
-        buffer.copy_within(end..filled, 0);
-        filled -= end;
+        let body = length(head);
+        let here = body.min(filled - end);
+        let mut beyond = tokio::io::AsyncReadExt::take(&mut stream, (body - here) as u64);
+        tokio::io::copy(&mut beyond, &mut tokio::io::sink()).await?;
+        buffer.copy_within(end + here..filled, 0);
+        filled -= end + here;
     }
 }
 
@@ -136,7 +143,8 @@ impl Counts {
     fn count(&self, head: &[u8]) {
         self.all.set(self.all.get() + 1);
         let shown = field(head, b"authorization:").map(<[u8]>::trim_ascii);
-        if shown == Some(&self.wanted) {
+        let is_signed = shown.is_some_and(|value| value.starts_with(SIGNED));
+        if shown == Some(&self.wanted) || is_signed {
             self.with_credential.set(self.with_credential.get() + 1);
         }
     }
@@ -145,6 +153,14 @@ impl Counts {
         let body = json!({ "all": self.all.get(), "with_credential": self.with_credential.get() });
         answer("application/json", body.to_string().as_bytes())
     }
+}
+
+/// How long the body is that follows, in bytes.
+fn length(head: &[u8]) -> usize {
+    let said = field(head, b"content-length:").map(<[u8]>::trim_ascii);
+    let said = said.and_then(|value| std::str::from_utf8(value).ok());
+    said.and_then(|value| value.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Whether the client says that it sends no more.
