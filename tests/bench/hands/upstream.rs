@@ -1,7 +1,7 @@
 //! An upstream that does next to nothing and counts: how many requests came, and how many of them with the credential that
 //! the proxy has to add. Never logs, never parses more than it must.
 //!
-//! `/count` the counts, `/blob/N` N bytes, `/events` an event stream that stays open, `/socket` a WebSocket that stays open,
+//! `/count` the counts, `/blob/N` N bytes, `/events…` an event stream that stays open (a model's first word), `/socket` a WebSocket that stays open,
 //! anything else 1 KiB.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
@@ -46,7 +46,7 @@ struct Counts {
     with_credential: Cell<u64>,
 }
 
-/// Serves `--plain ADDRESS` and `--tls ADDRESS --certificate FILE --key FILE`, counting `--wanted VALUE`.
+/// Serves `--plain ADDRESS` and, where it is said, `--tls ADDRESS --certificate FILE --key FILE`, counting `--wanted VALUE`.
 pub(crate) async fn serve(options: &Options) -> anyhow::Result<()> {
     let counts = Rc::new(Counts {
         wanted: options.must::<String>("wanted")?.into_bytes(),
@@ -54,21 +54,14 @@ pub(crate) async fn serve(options: &Options) -> anyhow::Result<()> {
         with_credential: Cell::new(0),
     });
     let plain = TcpListener::bind(options.must::<SocketAddr>("plain")?).await?;
-    let secure = TcpListener::bind(options.must::<SocketAddr>("tls")?).await?;
-    let acceptor = acceptor(options)?;
-    say(&json!({ "plain": plain.local_addr()?.port(), "tls": secure.local_addr()?.port() }))?;
     let local = LocalSet::new();
-    let shared = Rc::clone(&counts);
-    local.spawn_local(async move {
-        while let Ok((stream, _)) = secure.accept().await {
-            let (counts, acceptor) = (Rc::clone(&shared), acceptor.clone());
-            drop(stream.set_nodelay(true));
-            spawn_local(async move {
-                let stream = acceptor.accept(stream).await?;
-                attend(stream, &counts).await
-            });
-        }
-    });
+    let mut ports = json!({ "plain": plain.local_addr()?.port() });
+    if let Some(address) = options.maybe::<SocketAddr>("tls")? {
+        let secure = TcpListener::bind(address).await?;
+        ports["tls"] = secure.local_addr()?.port().into();
+        local.spawn_local(secured(secure, acceptor(options)?, Rc::clone(&counts)));
+    }
+    say(&ports)?;
     let accepting = async move {
         loop {
             let (stream, _): (TcpStream, _) = plain.accept().await?;
@@ -78,6 +71,17 @@ pub(crate) async fn serve(options: &Options) -> anyhow::Result<()> {
         }
     };
     local.run_until(accepting).await
+}
+
+async fn secured(listener: TcpListener, acceptor: TlsAcceptor, counts: Rc<Counts>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (counts, acceptor) = (Rc::clone(&counts), acceptor.clone());
+        drop(stream.set_nodelay(true));
+        spawn_local(async move {
+            let stream = acceptor.accept(stream).await?;
+            attend(stream, &counts).await
+        });
+    }
 }
 
 fn acceptor(options: &Options) -> anyhow::Result<TlsAcceptor> {
@@ -112,13 +116,13 @@ async fn attend(mut stream: impl Wire, counts: &Counts) -> std::io::Result<()> {
         let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         match target {
             b"/count" => stream.write_all(&counts.told()).await?,
-            b"/events" => {
-                counts.count(head);
-                return stay(stream, EVENTS).await;
-            }
             b"/socket" => {
                 counts.count(head);
                 return stay(stream, SOCKET).await;
+            }
+            target if target.starts_with(b"/events") => {
+                counts.count(head);
+                return stay(stream, EVENTS).await;
             }
             target => {
                 counts.count(head);
@@ -203,7 +207,7 @@ async fn blob(stream: &mut impl Wire, length: &[u8]) -> std::io::Result<()> {
 /// One event, and then silence.
 const EVENTS: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n\
-                        d\r\ndata: hello\n\n\r\n";
+      3d\r\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n\r\n";
 
 /// The answer to the one key that `tests/bench/gate` sends, a text frame, and then silence.
 const SOCKET: &[u8] =
