@@ -27,6 +27,7 @@ mod printed;
 pub mod questions;
 pub mod runs;
 pub mod sandbox;
+mod serving;
 pub mod source;
 mod start;
 mod state;

@@ -11,18 +11,9 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
-use postern_contract::{
-    AgentName, Secret,
-    config::{Listen, ListenTls},
-    exit,
-    launch::Layer,
-    link::News,
-};
+use postern_contract::{AgentName, Secret, exit, launch::Layer, link::News};
 use postern_daemon::{
-    Clock, Hangup, Shutdown, lifeline, logs, notify, process, serve,
-    shutdown::SUPERVISOR_GONE,
-    tls::{Tls, TlsFiles},
+    Clock, Hangup, Shutdown, lifeline, logs, notify, process, shutdown::SUPERVISOR_GONE,
 };
 use postern_store::runs::Runs;
 use tokio::runtime;
@@ -34,13 +25,14 @@ use crate::{
     arguments::Arguments,
     checks,
     config::{self, Config, Terms},
-    install::Installer,
+    install::{Installer, Progress},
     link::{Link, Way},
     operator,
     printed::Printed,
     questions::Questions,
     runs::{Callee, RunDesk, consents, pauses},
     sandbox::Launcher,
+    serving::{Serving, runs_drain},
     state::State,
     token::Tokens,
     trust,
@@ -48,9 +40,6 @@ use crate::{
 
 /// How long runs may take to end once they are asked to.
 const RUNS_END_MAX: Duration = Duration::from_secs(5);
-
-/// Which part of the time to stop is left for the last answers to be read, once all runs are over.
-const CLOSING_PART: u32 = 5;
 
 /// How long threads that still read or write files may take at the end.
 const THREADS_END_MAX: Duration = Duration::from_secs(1);
@@ -63,14 +52,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn config(error: impl fmt::Display) -> Self {
+    pub(crate) fn config(error: impl fmt::Display) -> Self {
         Self {
             code: exit::CONFIG,
             line: error.to_string(),
         }
     }
 
-    fn run(error: impl fmt::Display) -> Self {
+    pub(crate) fn run(error: impl fmt::Display) -> Self {
         Self {
             code: exit::RUN,
             line: error.to_string(),
@@ -147,9 +136,7 @@ async fn live(arguments: &Arguments, config: Config, token: Option<Secret>) -> R
 struct Started {
     app: App,
     around: Surroundings,
-    /// At its address first.
-    api: Vec<serve::Listener>,
-    operator: serve::Listener,
+    serving: Serving,
     operator_key: Secret,
 }
 
@@ -174,8 +161,14 @@ async fn start(
     // The very file that runs, also when its name has been given to another meanwhile.
     let program = fs::read_link("/proc/self/exe").map_err(Failure::run)?;
     let printed = Printed::new(clock.clone());
+    let progress = Progress::new(clock.clone());
+    let serving = Serving::begin(&config, &progress).await?;
+    let addresses = serving.addresses();
+    link.tell(News::Listening { addresses }, Vec::new())
+        .await
+        .map_err(Failure::run)?;
     let around = Surroundings {
-        installer: installer(&state, program, (&launcher, &link)),
+        installer: installer(&state, program, (&launcher, &link), &progress),
         launcher,
         link: link.clone(),
         shims: state.shims.clone(),
@@ -186,21 +179,15 @@ async fn start(
         clock: clock.clone(),
         questions: Questions::new(link.clone(), clock.clone()),
     };
-    let agents = start_agents(&config, &around).await?;
+    let agents = tokio::select! {
+        agents = start_agents(&config, &around) => agents?,
+        never = progress.tell() => match never {},
+    };
     // Whoever started the daemon from a terminal wants the reason, not a devbox that is never ready.
     settle(&agents, arguments.lifeline).await?;
     let key = |path: &Path| operator::read_or_make(path).map_err(|error| Failure::at(path, error));
     let (operator_key, callers_key) = (key(&state.operator_key)?, key(&state.callers_key)?);
     let tokens = tokens(&config, &link).await?;
-    let api = listen(&config.listen).await?;
-    let operator = serve::Listener::tcp(config.listen.operator)
-        .await
-        .map_err(Failure::run)?;
-    let listeners = api.iter().chain([&operator]);
-    let addresses = listeners.filter_map(serve::Listener::address).collect();
-    link.tell(News::Listening { addresses }, Vec::new())
-        .await
-        .map_err(Failure::run)?;
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
     let checks = checks::keep(store.clone(), &agents, &state.agents).await;
     let desk = RunDesk::new(store, (link.clone(), around.questions.clone()), printed);
@@ -213,8 +200,7 @@ async fn start(
     Ok(Started {
         app,
         around,
-        api,
-        operator,
+        serving,
         operator_key,
     })
 }
@@ -224,6 +210,7 @@ fn installer(
     state: &State,
     program: PathBuf,
     (launcher, link): (&Arc<Launcher>, &Link),
+    progress: &Progress,
 ) -> Installer {
     Installer {
         agents: state.agents.clone(),
@@ -233,29 +220,11 @@ fn installer(
         sockets: state.sockets.clone(),
         trusted: trust::lists(&state.shims),
         clock: Clock::system(),
+        progress: progress.clone(),
     }
 }
 
 /// Where the public API is served.
-async fn listen(written: &Listen) -> Result<Vec<serve::Listener>, Failure> {
-    let tcp = match &written.tls {
-        Some(ListenTls { certificate, key }) => {
-            let files = TlsFiles {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            };
-            let tls = Tls::watch(files).await.map_err(Failure::config)?;
-            serve::Listener::tls(written.api, tls).await
-        }
-        None => serve::Listener::tcp(written.api).await,
-    };
-    let mut listeners = vec![tcp.map_err(Failure::run)?];
-    if let Some(path) = &written.api_socket {
-        listeners.push(serve::Listener::unix(path).map_err(Failure::run)?);
-    }
-    Ok(listeners)
-}
-
 /// What checks callers' tokens, if they have any.
 async fn tokens(config: &Config, link: &Link) -> Result<Option<Tokens>, Failure> {
     match &config.callers.tokens {
@@ -343,32 +312,18 @@ impl Started {
         let Self {
             app,
             around,
-            api,
-            operator,
+            mut serving,
             operator_key,
         } = self;
         let link = around.link.clone();
-        let at = api.first().and_then(serve::Listener::address);
-        let addresses = (at, operator.address());
-        let bounds = app.limits();
-        let limits = serve::Limits {
-            unread: bounds.unread,
-            drain: bounds.drain / CLOSING_PART,
-            ..serve::Limits::default()
-        };
-        let runs_drain = bounds.drain - limits.drain;
-        // Whoever calls while the last runs end is told to come again.
-        let closing = Shutdown::manual();
-        let router = api::router(app.clone());
-        let public = api
-            .into_iter()
-            .map(|listener| serve::serve(listener, router.clone(), limits, closing.clone()));
-        let public = join_all(public);
+        let runs_drain = runs_drain(app.limits());
         let resuming = tokio::spawn(pauses::keep(app.clone()));
         let consenting = tokio::spawn(consents::keep(app.clone()));
+        serving.public.is_whole(api::router(app.clone()));
         let office = operator::router(app.clone(), around, operator_key);
-        let operator = serve::serve(operator, office, limits, closing.clone());
-        tell_ready(addresses);
+        serving.operator.is_whole(office);
+        tell_ready(serving.at());
+        let closing = serving.closing.clone();
         let served = async {
             let stopping = async {
                 shutdown.requested().await;
@@ -376,7 +331,7 @@ impl Started {
                 app.desk.drain(runs_drain).await;
                 closing.trigger("the runs are over");
             };
-            tokio::join!(public, operator, stopping);
+            tokio::join!(serving.ended(), stopping).0
         };
         let abandoned = async {
             if shutdown.requested().await != SUPERVISOR_GONE {
@@ -384,7 +339,7 @@ impl Started {
             }
         };
         let ended = tokio::select! {
-            () = served => Ok(()),
+            ended = served => ended.map_err(Failure::run),
             () = abandoned => Ok(()),
             why = link.lost() => Err(Failure::run(why)),
         };

@@ -1,6 +1,8 @@
 //! `postern agents`: what is installed of each agent, through the operator API; installs what the config says now, and goes back.
 //! Never touches an installed file: posternd does.
 
+mod watch;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{Method, StatusCode};
@@ -108,7 +110,16 @@ fn call(args: &Args, method: Method, (path, body): (String, String)) -> Result<V
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(format!("cannot start: {error}")))?;
-    let answer = runtime.block_on(ask::ask_within(INSTALL_MAX, args.operator, request));
+    let asking = ask::ask_within(INSTALL_MAX, args.operator, request);
+    let answer = match &args.work {
+        Some(Work::Install { agent, .. }) if !args.json => runtime.block_on(async {
+            tokio::select! {
+                answer = asking => answer,
+                never = watch::watch(args.operator, &key, agent) => match never {},
+            }
+        }),
+        _ => runtime.block_on(asking),
+    };
     let answer = answer
         .map_err(|error| Failure::Run(format!("the operator API at {}: {error}", args.operator)))?;
     let body = answer.json();

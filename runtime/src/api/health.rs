@@ -20,17 +20,19 @@ use crate::{
     agents::Readiness,
     app::{App, GateView, Served},
     checks::Found,
+    config::Agent,
 };
 
 pub(super) async fn alive(State(app): State<App>) -> Response {
     match app.served(None) {
-        Some(served) => alive_body(served).into_response(),
-        // A devbox without agents is alive all the same.
-        None => Json(
-            json!({ "status": "ok", "agent": "", "model": "", "tools": 0, "user_code": false }),
-        )
-        .into_response(),
+        Some(served) => alive_body(&served.agent).into_response(),
+        None => alive_empty().into_response(),
     }
+}
+
+/// A devbox without agents is alive all the same.
+pub(super) fn alive_empty() -> Json<Value> {
+    Json(json!({ "status": "ok", "agent": "", "model": "", "tools": 0, "user_code": false }))
 }
 
 pub(super) async fn alive_named(
@@ -38,7 +40,7 @@ pub(super) async fn alive_named(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refused> {
     app.served(Some(&name))
-        .map(alive_body)
+        .map(|served| alive_body(&served.agent))
         .ok_or(Refused::NotFound)
 }
 
@@ -71,8 +73,7 @@ pub(super) async fn ready_named(
 }
 
 /// The five keys of the contract, and no more.
-fn alive_body(served: &Served) -> Json<Value> {
-    let agent = &served.agent;
+pub(super) fn alive_body(agent: &Agent) -> Json<Value> {
     let model = agent
         .model_for(Role::Chat)
         .map(|model| model.name.to_string());

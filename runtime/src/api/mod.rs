@@ -2,6 +2,7 @@
 //! end user is, never answers anything but JSON and streams of it.
 
 mod addressed;
+mod arriving;
 mod body;
 mod caller;
 mod health;
@@ -19,6 +20,7 @@ mod stream;
 use axum::{Router, extract::Request, http::Method, middleware, response::Response};
 
 use crate::app::App;
+pub(crate) use arriving::Arrival;
 pub(crate) use refuse::Refused;
 
 /// The routes. Those at the root serve the default agent.

@@ -13,7 +13,7 @@ use postern_unpack::{HEAD_BYTES, Report};
 use sha2::{Digest as _, Sha256};
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
-use super::{InstallError, Installer, STAGE_MAX, discard};
+use super::{InstallError, Installer, STAGE_MAX, discard, progress::Gauge};
 use crate::{
     config::Agent,
     output,
@@ -43,7 +43,7 @@ pub(super) async fn look_at(object: &Object) -> Result<Seen, InstallError> {
     let looked_at = object.clone();
     let looking = tokio::task::spawn_blocking(move || {
         let mut head = Head(Vec::new());
-        let digest = copy_hashed(&looked_at, &mut head)?;
+        let digest = copy_hashed(&looked_at, &mut head, &Gauge::default())?;
         let is_single_file = postern_unpack::is_single_file(&head.0);
         Ok(Seen {
             digest,
@@ -244,7 +244,9 @@ impl Installer {
         match packed {
             Packed::File(object, _) => {
                 let (object, mut into) = (object.clone(), File::from(into));
-                let copying = tokio::task::spawn_blocking(move || copy_hashed(&object, &mut into));
+                let gauge = self.progress.gauge(&agent.name);
+                let copying =
+                    tokio::task::spawn_blocking(move || copy_hashed(&object, &mut into, &gauge));
                 match joined(copying.await) {
                     Ok(digest) => Ok(Some(digest)),
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
@@ -265,8 +267,9 @@ fn joined<T>(task: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<
 }
 
 /// Reads an archive to its end, passes the bytes on and says what they were.
-fn copy_hashed(object: &Object, to: &mut dyn Write) -> io::Result<Digest> {
+fn copy_hashed(object: &Object, to: &mut dyn Write, gauge: &Gauge) -> io::Result<Digest> {
     let mut file = object.open()?;
+    gauge.expects(file.metadata()?.len());
     let mut hasher = Sha256::new();
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -276,6 +279,7 @@ fn copy_hashed(object: &Object, to: &mut dyn Write) -> io::Result<Digest> {
         }
         hasher.update(&piece[..length]);
         to.write_all(&piece[..length])?;
+        gauge.passed(length);
     }
 }
 

@@ -24,6 +24,7 @@ mod archive;
 mod download;
 mod fetch;
 mod hint;
+mod progress;
 mod room;
 mod setup;
 mod stage;
@@ -54,11 +55,17 @@ use crate::{
 };
 use alone::Alone;
 use archive::Packed;
+pub use progress::Progress;
 use tree::Tree;
 pub use version::{Kept, Note, Stage, Standing, Version};
 
 /// How long each stage of an install may take.
 const STAGE_MAX: Duration = Duration::from_secs(600);
+
+/// What the stages are called.
+const UNPACK: &str = "unpack";
+const FETCH: &str = "fetch";
+const SETUP: &str = "setup";
 
 /// Why an agent could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +228,8 @@ pub struct Installer {
     pub trusted: Trusted,
     /// How long it takes.
     pub clock: Clock,
+    /// How far it is.
+    pub progress: Progress,
 }
 
 /// How a source's files are had, as far as it was looked at.
@@ -332,11 +341,13 @@ impl Installer {
         let begun = self.clock.now();
         let (unpacked, resolved) = match coming {
             Coming::Packed(packed) => {
+                let _stage = self.progress.begin(&agent.name, UNPACK);
                 let report = self.unpack(agent, packed, &staging).await?;
                 let resolved = packed.resolved(&report);
                 (Some(report), resolved)
             }
             Coming::Script(script) => {
+                let _stage = self.progress.begin(&agent.name, FETCH);
                 let resolved = self.fetch(agent, files, (&script, &staging)).await?;
                 (None, Some(resolved))
             }
@@ -345,11 +356,7 @@ impl Installer {
             let pinned = source.is_pinned();
             tracing::info!(agent = %agent.name, source = source.shown(), version, integrity, pinned, "fetched");
         }
-        let word = if unpacked.is_some() {
-            "unpack"
-        } else {
-            "fetch"
-        };
+        let word = if unpacked.is_some() { UNPACK } else { FETCH };
         let first = done(
             agent,
             Stage::took(word, self.clock.now() - begun),
@@ -362,10 +369,11 @@ impl Installer {
             stages: vec![first],
         };
         if !source.setup().is_empty() {
+            let _stage = self.progress.begin(&agent.name, SETUP);
             let (begun, ready) = (self.clock.now(), tree.staging()?);
             self.set_up(agent, files, (&made.staging, &ready)).await?;
             made.staging = ready;
-            let took = Stage::took("setup", self.clock.now() - begun);
+            let took = Stage::took(SETUP, self.clock.now() - begun);
             made.stages.push(done(agent, took, None));
         }
         Ok(made)

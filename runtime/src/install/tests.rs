@@ -49,6 +49,7 @@ fn bench() -> Bench {
             java: "/none".into(),
         },
         clock: Clock::system(),
+        progress: Progress::new(Clock::system()),
     };
     let files = Files {
         source: source_in(directory.path(), "a.tar"),

@@ -8,9 +8,11 @@ use super::{NAMESPACE, Office, installs::installed};
 use crate::{agents::Readiness, app::Served};
 
 pub(super) async fn list(State(office): State<Office>) -> Json<Vec<Value>> {
+    let underway = office.around.installer.progress.shown();
     let with_installed = |served: &Served| {
         let mut shown = shown(served);
         shown["installed"] = installed(&office.around.installer, served);
+        shown["installing"] = json!(underway.get(&served.agent.name));
         shown
     };
     Json(office.app.agents().values().map(with_installed).collect())

@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     api,
-    install::Installer,
+    install::{Installer, Progress},
     printed::Printed,
     questions::Questions,
     runs::tests::{Bench, bench},
@@ -54,6 +54,7 @@ async fn around() -> Surroundings {
             sockets: directory.path().to_owned(),
             trusted: trusted.clone(),
             clock: clock.clone(),
+            progress: Progress::new(clock.clone()),
         },
         launcher,
         link: link.clone(),

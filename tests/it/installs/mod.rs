@@ -1,6 +1,7 @@
 //! Agents out of repositories and registries, through the whole devbox: what is fetched, by whom, with which credential, what runs
 //! meanwhile, and what is left when it fails. The git, npm and pip are the system's own.
 
+mod awaited;
 mod git;
 mod hostile;
 mod killed;

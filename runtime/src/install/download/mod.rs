@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use postern_contract::{
     SandboxId,
     link::{ListenerKind, News, Origin},
@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::answer::{Part, Validator};
-use super::{Failed, InstallError, Installer};
+use super::{Failed, InstallError, Installer, progress::Gauge};
 use crate::{
     config::Agent,
     egress::Egress,
@@ -63,7 +63,9 @@ impl Installer {
         into: impl AsyncWrite + Unpin,
     ) -> Result<Option<Digest>, InstallError> {
         let way = self.way(agent).await?;
-        let downloaded = Download::of(&way.egress, object, into).whole().await;
+        let mut download = Download::of(&way.egress, object, into);
+        download.gauge = self.progress.gauge(&agent.name);
+        let downloaded = download.whole().await;
         drop(way);
         downloaded.map_err(|failed| InstallError::Failed {
             shown: object.shown(),
@@ -122,6 +124,8 @@ struct Download<'way, Into> {
     bytes: u64,
     /// Which state of the object that was.
     state: Option<Validator>,
+    /// Who is told how far it is.
+    gauge: Gauge,
 }
 
 impl<'way, Into: AsyncWrite + Unpin> Download<'way, Into> {
@@ -134,6 +138,7 @@ impl<'way, Into: AsyncWrite + Unpin> Download<'way, Into> {
             hash: Sha256::new(),
             bytes: 0,
             state: None,
+            gauge: Gauge::default(),
         }
     }
 
@@ -182,6 +187,9 @@ impl<'way, Into: AsyncWrite + Unpin> Download<'way, Into> {
         };
         self.state = state;
         let mut body = answer.into_body();
+        if let Some(rest) = body.size_hint().exact() {
+            self.gauge.expects(self.bytes - passed_over + rest);
+        }
         while let Some(piece) = next(&mut body).await? {
             let skipped =
                 usize::try_from(passed_over).map_or(piece.len(), |over| over.min(piece.len()));
@@ -202,6 +210,7 @@ impl<'way, Into: AsyncWrite + Unpin> Download<'way, Into> {
     async fn pass_on(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
+        self.gauge.passed(bytes.len());
         let passed = self.into.write_all(bytes).await;
         passed.map_err(|_| Stop::Unwanted)
     }

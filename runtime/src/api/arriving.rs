@@ -1,0 +1,137 @@
+//! What is answered while agents are still installed and started: that the daemon lives, how far it is, and everything else with 503.
+//! As soon as the whole API is there, it answers everything, also on connections that were made before.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use postern_contract::AgentName;
+use serde_json::{Map, Value, json};
+use tower::ServiceExt as _;
+
+use super::{Refused, health};
+use crate::{
+    config::{Agent, Config},
+    install::Progress,
+};
+
+/// An API that is not there yet. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    whole: Arc<OnceLock<Router>>,
+    agents: Arc<BTreeMap<AgentName, Arc<Agent>>>,
+    default_agent: Option<AgentName>,
+    progress: Progress,
+}
+
+impl Arrival {
+    /// Of these agents, whose installs are told here.
+    pub(crate) fn of(config: &Config, progress: Progress) -> Self {
+        Self {
+            whole: Arc::default(),
+            agents: Arc::new(config.agents.clone()),
+            default_agent: config.default_agent.clone(),
+            progress,
+        }
+    }
+
+    /// What answers from now on.
+    pub(crate) fn router(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+
+    /// From here on this answers everything. There is one whole API: what comes after the first is none.
+    pub(crate) fn is_whole(&self, router: Router) {
+        let _first_stays = self.whole.set(router);
+    }
+
+    fn alive(&self) -> Json<Value> {
+        let agent = self.default_agent.as_ref();
+        let agent = agent.and_then(|name| self.agents.get(name));
+        agent.map_or_else(health::alive_empty, |agent| health::alive_body(agent))
+    }
+
+    /// As `/readyz` says it when all is there, and how far each install is.
+    fn ready(&self) -> Response {
+        let underway = self.progress.shown();
+        let part = |name: &AgentName| match underway.get(name) {
+            Some(_) => json!({ "status": "installing" }),
+            None => json!({ "status": "starting" }),
+        };
+        let agents = self.agents.keys();
+        let parts: Map<_, _> = agents.map(|name| (name.to_string(), part(name))).collect();
+        let body = json!({
+            "status": "not ready",
+            "llm_gateway": "reachable",
+            "installing": underway,
+            "parts": { "agents": parts },
+        });
+        (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    }
+
+    fn started(&self) -> Response {
+        let agents: Vec<_> = self.agents.keys().collect();
+        let body = json!({ "status": "starting", "agents": agents });
+        (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    }
+}
+
+async fn answer(State(arrival): State<Arrival>, request: Request) -> Response {
+    if let Some(whole) = arrival.whole.get() {
+        return whole
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {});
+    }
+    match request.uri().path() {
+        "/" | "/healthz" => arrival.alive().into_response(),
+        "/readyz" => arrival.ready(),
+        "/startupz" => arrival.started(),
+        _ => Refused::Arriving.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(router: &Router, path: &str) -> (StatusCode, Response) {
+        let request = Request::builder().uri(path).body(axum::body::Body::empty());
+        let answer = router.clone().oneshot(request.unwrap()).await.unwrap();
+        (answer.status(), answer)
+    }
+
+    #[tokio::test]
+    async fn everything_but_probes_is_503_until_the_whole_api_is_there() {
+        let arrival = Arrival {
+            whole: Arc::default(),
+            agents: Arc::default(),
+            default_agent: None,
+            progress: Progress::new(postern_daemon::Clock::system()),
+        };
+        let router = arrival.router();
+        for (path, status) in [
+            ("/", 200),
+            ("/healthz", 200),
+            ("/readyz", 503),
+            ("/startupz", 503),
+        ] {
+            assert_eq!(asked(&router, path).await.0, status, "{path}");
+        }
+        let (status, refused) = asked(&router, "/invoke").await;
+        assert_eq!(status, 503);
+        assert!(refused.headers().contains_key("retry-after"));
+        arrival.is_whole(Router::new().fallback(|| async { "whole" }));
+        for path in ["/", "/readyz", "/invoke"] {
+            assert_eq!(asked(&router, path).await.0, 200, "{path}");
+        }
+    }
+}
