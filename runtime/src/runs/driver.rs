@@ -38,8 +38,8 @@ use crate::{
     printed::Printed,
 };
 
-/// Inputs that wait for the machine; more wait at the sender.
-const INPUTS_MAX: usize = 64;
+/// Inputs that wait for the machine; more wait at the sender. Few, so that the first piece of a stream is told before many more are read.
+const INPUTS_MAX: usize = 8;
 
 /// Whether a run is stored, for everybody who waits to know.
 pub(super) type Storing = Shared<BoxFuture<'static, bool>>;
