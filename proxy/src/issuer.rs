@@ -42,7 +42,7 @@ enum NoKeys {
     Unanswered(#[from] Unanswered),
     #[error("it answers {0}")]
     Status(StatusCode),
-    #[error("its answer is no text")]
+    #[error("its answer is no text, or has control characters in it")]
     NoText,
     #[error("it did not answer within {} s", ANSWER_MAX.as_secs())]
     Late,
@@ -167,7 +167,17 @@ async fn ask(issuer: &Issuer, errands: &Errands) -> Result<String, NoKeys> {
     if status != StatusCode::OK {
         return Err(NoKeys::Status(status));
     }
-    String::from_utf8(body.into()).map_err(|_| NoKeys::NoText)
+    text(body.into())
+}
+
+/// A text that is at most twice as long within a message of the link: what would be longer could not be sent, and the link would end.
+fn text(body: Vec<u8>) -> Result<String, NoKeys> {
+    let text = String::from_utf8(body).map_err(|_| NoKeys::NoText)?;
+    let is_odd = |one: char| one.is_ascii_control() && !matches!(one, '\t' | '\n' | '\r');
+    match text.contains(is_odd) {
+        true => Err(NoKeys::NoText),
+        false => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +188,21 @@ mod tests {
     fn an_issuer_that_is_down_is_asked_ever_later() {
         let waits = [0, 1, 5, 6, 4_000_000_000].map(|failures| backoff(failures).as_secs());
         assert_eq!(waits, [1, 2, 32, 60, 60]);
+    }
+
+    #[test]
+    fn the_longest_answer_fits_a_message_of_the_link_whatever_is_in_it() {
+        for filler in ["\"", "\\", "\n", "\t", "x", "\u{2028}", "\u{1f600}"] {
+            let body = filler.repeat(CALLERS_KEYS_BYTES_MAX / filler.len());
+            let set = text(body.into_bytes()).unwrap();
+            let digest = "0".repeat(64);
+            let keys = serde_json::to_vec(&CallersKeys { digest, set }).unwrap();
+            assert!(keys.len() + 1024 < postern_contract::MESSAGE_BYTES_MAX);
+        }
+        for odd in ["\u{0}", "\u{1}{}", "{\u{1b}}"] {
+            assert!(text(odd.into()).is_err(), "{odd:?}");
+        }
+        assert!(text(vec![0xff]).is_err());
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Serving {
         let at = api.first().and_then(serve::Listener::address);
         let at = (at, operators.address());
         let public = Arrival::of(config, progress.clone());
-        let operator = Arrival::of(config, progress.clone());
+        let operator = Arrival::of(config, progress.clone()).untold();
         // Whoever calls while the last runs end is told to come again.
         let closing = Shutdown::manual();
         let limits = limits(&config.api);

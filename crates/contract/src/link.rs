@@ -292,7 +292,8 @@ pub struct CallersKeys {
     pub set: String,
 }
 
-/// The largest set of keys that crosses the link, in bytes. As a text within JSON it is twice as long at worst.
+/// The largest set of keys that crosses the link, in bytes; without control characters but those of white space it is twice as long
+/// in a message at worst.
 pub const CALLERS_KEYS_BYTES_MAX: usize = 48 * 1024;
 
 /// How the gate is.

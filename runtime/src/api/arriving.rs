@@ -29,6 +29,8 @@ pub(crate) struct Arrival {
     agents: Arc<BTreeMap<AgentName, Arc<Agent>>>,
     default_agent: Option<AgentName>,
     progress: Progress,
+    /// Whether probes are answered. Whoever has to show a key is told nothing without.
+    probed: bool,
 }
 
 impl Arrival {
@@ -39,6 +41,15 @@ impl Arrival {
             agents: Arc::new(config.agents.clone()),
             default_agent: config.default_agent.clone(),
             progress,
+            probed: true,
+        }
+    }
+
+    /// The same, but nothing is told.
+    pub(crate) fn untold(self) -> Self {
+        Self {
+            probed: false,
+            ..self
         }
     }
 
@@ -92,6 +103,7 @@ async fn answer(State(arrival): State<Arrival>, request: Request) -> Response {
             .unwrap_or_else(|never| match never {});
     }
     match request.uri().path() {
+        _ if !arrival.probed => Refused::Arriving.into_response(),
         "/" | "/healthz" => arrival.alive().into_response(),
         "/readyz" => arrival.ready(),
         "/startupz" => arrival.started(),
@@ -116,7 +128,12 @@ mod tests {
             agents: Arc::default(),
             default_agent: None,
             progress: Progress::new(postern_daemon::Clock::system()),
+            probed: true,
         };
+        let untold = arrival.clone().untold().router();
+        for path in ["/", "/healthz", "/readyz", "/api/v1/agents"] {
+            assert_eq!(asked(&untold, path).await.0, 503, "{path}");
+        }
         let router = arrival.router();
         for (path, status) in [
             ("/", 200),
