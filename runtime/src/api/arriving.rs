@@ -78,11 +78,12 @@ impl Arrival {
         };
         let agents = self.agents.keys();
         let parts: Map<_, _> = agents.map(|name| (name.to_string(), part(name))).collect();
+        let later = json!({ "status": "not looked at yet" });
         let body = json!({
             "status": "not ready",
             "llm_gateway": "reachable",
             "installing": underway,
-            "parts": { "agents": parts },
+            "parts": { "gate": later, "stores": later, "agents": parts },
         });
         (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
     }

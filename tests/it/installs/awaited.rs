@@ -79,6 +79,13 @@ fn a_devbox_that_still_installs_answers_probes_and_says_how_far_it_is() {
         (25..=50).contains(&half["percent"].as_u64().unwrap()),
         "{half}"
     );
+    let parts = get("/readyz").send().json()["parts"].clone();
+    assert_eq!(parts["agents"]["desk"]["status"], "installing", "{parts}");
+    // What the API's own description promises is there from the beginning.
+    assert!(
+        parts["gate"].is_object() && parts["stores"].is_object(),
+        "{parts}"
+    );
     let alive = get("/healthz").send();
     assert_eq!(
         (alive.status, alive.json()["agent"].clone()),

@@ -224,6 +224,21 @@ fn readiness() -> Value {
             "status": { "enum": ["ready", "not ready", "stopping"] },
             "llm_gateway": { "type": "string" },
             "parts": { "type": "object", "required": ["gate", "stores", "agents"] },
+            "installing": {
+                "type": "object",
+                "description": "While agents are installed at a start: how far each is.",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["stage", "seconds"],
+                    "properties": {
+                        "stage": { "enum": ["unpack", "fetch", "setup"] },
+                        "seconds": { "type": "number", "minimum": 0 },
+                        "bytes": { "type": "integer", "minimum": 0 },
+                        "of_bytes": { "type": "integer", "minimum": 0 },
+                        "percent": { "type": "integer", "minimum": 0, "maximum": 100 },
+                    },
+                },
+            },
         },
     })
 }
