@@ -224,7 +224,6 @@ fn installer(
     }
 }
 
-/// Where the public API is served.
 /// What checks callers' tokens, if they have any.
 async fn tokens(config: &Config, link: &Link) -> Result<Option<Tokens>, Failure> {
     match &config.callers.tokens {

@@ -81,7 +81,7 @@ impl Arrival {
         let later = json!({ "status": "not looked at yet" });
         let body = json!({
             "status": "not ready",
-            "llm_gateway": "reachable",
+            "llm_gateway": "not looked at yet",
             "installing": underway,
             "parts": { "gate": later, "stores": later, "agents": parts },
         });
