@@ -138,6 +138,8 @@ struct Started {
     around: Surroundings,
     serving: Serving,
     operator_key: Secret,
+    /// Held, with its lock, until everything else has ended.
+    state: State,
 }
 
 async fn start(
@@ -202,6 +204,7 @@ async fn start(
         around,
         serving,
         operator_key,
+        state,
     })
 }
 
@@ -313,6 +316,7 @@ impl Started {
             around,
             mut serving,
             operator_key,
+            state: _held,
         } = self;
         let link = around.link.clone();
         let runs_drain = runs_drain(app.limits());

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use postern_testkit::{Devbox, Setup};
+use postern_testkit::{Devbox, Setup, wait};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, NameServer, order};
@@ -68,6 +68,17 @@ fn talk(devbox: &Devbox, host: &str, port: u16) -> String {
     format!("{}{}", said["out"].as_str().unwrap(), said["err"])
 }
 
+/// What an act gives, and the line that the audit has of it: a tunnel's is written when both of its ends are closed, which may be
+/// after the program has read all that it wanted.
+fn recorded<T>(devbox: &Devbox, act: impl FnOnce() -> T) -> (T, Value) {
+    let before = devbox.audit().len();
+    let given = act();
+    let line = wait::until("the audit has the line", || {
+        devbox.audit().into_iter().skip(before).next_back()
+    });
+    (given, line)
+}
+
 fn start(config: &str, ordinary: bool) -> Devbox {
     let setup = Setup::new(config);
     let setup = if ordinary {
@@ -86,9 +97,8 @@ fn a_program_that_speaks_no_http_reaches_its_tool_by_name_and_nothing_else() {
         let names = NameServer::start();
         let config = [names.config(), config(lines, other)].concat();
         let devbox = start(&config, ordinary);
-        let said = talk(&devbox, "lines.example", lines.port());
+        let (said, line) = recorded(&devbox, || talk(&devbox, "lines.example", lines.port()));
         assert!(said.starts_with(r"b'220 hello\r\n' b'SHOUT\n'"), "{said}");
-        let line = devbox.audit().pop().unwrap();
         let of = |key: &str| line[key].clone();
         assert_eq!(
             [
@@ -110,9 +120,8 @@ fn a_program_that_speaks_no_http_reaches_its_tool_by_name_and_nothing_else() {
         assert_eq!([of("bytes_up"), of("bytes_down")], [6, 17].map(Value::from));
 
         // No rule is about that one: closed without a word, and nobody there was asked.
-        let said = talk(&devbox, "other.example", other.port());
+        let (said, line) = recorded(&devbox, || talk(&devbox, "other.example", other.port()));
         assert!(said.starts_with("b'' b''"), "{said}");
-        let line = devbox.audit().pop().unwrap();
         assert_eq!(
             (&line["tool"], &line["reason"]),
             (&json!("other"), &json!("POLICY_DENIED"))
@@ -144,13 +153,11 @@ fn refused_elsewhere(devbox: &Devbox, (lines, other): (u16, u16)) {
         ("127.0.0.1", lines),
         ("192.0.2.7", lines),
     ] {
-        let said = order(
-            devbox,
-            &json!({"do": "raw", "text": "\u{0}\u{0}\u{0}\u{8}", "host": host, "port": port}),
-        );
+        let asked =
+            json!({"do": "raw", "text": "\u{0}\u{0}\u{0}\u{8}", "host": host, "port": port});
+        let (said, line) = recorded(devbox, || order(devbox, &asked));
         let said = said.as_str().unwrap();
         assert!(!said.contains("220"), "{host}:{port}: {said}");
-        let line = devbox.audit().pop().unwrap();
         assert_eq!(line["decision"], "refused", "{host}:{port}: {line}");
     }
 }
