@@ -108,6 +108,9 @@ pub enum Access {
     ReadOnly,
     /// The launcher makes the directory anew, owned by the agent's uid; it must not exist before.
     Fresh,
+    /// Look, not touch, at what is in an EROFS image: the source is one, a file that nobody but root and the launcher's peer could
+    /// have written. The kernel parses it: whoever asks for this has made it, or knows its digest. Only root can mount one.
+    Image,
 }
 
 /// A socket inside the sandbox's network namespace, for others to answer on.

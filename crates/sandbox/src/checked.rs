@@ -52,6 +52,8 @@ pub(crate) struct Checked {
     pub(crate) hostname: String,
     /// Whose uid the agent gets.
     pub(crate) identity: Identity,
+    /// Who gives the orders: an image that is mounted is this one's or root's.
+    pub(crate) peer_uid: u32,
     /// What is shown.
     pub(crate) shown: Vec<Shown>,
     /// The certificates of trusted authorities, once as everybody reads them and once for Java; none if the host's count.
@@ -141,6 +143,7 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
         sandbox: plan.sandbox,
         hostname,
         identity,
+        peer_uid: config.peer_uid,
         shown,
         trusted,
         listeners,
@@ -225,6 +228,9 @@ fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
         access,
     } = mount;
     plain(&target)?;
+    if access == Access::Image {
+        may_mount(&source, config)?;
+    }
     let mut place = permitted_source(&source, &config.source_roots)?;
     if access == Access::Fresh {
         // To be shown is not to be written: an agent's directory is made only where agents' trees live and are deleted.
@@ -243,6 +249,23 @@ fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
         target,
         access,
     })
+}
+
+/// The kernel may be given an image to parse.
+fn may_mount(image: &Path, config: &Config) -> Result<(), Obstacle> {
+    let refused = |why| Err(Obstacle::plain(format!("{image:?} is not mounted: {why}")));
+    let (why, fix) = match config.ids {
+        Ids::Caller { .. } => (
+            "only root can mount an image",
+            "have root start the devbox, or give the agent an archive",
+        ),
+        Ids::Range(_) if !config.images => (
+            "launcher.toml allows no images",
+            "say `images = true` there, or give the agent an archive",
+        ),
+        Ids::Range(_) => return Ok(()),
+    };
+    refused(why).map_err(|obstacle| obstacle.with_fix(fix))
 }
 
 /// The root that the path lies in, and the rest of the way; the path is no root itself.

@@ -38,6 +38,9 @@ pub struct Written {
     /// Layers without which no sandbox starts, whatever its plan says.
     #[serde(default)]
     pub mandatory_layers: Vec<Layer>,
+    /// Whether plans may have EROFS images mounted, which the kernel parses: off unless it is said. Only root can.
+    #[serde(default)]
+    pub images: bool,
 }
 
 /// A range of host uids (and gids of the same numbers) that belong to nobody but agents.
@@ -81,6 +84,8 @@ pub struct Config {
     pub(crate) peer_uid: u32,
     /// Layers that every sandbox has.
     pub(crate) mandatory: Vec<Layer>,
+    /// Whether images are mounted.
+    pub(crate) images: bool,
 }
 
 /// Whose host uid an agent gets.
@@ -203,13 +208,14 @@ impl Config {
             }
             (None, uid) => Ids::Caller { uid },
         };
-        let mandatory = written.mandatory_layers;
+        let (mandatory, images) = (written.mandatory_layers, written.images);
         Ok(Self {
             source_roots,
             discard_roots,
             ids,
             peer_uid,
             mandatory,
+            images,
         })
     }
 }

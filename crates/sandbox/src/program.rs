@@ -212,6 +212,7 @@ fn probe(config: &Config, one: &SingleThread) -> Result<(), Failure> {
     let config = Config {
         discard_roots: Vec::new(),
         mandatory: Vec::new(),
+        images: false,
         ..config.clone()
     };
     let built = check(plan, &config).and_then(|checked| launch(checked, &config, one));

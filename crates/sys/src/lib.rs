@@ -10,6 +10,7 @@ pub mod capability;
 pub mod divert;
 pub mod exec;
 pub mod fork;
+pub mod image;
 pub mod interface;
 pub mod keyring;
 pub mod mount;

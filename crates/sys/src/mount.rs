@@ -24,6 +24,10 @@ impl Attributes {
     /// One device node, which works, and nothing else does.
     pub const DEVICE: Self =
         Self(libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY);
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
 }
 
 /// A mount that is nowhere yet. Dropping it lets it go.
@@ -46,6 +50,10 @@ pub fn copy(of: BorrowedFd<'_>) -> io::Result<Detached> {
 }
 
 impl Detached {
+    pub(crate) fn new(mount: OwnedFd) -> Self {
+        Self(mount)
+    }
+
     /// Restricts this mount and everything beneath it, and cuts it off from what is mounted elsewhere later.
     ///
     /// # Errors

@@ -105,6 +105,7 @@ impl Place {
             agent_ids: (mode == Mode::Root).then_some(AGENT_IDS),
             peer_uid: Some(mode.runtime_uid()),
             mandatory_layers: Vec::new(),
+            images: mode == Mode::Root,
         }
     }
 

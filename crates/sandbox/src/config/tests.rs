@@ -19,6 +19,7 @@ fn what_up_writes_is_what_the_launcher_reads() {
         agent_ids: Some(RANGE),
         peer_uid: Some(64_100),
         mandatory_layers: vec![Layer::Seccomp],
+        images: true,
     };
     let text = here.to_toml().unwrap();
     assert_eq!(written(&text).unwrap(), here);

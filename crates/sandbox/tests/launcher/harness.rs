@@ -183,6 +183,7 @@ impl Site {
             agent_ids: (self.mode == Mode::Root).then_some(RANGE),
             peer_uid: None,
             mandatory_layers: Vec::new(),
+            images: false,
         }
     }
 

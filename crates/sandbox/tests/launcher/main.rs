@@ -11,6 +11,7 @@ mod capture;
 mod ends;
 mod harness;
 mod hostile;
+mod images;
 mod inside;
 mod limits;
 mod programs;

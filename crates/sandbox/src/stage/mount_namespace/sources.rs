@@ -11,11 +11,14 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat},
+    sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat},
 };
 use postern_contract::launch::{Access, Layer, Obstacle};
-use postern_sys::mount::{Attributes, Detached, copy};
+use postern_sys::{
+    image::erofs,
+    mount::{Attributes, Detached, copy},
+};
 
 use super::{overlay::Overlays, tree};
 use crate::{
@@ -25,6 +28,9 @@ use crate::{
 
 /// A fresh directory: the agent's to write, everybody's to read, for other sandboxes will be shown it read-only.
 const FRESH_MODE: Mode = Mode::from_bits_truncate(0o755);
+
+/// The mode bits of a file that somebody besides its owner can write.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// One mount, ready to be put into a root.
 #[derive(Debug)]
@@ -62,7 +68,7 @@ pub(crate) fn take(checked: &Checked, made: &mut Vec<Made>) -> Result<Vec<Source
                 .components()
                 .chain(shown.beneath.components())
                 .collect();
-            take_one(shown, checked.identity, made).map_err(|error| {
+            take_one(shown, checked, made).map_err(|error| {
                 let obstacle = Obstacle::plain(format!("cannot show {whole:?}: {error}"));
                 match error.raw_os_error().map(Errno::from_raw) {
                     Some(Errno::ELOOP) => obstacle.with_fix("name the path that the link leads to"),
@@ -73,7 +79,7 @@ pub(crate) fn take(checked: &Checked, made: &mut Vec<Made>) -> Result<Vec<Source
         .collect()
 }
 
-fn take_one(shown: &Shown, identity: Identity, made: &mut Vec<Made>) -> io::Result<Source> {
+fn take_one(shown: &Shown, checked: &Checked, made: &mut Vec<Made>) -> io::Result<Source> {
     let is_whole_root = shown.beneath.as_os_str().is_empty();
     // A root that is shown as it is may be a single file, such as the program that unpacks.
     let flags = if is_whole_root {
@@ -86,12 +92,29 @@ fn take_one(shown: &Shown, identity: Identity, made: &mut Vec<Made>) -> io::Resu
         &shown.root,
         OpenHow::new().flags(flags).resolve(no_links()),
     )?;
-    let opened = match shown.access {
-        Access::ReadOnly if is_whole_root => root,
-        Access::ReadOnly => beneath(root.as_fd(), &shown.beneath, OFlag::empty())?,
-        Access::Fresh => fresh(&root, &shown.beneath, identity, made)?,
+    let (mount, is_directory) = match shown.access {
+        Access::ReadOnly if is_whole_root => shown_as_it_is(&root, Attributes::READ_ONLY)?,
+        Access::ReadOnly => {
+            let opened = beneath(root.as_fd(), &shown.beneath, OFlag::O_PATH)?;
+            shown_as_it_is(&opened, Attributes::READ_ONLY)?
+        }
+        Access::Fresh => {
+            let opened = fresh(&root, &shown.beneath, checked.identity, made)?;
+            shown_as_it_is(&opened, Attributes::HARMLESS)?
+        }
+        Access::Image => (image(&root, &shown.beneath, checked.peer_uid)?, true),
     };
-    let kind = SFlag::from_bits_truncate(fstat(&opened)?.st_mode) & SFlag::S_IFMT;
+    Ok(Source {
+        mount,
+        is_directory,
+        is_fresh: shown.access == Access::Fresh,
+        target: shown.target.clone(),
+    })
+}
+
+/// A copy of what is open here, and whether it is a directory.
+fn shown_as_it_is(opened: &OwnedFd, attributes: Attributes) -> io::Result<(Detached, bool)> {
+    let kind = kind(&fstat(opened)?);
     let is_directory = kind == SFlag::S_IFDIR;
     if !is_directory && kind != SFlag::S_IFREG {
         return Err(io::Error::other(
@@ -99,16 +122,31 @@ fn take_one(shown: &Shown, identity: Identity, made: &mut Vec<Made>) -> io::Resu
         ));
     }
     let mount = copy(opened.as_fd())?;
-    mount.restrict(match shown.access {
-        Access::ReadOnly => Attributes::READ_ONLY,
-        Access::Fresh => Attributes::HARMLESS,
-    })?;
-    Ok(Source {
-        mount,
-        is_directory,
-        is_fresh: shown.access == Access::Fresh,
-        target: shown.target.clone(),
-    })
+    mount.restrict(attributes)?;
+    Ok((mount, is_directory))
+}
+
+/// What is in an image that no agent could have written.
+fn image(root: &OwnedFd, path: &Path, peer_uid: u32) -> io::Result<Detached> {
+    let refused = |why| Err(io::Error::other(why));
+    // What is no regular file is not waited for.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+    let opened = beneath(root.as_fd(), path, flags)?;
+    let found = fstat(&opened)?;
+    if kind(&found) != SFlag::S_IFREG {
+        return refused("it is no regular file");
+    }
+    if found.st_uid != 0 && found.st_uid != peer_uid {
+        return refused("an image belongs to root or to posternd, and this one to somebody else");
+    }
+    if found.st_mode & OTHERS_WRITE != 0 {
+        return refused("others can write it");
+    }
+    erofs(opened.as_fd())
+}
+
+fn kind(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
 fn directory() -> OFlag {
@@ -122,7 +160,7 @@ fn no_links() -> ResolveFlag {
 
 fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let resolve = ResolveFlag::RESOLVE_BENEATH | no_links();
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | flags;
+    let flags = OFlag::O_CLOEXEC | flags;
     Ok(openat2(
         root,
         path,
@@ -145,7 +183,7 @@ fn fresh(
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
     {
-        Some(parent) => beneath(root.as_fd(), parent, OFlag::O_DIRECTORY)?,
+        Some(parent) => beneath(root.as_fd(), parent, OFlag::O_PATH | OFlag::O_DIRECTORY)?,
         None => root.try_clone()?,
     };
     // Private until it is what it shall be, so that nobody gets at it in between.
