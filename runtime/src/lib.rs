@@ -33,7 +33,7 @@ mod start;
 mod state;
 mod token;
 mod trust;
-mod unpack;
+pub mod unpack;
 
 use std::{
     ffi::OsString,

@@ -16,7 +16,7 @@ use postern_unpack::{Limits, Report, UnpackError};
 use serde::{Deserialize, Serialize};
 
 /// The longest line that the subcommand writes, in bytes.
-pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,7 +36,7 @@ struct Arguments {
 /// The line on stdout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Told {
+pub enum Told {
     /// All of it is on disk.
     Unpacked(Report),
     /// The archive was refused; what is in the directory is to be thrown away.
@@ -46,7 +46,8 @@ pub(crate) enum Told {
 }
 
 /// The subcommand's arguments: this program's name, `unpack` and its options.
-pub(crate) fn command_line(program: &str, into: &Path, name: &str) -> Vec<String> {
+#[must_use]
+pub fn command_line(program: &str, into: &Path, name: &str) -> Vec<String> {
     let into = format!("--into={}", into.display());
     // One word: a name may begin like an option.
     let name = format!("--name={name}");

@@ -69,6 +69,7 @@ fn every_command_helps_with_an_example_and_the_hidden_ones_stay_hidden() {
         "check",
         "doctor",
         "logs",
+        "pack",
         "policy",
         "policy explain",
         "policy learn",

@@ -9,6 +9,7 @@
 //! postern audit ...         the audit log checked and exported                                audit/
 //! postern approvals ...     calls that wait for a human: shown, and answered                   approvals/
 //! postern agents ...        what is installed: shown, installed anew, rolled back                agents.rs
+//! postern pack FROM -o IMAGE an agent's files as an image that sandboxes mount                 pack/
 //! postern doctor            what this machine can enforce                                     doctor.rs
 //! postern runtime|proxy|launcher|unpack|sweep    what `up` starts; hidden                     below
 //! ```
@@ -24,6 +25,7 @@ mod doctor;
 mod failure;
 mod identity;
 mod logs;
+mod pack;
 mod policy;
 mod sweep;
 mod terminal;
@@ -59,6 +61,7 @@ enum Command {
     Policy(policy::Args),
     Audit(audit::Args),
     Agents(agents::Args),
+    Pack(pack::Args),
     Approvals(approvals::Args),
     Logs(logs::Args),
     Doctor(doctor::Args),
@@ -113,6 +116,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Agents(args) => agents::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Approvals(args) => approvals::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Doctor(args) => doctor::run(&args),

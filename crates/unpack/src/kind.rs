@@ -2,8 +2,15 @@
 
 use crate::UnpackError;
 
-/// How many bytes the kind is told by: a block of tar.
-pub const HEAD_BYTES: usize = 512;
+/// How many bytes the kind is told by.
+pub const HEAD_BYTES: usize = IMAGE_MAGIC_AT.end;
+
+/// How many of them all but images are told by.
+pub(crate) const FIRST_BYTES: usize = 512;
+
+/// Where an EROFS image has its mark; before that is nothing.
+const IMAGE_MAGIC_AT: std::ops::Range<usize> = 1024..1028;
+const IMAGE_MAGIC: &[u8] = b"\xe2\xe1\xf5\xe0";
 
 /// How a second archive in the same bytes would begin that readers could prefer.
 const TAR_MAGIC_AT: std::ops::Range<usize> = 257..262;
@@ -40,8 +47,33 @@ pub(crate) enum Looks {
     /// Zstandard, and inside it the same.
     Zstd,
     Zip,
+    /// An EROFS image, which is mounted and never looked into here.
+    Image,
     /// No archive.
     File,
+}
+
+/// What an object is to whoever has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    /// Something that is unpacked, or refused by who unpacks.
+    Archive,
+    /// A single file, which keeps its name.
+    File,
+    /// An image of a file system.
+    Image,
+}
+
+impl Object {
+    /// Tells by the first [`HEAD_BYTES`], or all there are.
+    #[must_use]
+    pub fn of(head: &[u8]) -> Self {
+        match Looks::of(head) {
+            Ok(Looks::File) => Self::File,
+            Ok(Looks::Image) => Self::Image,
+            _ => Self::Archive,
+        }
+    }
 }
 
 impl Looks {
@@ -55,6 +87,8 @@ impl Looks {
             Self::Zip
         } else if head.get(TAR_MAGIC_AT) == Some(TAR_MAGIC) {
             return Ok(Self::Tar);
+        } else if is_image(head) {
+            return Ok(Self::Image);
         } else {
             refuse_foreign(head)?;
             return Ok(Self::File);
@@ -66,13 +100,11 @@ impl Looks {
     }
 }
 
-/// Whether these first [`HEAD_BYTES`] (or all there are) are of a single file, which keeps its name, and not of an archive.
-#[must_use]
-pub fn is_single_file(head: &[u8]) -> bool {
-    matches!(
-        Looks::of(&head[..head.len().min(HEAD_BYTES)]),
-        Ok(Looks::File)
-    )
+/// Whether nothing comes before the mark of an image, as whatever makes one has it.
+fn is_image(head: &[u8]) -> bool {
+    let is_empty = |before: &[u8]| before.iter().all(|byte| *byte == 0);
+    head.get(IMAGE_MAGIC_AT) == Some(IMAGE_MAGIC)
+        && head.get(..IMAGE_MAGIC_AT.start).is_some_and(is_empty)
 }
 
 /// Whether the head is of a tar archive in one of the formats that are read.
@@ -90,7 +122,7 @@ fn refuse_foreign(head: &[u8]) -> Result<(), UnpackError> {
     if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Err(unknown(&format!("{name}, which is not unpacked")));
     }
-    if head.len() >= HEAD_BYTES && is_old_tar(&head[..HEAD_BYTES]) {
+    if head.get(..FIRST_BYTES).is_some_and(is_old_tar) {
         return Err(unknown(
             "tar in a format from before 1988, or an empty archive",
         ));
@@ -130,8 +162,12 @@ mod tests {
 
     #[test]
     fn the_kind_is_told_by_content_alone() {
-        let mut tar = [0; HEAD_BYTES];
+        let mut tar = [0; FIRST_BYTES];
         tar[TAR_MAGIC_AT].copy_from_slice(TAR_MAGIC);
+        let mut image = [0; HEAD_BYTES];
+        image[IMAGE_MAGIC_AT].copy_from_slice(IMAGE_MAGIC);
+        let mut marked = image;
+        marked[0] = b'#';
         for (head, looks) in [
             (tar.as_slice(), Looks::Tar),
             (b"\x1f\x8b\x08", Looks::Gzip),
@@ -144,18 +180,23 @@ mod tests {
             (b"\x7fELF", Looks::File),
             (b"PKunzip", Looks::File),
             (&[b'x'; 600], Looks::File),
+            (&image, Looks::Image),
+            (&marked, Looks::File),
         ] {
             assert_eq!(Looks::of(head), Ok(looks), "{head:?}");
-            assert_eq!(is_single_file(head), looks == Looks::File);
+            let is_file = Object::of(head) == Object::File;
+            assert_eq!(is_file, looks == Looks::File);
+            let is_image = Object::of(head) == Object::Image;
+            assert_eq!(is_image, looks == Looks::Image);
         }
     }
 
     #[test]
     fn archives_of_other_kinds_are_no_single_files() {
-        let mut two = [0; HEAD_BYTES];
+        let mut two = [0; FIRST_BYTES];
         two[TAR_MAGIC_AT].copy_from_slice(TAR_MAGIC);
         two[..4].copy_from_slice(b"PK\x03\x04");
-        let mut old = [0; HEAD_BYTES];
+        let mut old = [0; FIRST_BYTES];
         old[0] = b'a';
         old[TAR_SUM_AT].copy_from_slice(b"  541\0  ");
         for head in [
@@ -171,7 +212,7 @@ mod tests {
                 matches!(Looks::of(head), Err(UnpackError::UnknownKind(_))),
                 "{head:?}"
             );
-            assert!(!is_single_file(head));
+            assert_eq!(Object::of(head), Object::Archive);
         }
     }
 }

@@ -36,9 +36,9 @@ mod zip;
 mod zstandard;
 
 pub use error::UnpackError;
-pub use kind::{HEAD_BYTES, is_single_file};
+pub use kind::{HEAD_BYTES, Object};
 pub use limits::Limits;
-pub use report::{Kind, Report};
+pub use report::{IMAGE_NAME, Kind, Report};
 
 use std::{io::Read, os::fd::BorrowedFd};
 
@@ -47,7 +47,7 @@ use packed::Packed;
 use site::Site;
 
 /// Unpacks an archive (`.tar`, `.tar.gz`, `.tar.zst` or `.zip`, told apart by content) into an empty directory. What is no
-/// archive becomes a single file there, which gets the name.
+/// archive becomes a single file there, which gets the name; an image does too, under a name of its own.
 ///
 /// # Errors
 /// See [`UnpackError`]; the directory then holds a part of the archive and is to be thrown away.
@@ -63,6 +63,7 @@ pub fn unpack(
     let mut site = Site::new(destination, limits)?;
     let (kind, sha256) = match looks {
         Looks::File => (Kind::File, place_file(packed, name, &mut site)?),
+        Looks::Image => (Kind::Image, place_file(packed, IMAGE_NAME, &mut site)?),
         Looks::Zip => (Kind::Zip, zip::unpack(packed, (&mut site, limits))?),
         Looks::Tar | Looks::Gzip | Looks::Zstd => {
             tarball::unpack(packed, looks, (&mut site, limits))?

@@ -15,6 +15,9 @@ pub struct Report {
     pub kind: Kind,
 }
 
+/// What an image is called where it was put.
+pub const IMAGE_NAME: &str = "image.erofs";
+
 /// What an archive was, by its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,4 +32,6 @@ pub enum Kind {
     Zip,
     /// A single file.
     File,
+    /// An image of a file system, put down as it came under the name [`IMAGE_NAME`].
+    Image,
 }

@@ -6,7 +6,7 @@ use flate2::bufread::GzDecoder;
 
 use crate::{
     Kind, Limits, UnpackError,
-    kind::{self, HEAD_BYTES, Looks},
+    kind::{self, FIRST_BYTES, Looks},
     member::BLOCK_BYTES,
     packed::{Packed, Ratio},
     trouble::Trouble,
@@ -61,9 +61,9 @@ impl<R: Read> Source<R> {
     }
 
     fn look_inside(&mut self) -> Result<(), UnpackError> {
-        let mut head = vec![0; HEAD_BYTES];
+        let mut head = vec![0; FIRST_BYTES];
         let mut filled = 0;
-        while filled < HEAD_BYTES {
+        while filled < FIRST_BYTES {
             match self.stream.read(&mut head[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,

@@ -60,6 +60,18 @@ pub(super) fn shown(source: &Path, target: &Path) -> Mount {
     }
 }
 
+/// An installed version, which is a tree, or an image of one.
+fn installed(version: &Path, target: &Path) -> Mount {
+    let access = match version.is_file() {
+        true => Access::Image,
+        false => Access::ReadOnly,
+    };
+    Mount {
+        access,
+        ..shown(version, target)
+    }
+}
+
 impl Ground {
     /// For an agent that is shown its own files, if it has any, which are installed first, and these; and where it is told which
     /// layers are absent.
@@ -114,7 +126,7 @@ impl Ground {
         let live = self.live()?;
         let mut wanted = self.wanted();
         if let (Some(tree), Some(files)) = (&live, &self.files) {
-            wanted.mounts.insert(0, shown(tree, &files.mount));
+            wanted.mounts.insert(0, installed(tree, &files.mount));
         }
         let made = wanted.listeners.iter().map(|made| (*made).into());
         let kinds = made.chain([ListenerKind::Reports]).collect();

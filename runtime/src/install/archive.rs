@@ -9,7 +9,7 @@ use std::{
 };
 
 use postern_contract::launch::{Access, ExitStatus, Mount};
-use postern_unpack::{HEAD_BYTES, Report};
+use postern_unpack::{self as unpacking, HEAD_BYTES, Report};
 use sha2::{Digest as _, Sha256};
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
@@ -26,16 +26,16 @@ use crate::{
 const PROGRAM_TARGET: &str = "/run/postern/posternd";
 
 /// Where the new tree is shown in an install sandbox.
-const TREE_TARGET: &str = "/install";
+pub(super) const TREE_TARGET: &str = "/install";
 
 /// How many bytes are read from a source at once.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 /// What a look at an object's bytes showed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    digest: Digest,
-    is_single_file: bool,
+    pub(super) digest: Digest,
+    pub(super) is: unpacking::Object,
 }
 
 /// Looks at an object, which has the digest that the config pins if it pins one.
@@ -44,11 +44,8 @@ pub(super) async fn look_at(object: &Object) -> Result<Seen, InstallError> {
     let looking = tokio::task::spawn_blocking(move || {
         let mut head = Head(Vec::new());
         let digest = copy_hashed(&looked_at, &mut head, &Gauge::default())?;
-        let is_single_file = postern_unpack::is_single_file(&head.0);
-        Ok(Seen {
-            digest,
-            is_single_file,
-        })
+        let is = unpacking::Object::of(&head.0);
+        Ok(Seen { digest, is })
     });
     let seen = joined(looking.await).map_err(|source| InstallError::Source {
         shown: object.shown(),
@@ -121,7 +118,7 @@ impl Packed<'_> {
     /// What it will be, where that is known.
     pub(super) fn expected(self) -> Option<Content> {
         let (digest, is_archive) = match self {
-            Self::File(_, seen) => (seen.digest, !seen.is_single_file),
+            Self::File(_, seen) => (seen.digest, seen.is != unpacking::Object::File),
             Self::World(object) => (object.pinned()?, false),
         };
         let name = (!is_archive).then(|| self.name());
@@ -262,7 +259,7 @@ impl Installer {
     }
 }
 
-fn joined<T>(task: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
+pub(super) fn joined<T>(task: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
     task.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 

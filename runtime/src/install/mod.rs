@@ -8,7 +8,8 @@
 //!                  ▼
 //!      an archive: `unpack` of stdin, which posternd reads from the  │
 //!      file or through the gate, in a sandbox without a way out     ─┐
-//!      all others: a script in a sandbox that may call what          ├─▶ versions/.staging-…
+//!      an image: a copy of posternd's own, where the config pins it  ├─▶ versions/.staging-…
+//!      all others: a script in a sandbox that may call what          │
 //!                  `install.fetch` allows, and runs no package's code ─┘        │ whole
 //!                                                                            ▼
 //!      `agent_setup`, if there is any: a copy in a sandbox that may call what `install.setup` allows, without credentials
@@ -24,6 +25,8 @@ mod archive;
 mod download;
 mod fetch;
 mod hint;
+mod image;
+mod make;
 mod progress;
 mod room;
 mod setup;
@@ -51,21 +54,16 @@ use crate::{
     config::Agent,
     link::{Link, LinkError},
     sandbox::{Launcher, Sandbox, SandboxError, Wanted},
-    source::{Content, Digest, Resolved, Script, Source, Way},
+    source::{Digest, Resolved, Source},
 };
 use alone::Alone;
-use archive::Packed;
+use make::Coming;
 pub use progress::Progress;
 use tree::Tree;
 pub use version::{Kept, Note, Stage, Standing, Version};
 
 /// How long each stage of an install may take.
 const STAGE_MAX: Duration = Duration::from_secs(600);
-
-/// What the stages are called.
-const UNPACK: &str = "unpack";
-const FETCH: &str = "fetch";
-const SETUP: &str = "setup";
 
 /// Why an agent could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -232,30 +230,6 @@ pub struct Installer {
     pub progress: Progress,
 }
 
-/// How a source's files are had, as far as it was looked at.
-enum Coming<'source> {
-    Packed(Packed<'source>),
-    Script(Script),
-}
-
-impl Coming<'_> {
-    /// What comes, where that is known before.
-    fn content(&self) -> Option<Content> {
-        match self {
-            Self::Packed(packed) => packed.expected(),
-            Self::Script(_) => None,
-        }
-    }
-}
-
-/// A new tree that is whole and has no name yet.
-struct Made {
-    staging: PathBuf,
-    unpacked: Option<Report>,
-    resolved: Option<Resolved>,
-    stages: Vec<Stage>,
-}
-
 impl Installer {
     /// Makes a source the live version of an agent; at a start, what was rolled back to stays live instead.
     ///
@@ -270,13 +244,7 @@ impl Installer {
         let tree = Tree::prepare(&self.agents, &agent.name)?;
         let _alone = Alone::with(tree.directory(), &agent.name).await?;
         let source = &files.source;
-        let coming = match source.way() {
-            Way::Unpack(object) => {
-                Coming::Packed(Packed::File(object, archive::look_at(object).await?))
-            }
-            Way::Download(object) => Coming::Packed(Packed::World(object)),
-            Way::Fetch(script) => Coming::Script(script),
-        };
+        let coming = Coming::of((files, &tree), occasion).await?;
         let digest = source.version(coming.content().as_ref(), &files.mount);
         let back = tree.rolled_back().filter(|step| step.from.digest == digest);
         let installed = match (back, tree.newest(digest)) {
@@ -329,56 +297,6 @@ impl Installer {
         Tree::of(&self.agents, agent).standing()
     }
 
-    /// Unpacks or fetches, and makes ready. Nothing is left of what fails.
-    async fn make(
-        &self,
-        agent: &Agent,
-        files: &Files,
-        (tree, coming): (&Tree, Coming<'_>),
-    ) -> Result<Made, InstallError> {
-        let staging = tree.staging()?;
-        let source = &files.source;
-        let begun = self.clock.now();
-        let (unpacked, resolved) = match coming {
-            Coming::Packed(packed) => {
-                let _stage = self.progress.begin(&agent.name, UNPACK);
-                let report = self.unpack(agent, packed, &staging).await?;
-                let resolved = packed.resolved(&report);
-                (Some(report), resolved)
-            }
-            Coming::Script(script) => {
-                let _stage = self.progress.begin(&agent.name, FETCH);
-                let resolved = self.fetch(agent, files, (&script, &staging)).await?;
-                (None, Some(resolved))
-            }
-        };
-        if let Some(Resolved { version, integrity }) = &resolved {
-            let pinned = source.is_pinned();
-            tracing::info!(agent = %agent.name, source = source.shown(), version, integrity, pinned, "fetched");
-        }
-        let word = if unpacked.is_some() { UNPACK } else { FETCH };
-        let first = done(
-            agent,
-            Stage::took(word, self.clock.now() - begun),
-            unpacked.as_ref(),
-        );
-        let mut made = Made {
-            staging,
-            unpacked,
-            resolved,
-            stages: vec![first],
-        };
-        if !source.setup().is_empty() {
-            let _stage = self.progress.begin(&agent.name, SETUP);
-            let (begun, ready) = (self.clock.now(), tree.staging()?);
-            self.set_up(agent, files, (&made.staging, &ready)).await?;
-            made.staging = ready;
-            let took = Stage::took(SETUP, self.clock.now() - begun);
-            made.stages.push(done(agent, took, None));
-        }
-        Ok(made)
-    }
-
     /// A sandbox without a way out.
     async fn sandbox(&self, agent: &Agent, mounts: Vec<Mount>) -> Result<Sandbox, SandboxError> {
         let wanted = Wanted {
@@ -412,34 +330,6 @@ impl Installer {
             Err(error) => tracing::warn!(agent = %agent.name, %error, "old versions stay for now"),
         }
     }
-}
-
-impl Made {
-    fn note(&self, source: &Source, at_ms: i64) -> Note {
-        Note {
-            resolved: self.resolved.clone(),
-            source: source.described(),
-            installed_at_ms: at_ms,
-            stages: self.stages.clone(),
-        }
-    }
-}
-
-/// Tells of a stage that is over.
-fn done(agent: &Agent, stage: Stage, report: Option<&Report>) -> Stage {
-    let stage = Stage {
-        entries: report.map(|report| report.entries),
-        bytes: report.map(|report| report.bytes),
-        ..stage
-    };
-    let Stage {
-        seconds,
-        entries,
-        bytes,
-        ..
-    } = stage;
-    tracing::info!(agent = %agent.name, stage = stage.stage, seconds, entries, bytes, "stage over");
-    stage
 }
 
 /// A version that is there.

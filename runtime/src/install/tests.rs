@@ -12,8 +12,11 @@ use postern_daemon::channel::{Channel, Listener};
 use postern_unpack::Kind;
 use sha2::{Digest as _, Sha256};
 
-use super::{archive::read_line, *};
-use crate::{config::tests::agent_of, unpack::Told};
+use super::{
+    archive::{Packed, read_line},
+    *,
+};
+use crate::{config::tests::agent_of, source::Way, unpack::Told};
 
 /// What looks like an archive from outside, which is all that anybody here looks at.
 const ARCHIVE: &[u8] = b"\x1f\x8barchive";

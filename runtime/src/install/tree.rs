@@ -1,5 +1,5 @@
-//! One agent's versions on disk: `versions/{version}`, the symlink `current`, and where the way back leads. Only names are
-//! changed here; what lies in a version belongs to an agent's uid and is never opened.
+//! One agent's versions on disk: `versions/{version}`, a tree or an image of one, the symlink `current`, and where the way back
+//! leads. Only names are changed here; what lies in a version belongs to an agent's uid and is never opened.
 //!
 //! ```text
 //! current ─▶ versions/B   previous: A                        B was installed after A
@@ -100,7 +100,8 @@ impl Tree {
 
     /// Whether a version is there; only whole ones have such a name.
     fn has(&self, version: Version) -> bool {
-        fs::symlink_metadata(self.version(version)).is_ok_and(|found| found.is_dir())
+        let found = fs::symlink_metadata(self.version(version));
+        found.is_ok_and(|found| found.is_dir() || found.is_file())
     }
 
     /// The last tree that was made of this digest and is there.
@@ -288,12 +289,12 @@ impl Tree {
             let whose = name.strip_suffix(NOTE).unwrap_or(&name);
             !kept.iter().any(|kept| kept == whose)
         });
-        let (notes, trees): (Vec<_>, Vec<_>) = stale
+        let (trees, files): (Vec<_>, Vec<_>) = stale
             .map(|entry| entry.path())
-            .partition(|path| path.to_string_lossy().ends_with(NOTE));
-        // Notes are this daemon's own.
-        for note in notes {
-            drop(fs::remove_file(note));
+            .partition(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()));
+        // Notes and images are this daemon's own.
+        for file in files {
+            drop(fs::remove_file(file));
         }
         trees
     }

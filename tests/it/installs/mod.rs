@@ -4,6 +4,7 @@
 mod awaited;
 mod git;
 mod hostile;
+mod images;
 mod killed;
 mod objects;
 mod packages;

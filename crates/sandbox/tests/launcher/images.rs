@@ -38,7 +38,7 @@ fn packed(site: &Site, name: &str) -> PathBuf {
 fn site() -> Option<Site> {
     let mode = Mode::all().into_iter().find(|mode| *mode == Mode::Root)?;
     if Command::new("mkfs.erofs").arg("--help").output().is_err() {
-        println!("skipped: erofs-utils is not installed");
+        eprintln!("skipped: erofs-utils is not installed");
         return None;
     }
     let site = Site::new(mode);
