@@ -6,12 +6,15 @@ mod room;
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, Read as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::{
+    libc::{O_NOFOLLOW, O_NONBLOCK},
+    unistd::{fchown, getegid, geteuid},
+};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -19,9 +22,9 @@ use crate::{
     Failure,
     terminal::{complain, say},
 };
-use room::Room;
+use room::{Room, Tree};
 
-/// How much is copied at once.
+/// How much is read at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// Makes an image of an agent's files, which a sandbox mounts as it is
@@ -48,6 +51,7 @@ pub(crate) struct Args {
 
 /// What was made.
 struct Packed {
+    image: PathBuf,
     bytes: u64,
     sha256: String,
     entries: u64,
@@ -70,11 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .prefix(".postern-pack-")
         .tempdir_in(beside)
         .map_err(failed)?;
-    let mut room = Room::make(&folder.path().canonicalize().map_err(failed)?)?;
-    let done = pack(args, &mut room);
-    room.clear();
-    let (packed, partial) = done?;
-    fs::rename(&partial, &args.output).map_err(|error| Failure::path(&args.output, error))?;
+    complain(&format!("packing {}", args.from.display()));
+    let place = folder.path().canonicalize().map_err(failed)?;
+    let packed = pack(args, &place.join("in-memory"), Tree::InMemory);
+    // Whatever went wrong may be that there was not enough of it.
+    let packed = packed.or_else(|_| pack(args, &place.join("on-disk"), Tree::OnDisk))?;
+    fs::rename(&packed.image, &args.output).map_err(|error| Failure::path(&args.output, error))?;
     File::open(beside)
         .and_then(|directory| directory.sync_all())
         .map_err(failed)?;
@@ -82,51 +87,51 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Leaves the image in a file of our own beside what it is to be.
-fn pack(args: &Args, room: &mut Room) -> Result<(Packed, PathBuf), Failure> {
-    complain(&format!("unpacking {}", args.from.display()));
-    let report = room.unpack(feed::open(&args.from)?)?;
-    complain(&format!("packing {} files and directories", report.entries));
-    let made = room.make_image(args.compress)?;
-    let partial = room.folder().join("whole");
-    let copied = copy(&made, &partial);
-    let (bytes, sha256) = copied.map_err(|error| Failure::path(&partial, error))?;
-    let packed = Packed {
+/// Leaves the image in a directory of our own beside what it is to be.
+fn pack(args: &Args, place: &Path, tree: Tree) -> Result<Packed, Failure> {
+    fs::create_dir(place).map_err(|error| Failure::path(place, error))?;
+    let mut room = Room::make(place, tree)?;
+    let report = room.unpack(feed::open(&args.from)?);
+    let made = report.and_then(|report| room.make_image(args.compress).map(|()| report));
+    // Before anything is believed of the image, nobody is left who could write to it.
+    room.clear();
+    let report = made?;
+    let image = place.join(room::IMAGE);
+    let taken = take_over(&place.join(room::MADE).join(room::IMAGE), &image);
+    let (bytes, sha256) = taken.map_err(|error| Failure::path(&image, error))?;
+    Ok(Packed {
+        image,
         bytes,
         sha256,
         entries: report.entries,
         file_bytes: report.bytes,
-    };
-    Ok((packed, partial))
+    })
 }
 
-/// Takes over what a program in a sandbox made, and says how long it is and what it hashes to.
-fn copy(made: &Path, to: &Path) -> io::Result<(u64, String)> {
-    let mut from = File::options()
+/// Makes what a program in a sandbox made one's own, and says how long it is and what it hashes to.
+fn take_over(made: &Path, to: &Path) -> io::Result<(u64, String)> {
+    let mut image = File::options()
         .read(true)
         .custom_flags(O_NOFOLLOW | O_NONBLOCK)
         .open(made)?;
-    if !from.metadata()?.is_file() {
+    if !image.metadata()?.is_file() {
         return Err(io::Error::other(
             "mkfs.erofs made something that is no file",
         ));
     }
-    let mut copy = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(to)?;
+    fchown(&image, Some(geteuid()), Some(getegid()))?;
+    image.set_permissions(fs::Permissions::from_mode(0o644))?;
+    image.sync_all()?;
     let (mut hasher, mut piece, mut bytes) = (Sha256::new(), vec![0; PIECE_BYTES], 0);
     loop {
-        let read = from.read(&mut piece)?;
+        let read = image.read(&mut piece)?;
         if read == 0 {
             break;
         }
         hasher.update(&piece[..read]);
-        copy.write_all(&piece[..read])?;
         bytes += read as u64;
     }
-    copy.sync_all()?;
+    fs::rename(made, to)?;
     Ok((bytes, hex::encode(hasher.finalize())))
 }
 
@@ -136,6 +141,7 @@ fn tell(args: &Args, name: &str, packed: &Packed) {
         sha256,
         entries,
         file_bytes,
+        ..
     } = packed;
     if args.json {
         let told = json!({
