@@ -12,7 +12,7 @@ use postern_contract::{
     AgentName, ModelName, SecretName, ToolName,
     config::{
         Approvals, Consent, Document, Egress, Granted, Problem, Protocol, ProxyCredential, Stage,
-        Tool, granted_to,
+        Store, Tool, granted_to,
     },
 };
 use postern_daemon::config::{ConfigError, Loaded, Source};
@@ -39,6 +39,7 @@ mod manner;
 mod models;
 mod patience;
 mod reach;
+mod stored;
 mod terms;
 
 use self::authorities::Authorities;
@@ -69,6 +70,8 @@ pub struct Config {
     homes: Homes,
     agents: BTreeMap<AgentName, Each<Grants>>,
     secrets: BTreeMap<SecretName, secret::Source>,
+    /// Where the operator's own secrets lie.
+    store: Option<Store>,
     patience: Patience,
     approvals: Approvals,
     consent: Option<Consent>,
@@ -122,11 +125,7 @@ impl Config {
         before: &Known,
     ) -> Result<Self, ConfigError> {
         let terms = terms::digest(&document);
-        let mut problems = credentials_without_secret(&document);
-        problems.extend(reach::tunnels_to_providers(&document));
-        problems.extend(logins::problems(&document));
-        problems.extend(approvers::problems(&document));
-        problems.extend(consents::problems(&document));
+        let mut problems = contradictions(&document);
         let issuer = callers::issuer(&document, source.directory(), &mut problems);
         let mut authorities = Authorities::new(source.directory(), before);
         problems.extend(authorities.settle(&mut document));
@@ -170,6 +169,7 @@ impl Config {
             homes,
             agents,
             secrets: document.secrets,
+            store: document.store,
             held: Held::default(),
             patience,
             approvals: document.approvals,
@@ -220,7 +220,7 @@ impl Config {
 
     /// The files that the secrets are in, as they are now.
     pub(crate) fn look_at_secrets(&self) -> Files {
-        Files::look(secret::files(&self.secrets, self.source.directory()))
+        Files::look(secret::files(&self.secrets, self.base()))
     }
 
     /// The sources of secrets, of which some are asked in the background.
@@ -237,8 +237,8 @@ impl Config {
         let sources = sources
             .map(|(name, source)| (name.clone(), source.clone()))
             .collect();
-        let (directory, with_lines) = (self.source.directory(), BTreeSet::new());
-        let (secrets, _) = Secrets::load(&sources, directory, &with_lines, &Held::default());
+        let (with_lines, held) = (BTreeSet::new(), Held::default());
+        let (secrets, _) = Secrets::load(&sources, self.base(), &with_lines, &held);
         manner::with_password(self.proxy.clone(), &self.egress, &secrets)
     }
 
@@ -309,9 +309,9 @@ impl Config {
         generation: u64,
         before: Option<&Secrets>,
     ) -> (Book, Option<ConfigError>) {
-        let directory = self.source.directory();
         let with_lines = self.with_lines();
-        let (secrets, problems) = Secrets::load(&self.secrets, directory, &with_lines, &self.held);
+        let loaded = Secrets::load(&self.secrets, self.base(), &with_lines, &self.held);
+        let (secrets, problems) = loaded;
         let secrets = secrets.for_generation(generation, before);
         let missing = (!problems.is_empty()).then(|| self.source.errors(&problems));
         let masks = Masks::of(self.targets(), &secrets);
@@ -374,6 +374,19 @@ fn grants(document: &Written, agent: &Granted, stage: Option<Stage>) -> Grants {
         tools: granted.tools,
         models: granted.models,
     }
+}
+
+/// What of the document does not go together, as far as the document alone tells.
+fn contradictions(document: &Written) -> Vec<Problem> {
+    let finders = [
+        credentials_without_secret,
+        reach::tunnels_to_providers,
+        logins::problems,
+        approvers::problems,
+        consents::problems,
+        stored::problems,
+    ];
+    finders.iter().flat_map(|find| find(document)).collect()
 }
 
 fn credentials_without_secret(document: &Written) -> Vec<Problem> {

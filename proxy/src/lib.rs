@@ -70,6 +70,7 @@ pub use config::{Checked, Config, Doorway, check, doorway};
 pub use decide::Permit;
 pub use dial::VerifiedLeg;
 pub use options::Options;
+pub use secret::store;
 pub use start::{Place, RunError, run};
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};

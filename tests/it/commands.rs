@@ -74,6 +74,10 @@ fn every_command_helps_with_an_example_and_the_hidden_ones_stay_hidden() {
         "policy explain",
         "policy learn",
         "policy test",
+        "secrets",
+        "secrets list",
+        "secrets remove",
+        "secrets set",
         "tour",
         "up",
     ];

@@ -26,6 +26,12 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("config", "## `[consent]`", "[consent]\nzzz = 1"),
     ("config", "## `[egress]`", "[egress]\nzzz = 1"),
     ("config", "## `[secrets.NAME]`", "[secrets.x]\nzzz = 1"),
+    ("config", "## `[store]`", "[store]\nzzz = 1"),
+    (
+        "config",
+        "### `key` of the store",
+        "[store]\npath = \"a\"\nkey = { zzz = 1 }",
+    ),
     ("config", "### `vault`", "[secrets.x]\nvault = { zzz = 1 }"),
     (
         "config",

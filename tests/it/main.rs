@@ -44,6 +44,7 @@ mod reload;
 mod restart;
 mod resume;
 mod sandbox;
+mod secrets;
 mod servers;
 mod streams;
 mod structure;

@@ -1,5 +1,6 @@
 //! `postern`: the operator's command and a multi-call binary. Each command is a file; the daemons and the launcher are
-//! the same libraries that packages ship as executables of their own. Never holds a secret of a tool or provider.
+//! the same libraries that packages ship as executables of their own. Never holds a secret of a tool or provider, but
+//! for the moment in which `postern secrets set` seals one.
 //!
 //! ```text
 //! postern tour              stages the example, starts `up` as a child, walks through it      tour/
@@ -10,6 +11,7 @@
 //! postern approvals ...     calls that wait for a human: shown, and answered                   approvals/
 //! postern agents ...        what is installed: shown, installed anew, rolled back                agents.rs
 //! postern pack FROM -o IMAGE an agent's files as an image that sandboxes mount                 pack/
+//! postern secrets ...       the operator's own store: set, listed, removed                        secrets/
 //! postern doctor            what this machine can enforce                                     doctor.rs
 //! postern runtime|proxy|launcher|unpack|sweep    what `up` starts; hidden                     below
 //! ```
@@ -27,6 +29,7 @@ mod identity;
 mod logs;
 mod pack;
 mod policy;
+mod secrets;
 mod sweep;
 mod terminal;
 mod tour;
@@ -62,6 +65,7 @@ enum Command {
     Audit(audit::Args),
     Agents(agents::Args),
     Pack(pack::Args),
+    Secrets(secrets::Args),
     Approvals(approvals::Args),
     Logs(logs::Args),
     Doctor(doctor::Args),
@@ -117,6 +121,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Agents(args) => agents::run(&args),
         Command::Pack(args) => pack::run(&args),
+        Command::Secrets(args) => secrets::run(&args),
         Command::Approvals(args) => approvals::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, fchown},
     path::Path,
 };
 
@@ -12,6 +12,14 @@ use std::{
 /// # Errors
 /// As the file system says; the old file, if any, is untouched then.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_private_of(path, bytes, None)
+}
+
+/// The same, and the file is this user's and group's.
+///
+/// # Errors
+/// As the file system says; the old file, if any, is untouched then.
+pub fn write_private_of(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -26,7 +34,13 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&staged)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            if let Some((user, group)) = owner {
+                fchown(&file, Some(user), Some(group))?;
+            }
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
         .and_then(|()| fs::rename(&staged, path))
         .and_then(|()| File::open(directory)?.sync_all());
     if written.is_err() {

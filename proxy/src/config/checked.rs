@@ -29,7 +29,7 @@ pub struct Checked {
 /// Everything that is wrong, each with file, line and column.
 pub fn check(path: &Path) -> Result<Checked, ConfigError> {
     let config = Config::read(path)?;
-    let problems = secret::inspect(&config.secrets, config.source.directory());
+    let problems = secret::inspect(&config.secrets, config.base());
     if !problems.is_empty() {
         return Err(config.source.errors(&problems));
     }

@@ -31,7 +31,8 @@ impl TryFrom<String> for Credential {
 }
 
 impl Credential {
-    fn path(&self) -> Option<PathBuf> {
+    /// Where systemd put it, if it gave this process any.
+    pub(super) fn path(&self) -> Option<PathBuf> {
         Some(Path::new(&environment::read(DIRECTORY)?).join(&self.0))
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use postern_contract::Secret;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::{Fetch, NoSecret, SECRET_BYTES_MAX};
 
@@ -64,14 +65,16 @@ pub(super) fn read(
     judge(path, &fs::metadata(path).map_err(unreadable)?)?;
     let file = fs::File::open(path).map_err(unreadable)?;
     judge(path, &file.metadata().map_err(unreadable)?)?;
-    let mut bytes = Vec::new();
+    // Whole from the start: what grows leaves copies behind.
+    let bytes_max = usize::try_from(SECRET_BYTES_MAX).unwrap_or(usize::MAX) + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
     file.take(SECRET_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > SECRET_BYTES_MAX {
         return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
     }
-    Ok(without_last_line_break(bytes))
+    Ok(without_last_line_break(bytes.to_vec()))
 }
 
 /// What an editor or a program ends its last line with is no part of a value.

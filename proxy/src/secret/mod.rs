@@ -8,9 +8,11 @@ mod errands;
 mod fetched;
 mod file;
 mod pace;
+pub mod store;
 mod vault;
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +20,10 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use postern_contract::{Period, Secret, SecretName, config::Problem};
+use postern_contract::{
+    Period, Secret, SecretName,
+    config::{self, Problem},
+};
 use serde::Deserialize;
 
 pub(crate) use self::{
@@ -27,6 +32,7 @@ pub(crate) use self::{
 };
 use self::{
     pace::Pace,
+    store::{NoStore, Opened},
     vault::{Account, NoVault, Sessions},
 };
 use crate::dial::UnreadableRoots;
@@ -51,6 +57,7 @@ struct Written {
     credential: Option<credential::Credential>,
     command: Option<command::Command>,
     vault: Option<vault::Vault>,
+    store: Option<bool>,
     ttl: Option<Period>,
     refresh_ahead: Option<Period>,
     keep: Option<Period>,
@@ -69,12 +76,24 @@ enum Origin {
     Command(command::Command),
     /// A field of a secret that HashiCorp Vault keeps.
     Vault(Box<vault::Vault>),
+    /// The operator's own store, under the secret's own name.
+    Store,
 }
 
-/// A source as it is read: there and then, or asked for in the background.
+/// A source as it is read: there and then, by itself or with others of its store, or asked for in the background.
 enum Kind<'a> {
     AtHand(&'a dyn Fetch),
+    Stored,
     Asked(&'a dyn Ask),
+}
+
+/// What sources are read by.
+#[derive(Clone, Copy)]
+pub(crate) struct Base<'a> {
+    /// Where relative paths start from.
+    pub(crate) directory: &'a Path,
+    /// The operator's own store, if there is one.
+    pub(crate) store: Option<&'a config::Store>,
 }
 
 impl TryFrom<Written> for Source {
@@ -87,23 +106,25 @@ impl TryFrom<Written> for Source {
             written.credential.map(Origin::Credential),
             written.command.map(Origin::Command),
             written.vault.map(Box::new).map(Origin::Vault),
+            written.store.map(|_| Origin::Store),
         ];
         let mut origins = origins.into_iter().flatten();
         let (Some(origin), None) = (origins.next(), origins.next()) else {
-            let words =
-                "a secret has exactly one of `file`, `env`, `credential`, `command` and `vault`";
+            let words = "a secret has exactly one of `file`, `env`, `credential`, `command`, `vault` and `store`";
             return Err(words.to_owned());
         };
+        if written.store == Some(false) {
+            return Err("`store` is `true`, or left out".to_owned());
+        }
         let times = [
             ("ttl", written.ttl),
             ("refresh_ahead", written.refresh_ahead),
             ("keep", written.keep),
             ("timeout", written.timeout),
         ];
-        if let (Kind::AtHand(kind), Some((key, _))) =
-            (origin.kind(), times.iter().find(|(_, time)| time.is_some()))
-        {
-            let kind = kind.key();
+        let timed = times.iter().find(|(_, time)| time.is_some());
+        if let (Kind::AtHand(_) | Kind::Stored, Some((key, _))) = (origin.kind(), timed) {
+            let kind = origin.key();
             return Err(format!(
                 "`{key}` is for sources that are asked; a change of a `{kind}` is seen by itself"
             ));
@@ -150,6 +171,10 @@ pub(crate) enum NoSecret {
     Vault(#[from] NoVault),
     #[error(transparent)]
     Authorities(#[from] UnreadableRoots),
+    #[error(transparent)]
+    Store(#[from] Arc<NoStore>),
+    #[error("there is no store: say where it is, as `[store]` with `path` and `key`")]
+    Storeless,
     #[error("the gate is going")]
     Going,
 }
@@ -209,6 +234,15 @@ impl Origin {
             Self::Credential(credential) => Kind::AtHand(credential),
             Self::Command(command) => Kind::Asked(command),
             Self::Vault(vault) => Kind::Asked(&**vault),
+            Self::Store => Kind::Stored,
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        match self.kind() {
+            Kind::AtHand(kind) => kind.key(),
+            Kind::Stored => "store",
+            Kind::Asked(kind) => kind.key(),
         }
     }
 }
@@ -217,22 +251,24 @@ impl Source {
     fn at_hand(&self) -> Option<&dyn Fetch> {
         match self.origin.kind() {
             Kind::AtHand(kind) => Some(kind),
-            Kind::Asked(_) => None,
+            Kind::Stored | Kind::Asked(_) => None,
         }
     }
 
     fn asked(&self) -> Option<&dyn Ask> {
         match self.origin.kind() {
-            Kind::AtHand(_) => None,
+            Kind::AtHand(_) | Kind::Stored => None,
             Kind::Asked(kind) => Some(kind),
         }
     }
 
+    /// Whether the value is in the operator's own store.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.origin == Origin::Store
+    }
+
     fn key(&self) -> &'static str {
-        match self.origin.kind() {
-            Kind::AtHand(kind) => kind.key(),
-            Kind::Asked(kind) => kind.key(),
-        }
+        self.origin.key()
     }
 }
 
@@ -250,16 +286,18 @@ impl Secrets {
     /// is the one that is `held`; that there is none is told where they are tended, and no fault of the config.
     pub(crate) fn load(
         sources: &BTreeMap<SecretName, Source>,
-        directory: &Path,
+        base: Base<'_>,
         with_lines: &BTreeSet<SecretName>,
         held: &Held,
     ) -> (Self, Vec<Problem>) {
         let mut loaded = BTreeMap::new();
         let mut problems = Vec::new();
+        let store = OnceCell::new();
         for (name, source) in sources {
-            let value = match source.at_hand() {
-                Some(kind) => kind.fetch(directory).map(Arc::new),
-                None => match held.get(name, source) {
+            let value = match source.origin.kind() {
+                Kind::AtHand(kind) => kind.fetch(base.directory).map(Arc::new),
+                Kind::Stored => base.stored(&store, name).map(Arc::new),
+                Kind::Asked(_) => match held.get(name, source) {
                     Some(value) => Ok(value),
                     None => continue,
                 },
@@ -318,18 +356,47 @@ impl Secrets {
     }
 }
 
+impl Base<'_> {
+    /// A value of the store, which is opened for the first of them.
+    fn stored(
+        self,
+        opened: &OnceCell<Result<Opened, Arc<NoStore>>>,
+        name: &SecretName,
+    ) -> Result<Secret, NoSecret> {
+        let settings = self.store.ok_or(NoSecret::Storeless)?;
+        let store = opened.get_or_init(|| Opened::open(settings, self.directory).map_err(Arc::new));
+        let store = store.as_ref().map_err(Arc::clone)?;
+        Ok(store.value(name).map_err(Arc::new)?)
+    }
+
+    fn inspect_stored(self, name: &SecretName) -> Result<(), NoSecret> {
+        let settings = self.store.ok_or(NoSecret::Storeless)?;
+        Ok(store::inspect(settings, self.directory, name).map_err(Arc::new)?)
+    }
+}
+
+/// Whether a credential of systemd's can be called this.
+pub(crate) fn is_credential(name: &str) -> Result<(), &'static str> {
+    credential::Credential::try_from(name.to_owned()).map(drop)
+}
+
 /// The files that the values are in.
-pub(crate) fn files(sources: &BTreeMap<SecretName, Source>, directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(sources: &BTreeMap<SecretName, Source>, base: Base<'_>) -> Vec<PathBuf> {
     let kinds = sources.values().filter_map(Source::at_hand);
-    kinds.filter_map(|kind| kind.file(directory)).collect()
+    let own = kinds.filter_map(|kind| kind.file(base.directory));
+    let is_used = sources.values().any(Source::is_stored);
+    let store = base.store.filter(|_| is_used);
+    let stores = store.map(|store| store::files(store, base.directory));
+    own.chain(stores.into_iter().flatten()).collect()
 }
 
 /// What can be told about the sources without reading a value.
-pub(crate) fn inspect(sources: &BTreeMap<SecretName, Source>, directory: &Path) -> Vec<Problem> {
+pub(crate) fn inspect(sources: &BTreeMap<SecretName, Source>, base: Base<'_>) -> Vec<Problem> {
     let faults = sources.iter().filter_map(|(name, source)| {
         let inspected = match source.origin.kind() {
-            Kind::AtHand(kind) => kind.inspect(directory),
-            Kind::Asked(kind) => kind.inspect(directory),
+            Kind::AtHand(kind) => kind.inspect(base.directory),
+            Kind::Stored => base.inspect_stored(name),
+            Kind::Asked(kind) => kind.inspect(base.directory),
         };
         Some(problem(name, source, &inspected.err()?))
     });
@@ -369,121 +436,4 @@ fn fit(name: &SecretName, value: &Secret, has_lines: bool) -> Result<(), NoSecre
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
-
-    use super::*;
-
-    const STRIPE: &str = r#"{"stripe":{"file":"key"}}"#;
-
-    fn sources(text: &str) -> BTreeMap<SecretName, Source> {
-        serde_json::from_str(text).unwrap()
-    }
-
-    fn written(mode: u32, content: &str) -> tempfile::TempDir {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("key");
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        directory
-    }
-
-    fn only_problem(directory: &Path) -> String {
-        let (loaded, problems) = Secrets::load(
-            &sources(STRIPE),
-            directory,
-            &BTreeSet::new(),
-            &Held::default(),
-        );
-        assert!(loaded.values.is_empty());
-        assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].path, ["secrets", "stripe", "file"]);
-        problems[0].message.clone()
-    }
-
-    #[test]
-    fn a_file_gives_its_content_without_the_last_line_break() {
-        let directory = written(0o600, "sk_live_1\n");
-        let (loaded, problems) = Secrets::load(
-            &sources(STRIPE),
-            directory.path(),
-            &BTreeSet::new(),
-            &Held::default(),
-        );
-        assert!(problems.is_empty());
-        assert!(
-            loaded
-                .get(&"stripe".parse().unwrap())
-                .unwrap()
-                .is(b"sk_live_1")
-        );
-    }
-
-    #[test]
-    fn a_file_that_others_can_read_is_refused_with_the_remedy() {
-        let directory = written(0o640, "sk_live_1");
-        let message = only_problem(directory.path());
-        assert!(message.contains("chmod 600"), "{message}");
-        assert!(!message.contains("sk_live_1"), "{message}");
-    }
-
-    #[test]
-    fn missing_empty_and_broken_files_are_refused() {
-        let nowhere = tempfile::tempdir().unwrap();
-        assert!(only_problem(nowhere.path()).contains("No such file"));
-        assert!(only_problem(written(0o600, "\n").path()).contains("empty"));
-        assert!(only_problem(written(0o600, "a\nb").path()).contains("control character"));
-    }
-
-    #[test]
-    fn several_lines_are_for_kinds_that_take_them() {
-        let written = written(0o600, "-----BEGIN\n-----END\n");
-        let lines = BTreeSet::from(["stripe".parse().unwrap()]);
-        let (loaded, problems) =
-            Secrets::load(&sources(STRIPE), written.path(), &lines, &Held::default());
-        assert!(problems.is_empty() && loaded.values.len() == 1);
-        fs::write(written.path().join("key"), "a\0b").unwrap();
-        let (_, problems) =
-            Secrets::load(&sources(STRIPE), written.path(), &lines, &Held::default());
-        assert_eq!(problems.len(), 1);
-    }
-
-    #[test]
-    fn an_unset_variable_is_refused_when_loaded_and_not_when_inspected() {
-        let sources = sources(r#"{"openai":{"env":"POSTERN_TEST_NO_SUCH_VARIABLE"}}"#);
-        assert!(inspect(&sources, Path::new(".")).is_empty());
-        let (_, problems) =
-            Secrets::load(&sources, Path::new("."), &BTreeSet::new(), &Held::default());
-        assert!(
-            problems[0]
-                .message
-                .contains("POSTERN_TEST_NO_SUCH_VARIABLE")
-        );
-    }
-
-    #[test]
-    fn two_kinds_at_once_are_no_source() {
-        let text = r#"{"a":{"env":"A","file":"b"}}"#;
-        assert!(serde_json::from_str::<BTreeMap<SecretName, Source>>(text).is_err());
-    }
-
-    #[test]
-    fn a_generation_moves_when_the_value_does() {
-        let written = written(0o600, "one");
-        let load = || {
-            Secrets::load(
-                &sources(STRIPE),
-                written.path(),
-                &BTreeSet::new(),
-                &Held::default(),
-            )
-        };
-        let name: SecretName = "stripe".parse().unwrap();
-        let first = load().0.for_generation(1, None);
-        let same = load().0.for_generation(2, Some(&first));
-        assert_eq!((first.since(&name), same.since(&name)), (Some(1), Some(1)));
-        fs::write(written.path().join("key"), "two").unwrap();
-        let moved = load().0.for_generation(3, Some(&same));
-        assert_eq!(moved.since(&name), Some(3));
-    }
-}
+mod tests;

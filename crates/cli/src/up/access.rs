@@ -74,8 +74,16 @@ impl Named {
             });
             values.map(|path| directory.join(path)).collect()
         };
+        let of_store = |keys: &[&str]| {
+            let store = document.get("store")?;
+            let item = keys.iter().try_fold(store, |item, key| item.get(key))?;
+            Some(directory.join(item.as_str()?))
+        };
+        let mut secrets = beneath("secrets", &["file"]);
+        secrets.extend(of_store(&["path"]));
+        secrets.extend(of_store(&["key", "file"]));
         Self {
-            secrets: beneath("secrets", &["file"]),
+            secrets,
             sources: beneath("agents", &["source", "object", "path"]),
         }
     }
@@ -156,12 +164,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("postern.toml");
         let text = "[secrets]\na = { file = \"a.key\" }\nb = { env = \"B\" }\n[secrets.c]\nfile = \"/c.key\"\n\
-                    [agents.x.source.object]\npath = \"x.tar.gz\"\n";
+                    [store]\npath = \"s.store\"\nkey = { file = \"s.key\" }\n[agents.x.source.object]\npath = \"x.tar.gz\"\n";
         fs::write(&config, text).unwrap();
         let named = Named::read(&config);
         assert_eq!(
             named.secrets,
-            [directory.path().join("a.key"), PathBuf::from("/c.key")]
+            [
+                directory.path().join("a.key"),
+                PathBuf::from("/c.key"),
+                directory.path().join("s.store"),
+                directory.path().join("s.key"),
+            ]
         );
         assert_eq!(named.sources, [directory.path().join("x.tar.gz")]);
     }

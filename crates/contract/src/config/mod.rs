@@ -14,6 +14,7 @@ mod install;
 mod policy;
 mod ports;
 mod reach;
+mod store;
 mod tool;
 
 pub use answers::{Answers, Encoding, Mask};
@@ -28,4 +29,5 @@ pub use egress::{Egress, ProxyCredential, Resolve};
 pub use install::{Install, NotAStage, Stage, granted_to};
 pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use reach::{Limits, Timeouts, Together};
+pub use store::{Store, StoreKey, StoreKeyPlace};
 pub use tool::{Capability, Model, Protocol, Provider, Role, Tls, Tool};
