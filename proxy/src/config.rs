@@ -26,7 +26,7 @@ use crate::{
     inject::Credentials,
     mask::Masks,
     reload::{Files, Seen},
-    secret::{self, Fetched, Held, Secrets},
+    secret::{self, Fetched, Held, Secrets, Taken},
 };
 
 mod approvers;
@@ -72,6 +72,7 @@ pub struct Config {
     secrets: BTreeMap<SecretName, secret::Source>,
     /// Where the operator's own secrets lie.
     store: Option<Store>,
+    taken: Taken,
     patience: Patience,
     approvals: Approvals,
     consent: Option<Consent>,
@@ -170,6 +171,7 @@ impl Config {
             agents,
             secrets: document.secrets,
             store: document.store,
+            taken: Taken::default(),
             held: Held::default(),
             patience,
             approvals: document.approvals,
@@ -240,6 +242,25 @@ impl Config {
         let (with_lines, held) = (BTreeSet::new(), Held::default());
         let (secrets, _) = Secrets::load(&sources, self.base(), &with_lines, &held);
         manner::with_password(self.proxy.clone(), &self.egress, &secrets)
+    }
+
+    /// The same, with the secrets that it names taken out of the process's environment. To be called before there are threads.
+    #[must_use]
+    pub(crate) fn taking_variables(mut self) -> Self {
+        self.taken = secret::take_variables(&self.secrets);
+        self
+    }
+
+    /// The same, with what was taken when the gate started.
+    #[must_use]
+    pub(crate) fn having(mut self, taken: Taken) -> Self {
+        self.taken = taken;
+        self
+    }
+
+    /// What was taken out of the process's environment.
+    pub(crate) fn taken(&self) -> &Taken {
+        &self.taken
     }
 
     /// The same with the values that were asked for.

@@ -116,6 +116,7 @@ fn start(options: &Options) -> Result<(), (u8, String)> {
     logs::init(logs::Format::of(options.json_log));
     let config =
         Config::read(&options.config).map_err(|error| (exit::CONFIG, error.to_string()))?;
+    let config = config.taking_variables();
     let tasks = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

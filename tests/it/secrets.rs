@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use postern_testkit::{Setup, binaries, wait};
+use postern_testkit::{Curl, Setup, binaries, wait};
 use serde_json::Value;
 
 use crate::fixture::{self, call_tool};
@@ -115,6 +115,41 @@ fn a_value_that_is_set_is_sent_without_a_restart_and_one_that_is_removed_never_a
     wait::until("it is sent once more", || {
         (call_tool(&devbox, "GET", "/items/1").0 == 200).then_some(())
     });
+}
+
+#[test]
+fn a_value_from_the_environment_is_used_and_is_in_no_environment_any_more() {
+    let tool = fixture::tool();
+    let config = fixture::config(&tool.url());
+    let named = config.replacen("file = \"secrets/shop.key\"", "env = \"SHOP_SECRET\"", 1);
+    assert_ne!(named, config);
+    let setup = fixture::files(Setup::new(&named)).variable("SHOP_SECRET", FIRST);
+    let devbox = setup.start();
+    devbox.had_secret(FIRST);
+    assert_eq!(call_tool(&devbox, "GET", "/items/1").0, 200);
+    let last = tool.requests().pop().unwrap();
+    assert_eq!(last.values("authorization"), [format!("Bearer {FIRST}")]);
+    let environment = |pid: nix::unistd::Pid| {
+        let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    if fixture::runs_as_root() {
+        let gates = environment(devbox.gate_pid());
+        assert!(
+            gates.contains("SHOP_SECRET=") && !gates.contains(FIRST),
+            "{gates}"
+        );
+        assert!(!environment(devbox.runtime_pid()).contains("SHOP_SECRET"));
+    }
+    // A new config finds it still.
+    let changed = named.replace("read and add", "read, and add");
+    fs::write(devbox.config(), changed).unwrap();
+    devbox.signal(nix::sys::signal::Signal::SIGHUP);
+    wait::until("the config is read anew", || {
+        let ready = Curl::get(devbox.api("/readyz")).send().json();
+        (ready["parts"]["gate"]["policy_generation"].as_u64() > Some(1)).then_some(())
+    });
+    assert_eq!(call_tool(&devbox, "GET", "/items/1").0, 200);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 pub mod capability;
 pub mod divert;
+pub mod environment;
 pub mod exec;
 pub mod fork;
 pub mod image;

@@ -58,6 +58,7 @@ impl Config {
         Base {
             directory: self.source.directory(),
             store: self.store.as_ref(),
+            taken: Some(&self.taken),
         }
     }
 

@@ -34,7 +34,7 @@ use crate::{
     book::Book,
     config::{Config, Known},
     gate::Gate,
-    secret::{self, Fetched},
+    secret::{self, Fetched, Taken},
 };
 
 /// How often the files are looked at.
@@ -90,6 +90,8 @@ pub(crate) struct Reloader {
 pub(crate) struct Good {
     source: Source,
     authorities: Known,
+    /// What its start took out of the environment.
+    taken: Taken,
     /// Where its secrets are.
     sources: BTreeMap<SecretName, secret::Source>,
     /// Those whose values may have several lines.
@@ -133,6 +135,7 @@ impl Good {
         Self {
             source: config.source().clone(),
             authorities: config.authorities().clone(),
+            taken: config.taken().clone(),
             sources: config.sources().clone(),
             with_lines: config.with_lines(),
             settled: config.settled(),
@@ -258,7 +261,7 @@ fn read(good: &Good, before: &Seen, now: &Book, fetched: &Fetched) -> Reading {
         fetched: version,
     };
     let config = match config {
-        Ok(config) => config.holding(fetched),
+        Ok(config) => config.having(good.taken.clone()).holding(fetched),
         // The text was good when it was put in force, and what it named is remembered; but should it not be, nothing changes.
         Err(broken) => {
             troubles.extend(lines(&broken));

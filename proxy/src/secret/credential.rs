@@ -7,7 +7,7 @@ use postern_contract::Secret;
 use postern_daemon::environment;
 use serde::Deserialize;
 
-use super::{Fetch, NoSecret, file};
+use super::{Base, Fetch, NoSecret, file};
 
 /// Where systemd says that a service's credentials are (systemd.exec(5)).
 const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -40,7 +40,7 @@ impl Credential {
 impl Fetch for Credential {
     /// Modes are systemd's business: a credential of a service with a user of its own has an access list, whose mask reads as a
     /// group's right.
-    fn fetch(&self, _directory: &Path) -> Result<Secret, NoSecret> {
+    fn fetch(&self, _base: Base<'_>) -> Result<Secret, NoSecret> {
         file::read(&self.path().ok_or(NoSecret::NoCredentials)?, file::regular)
     }
 

@@ -11,7 +11,7 @@ use postern_contract::Secret;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Fetch, NoSecret, SECRET_BYTES_MAX};
+use super::{Base, Fetch, NoSecret, SECRET_BYTES_MAX};
 
 /// Mode bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
@@ -22,8 +22,8 @@ const OTHERS: u32 = 0o077;
 pub(crate) struct File(PathBuf);
 
 impl Fetch for File {
-    fn fetch(&self, directory: &Path) -> Result<Secret, NoSecret> {
-        read(&directory.join(&self.0), judge)
+    fn fetch(&self, base: Base<'_>) -> Result<Secret, NoSecret> {
+        read(&base.directory.join(&self.0), judge)
     }
 
     /// Whether the file is there and as private as it must be; one that only the gate's user can see is taken as good.

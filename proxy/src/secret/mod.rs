@@ -27,6 +27,7 @@ use postern_contract::{
 use serde::Deserialize;
 
 pub(crate) use self::{
+    env::Taken,
     errands::{Errands, Question, Unanswered, roots},
     fetched::{Fetched, Health, Held},
 };
@@ -94,6 +95,8 @@ pub(crate) struct Base<'a> {
     pub(crate) directory: &'a Path,
     /// The operator's own store, if there is one.
     pub(crate) store: Option<&'a config::Store>,
+    /// What was in the environment when the gate started.
+    pub(crate) taken: Option<&'a Taken>,
 }
 
 impl TryFrom<Written> for Source {
@@ -181,8 +184,8 @@ pub(crate) enum NoSecret {
 
 /// What every kind of source can do.
 trait Fetch {
-    /// Reads the value; relative paths start from the config's directory.
-    fn fetch(&self, directory: &Path) -> Result<Secret, NoSecret>;
+    /// Reads the value.
+    fn fetch(&self, base: Base<'_>) -> Result<Secret, NoSecret>;
 
     /// Finds what is wrong without reading the value, for `postern check` by somebody who may not read it.
     fn inspect(&self, directory: &Path) -> Result<(), NoSecret>;
@@ -262,6 +265,14 @@ impl Source {
         }
     }
 
+    /// The variable that the value is in, if it is in one.
+    fn variable(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Env(env) => Some(env.name()),
+            _ => None,
+        }
+    }
+
     /// Whether the value is in the operator's own store.
     pub(crate) fn is_stored(&self) -> bool {
         self.origin == Origin::Store
@@ -295,7 +306,7 @@ impl Secrets {
         let store = OnceCell::new();
         for (name, source) in sources {
             let value = match source.origin.kind() {
-                Kind::AtHand(kind) => kind.fetch(base.directory).map(Arc::new),
+                Kind::AtHand(kind) => kind.fetch(base).map(Arc::new),
                 Kind::Stored => base.stored(&store, name).map(Arc::new),
                 Kind::Asked(_) => match held.get(name, source) {
                     Some(value) => Ok(value),
@@ -388,6 +399,11 @@ pub(crate) fn files(sources: &BTreeMap<SecretName, Source>, base: Base<'_>) -> V
     let store = base.store.filter(|_| is_used);
     let stores = store.map(|store| store::files(store, base.directory));
     own.chain(stores.into_iter().flatten()).collect()
+}
+
+/// Takes the variables that they name out of the gate's environment.
+pub(crate) fn take_variables(sources: &BTreeMap<SecretName, Source>) -> Taken {
+    Taken::take(sources.values().filter_map(Source::variable))
 }
 
 /// What can be told about the sources without reading a value.

@@ -14,6 +14,7 @@ fn base(directory: &Path) -> Base<'_> {
     Base {
         directory,
         store: None,
+        taken: None,
     }
 }
 

@@ -65,6 +65,7 @@ impl Place {
         let base = Base {
             directory: self.0.path(),
             store: Some(&settings),
+            taken: None,
         };
         let (secrets, problems) = Secrets::load(&sources, base, &BTreeSet::new(), &Held::default());
         if let Some(problem) = problems.first() {
