@@ -74,7 +74,8 @@ async fn story(
     let mut call = door::call(&book, &caller, (form?, request), record).await?;
     let way = way(&book, &caller, &mut call, record).await?;
     record.enter(&gate.live);
-    consent::ready(gate, (&book, &mut call), (&way, &caller), record).await?;
+    let whose = (&way, &*caller, &**room);
+    consent::ready(gate, (&mut book, &mut call), whose, record).await?;
     let permit = match way {
         Way::Out(permit) => permit,
         Way::Ask(pending) => {

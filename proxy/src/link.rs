@@ -178,7 +178,10 @@ impl Rooms {
                 let started = self.room(&sandbox)?.run_started(run, user);
                 started.map_err(|error| error.to_string())?;
             }
-            News::RunEnded { sandbox, run } => self.room(&sandbox)?.run_ended(&run),
+            News::RunEnded { sandbox, run } => {
+                self.room(&sandbox)?.run_ended(&run);
+                self.gate.consents.run_over(&run).await;
+            }
             News::Listening { addresses } => {
                 if addresses.len() > LISTENING_MAX {
                     return Err(format!("a runtime has at most {LISTENING_MAX} listeners"));

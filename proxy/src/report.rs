@@ -170,6 +170,18 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Says something of a run that the gate knows by itself. Tells whether posternd has kept it.
+    pub(crate) async fn tell(&self, run: RunId, about: About) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let kept = async {
+            self.0.send(Asked { run, about, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        matches!(timeout(KEEP_MAX, kept).await, Ok(Some(Outcome::Kept)))
+    }
+}
+
 /// Sends reports and hands answers out, until the sandbox is gone.
 async fn carry(channel: &Channel, mut asked: mpsc::Receiver<Asked>) -> Result<(), ChannelError> {
     // Answers to the gate that had this socket before are none of ours: nobody begins where another did.

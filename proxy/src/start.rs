@@ -182,12 +182,13 @@ pub async fn run(config: Config, place: Place<'_>, shutdown: Shutdown) -> Result
         uid: place.runtime_uid,
         token: place.token,
     };
-    let serving = link::serve(listener, gate, credentials, connected);
+    let serving = link::serve(listener, Arc::clone(&gate), credentials, connected);
     tasks.push(tokio::spawn(serving));
 
     notify::ready();
     tracing::info!(link = %place.link.display(), "ready");
     until_told(&shutdown, &mut here).await;
+    let_go(gate).await;
     // The last one first: who serves goes before what is needed to serve.
     while let Some(task) = tasks.pop() {
         end(task).await;
@@ -256,6 +257,11 @@ async fn until_told(shutdown: &Shutdown, here: &mut watch::Receiver<bool>) {
         .await
         .is_err();
     tracing::info!(reason, waited_in_vain, "closing");
+}
+
+/// Who waits in a call hears that the gate goes. Nothing of it is held here after that.
+async fn let_go(gate: Arc<Gate>) {
+    gate.consents.go().await;
 }
 
 /// What shows the gate to its operator: the admin socket, and a collector where there is one.

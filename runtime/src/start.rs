@@ -169,6 +169,7 @@ async fn start(
     link.tell(News::Listening { addresses }, Vec::new())
         .await
         .map_err(Failure::run)?;
+    let desk = run_desk(&store, &link, &printed);
     let around = Surroundings {
         installer: installer(&state, program, (&launcher, &link), &progress),
         launcher,
@@ -177,9 +178,10 @@ async fn start(
         trusted: trust::lists(&state.shims),
         sockets: state.sockets.clone(),
         store: store.clone(),
-        printed: printed.clone(),
-        clock: clock.clone(),
-        questions: Questions::new(link.clone(), clock.clone()),
+        printed,
+        clock,
+        questions: desk.questions.clone(),
+        desk: desk.clone(),
     };
     let agents = tokio::select! {
         agents = start_agents(&config, &around) => agents?,
@@ -191,8 +193,7 @@ async fn start(
     let (operator_key, callers_key) = (key(&state.operator_key)?, key(&state.callers_key)?);
     let tokens = tokens(&config, &link).await?;
     // From here on nothing fails any more: the gate is not asked by somebody who goes at once.
-    let checks = checks::keep(store.clone(), &agents, &state.agents).await;
-    let desk = RunDesk::new(store, (link.clone(), around.questions.clone()), printed);
+    let checks = checks::keep(store, &agents, &state.agents).await;
     let gate = app::watch_gate(link).await;
     let app = App::new(agents, config.default_agent, desk, gate)
         .believing(callers_key)
@@ -206,6 +207,12 @@ async fn start(
         operator_key,
         state,
     })
+}
+
+/// All runs, and what is asked while they go on.
+fn run_desk(store: &Runs, link: &Link, printed: &Printed) -> RunDesk {
+    let questions = Questions::new(link.clone(), printed.clock().clone());
+    RunDesk::new(store.clone(), (link.clone(), questions), printed.clone())
 }
 
 /// What installs agents, by `program`.

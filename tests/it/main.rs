@@ -24,6 +24,7 @@ mod dummies;
 mod examples;
 mod fixture;
 mod gateway;
+mod held;
 mod hostile;
 mod http;
 mod installs;

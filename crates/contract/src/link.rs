@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 14;
+pub const LINK_VERSION: u32 = 15;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;

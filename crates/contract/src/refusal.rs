@@ -22,6 +22,10 @@ pub enum Code {
     ApprovalTimeout,
     /// The end user must grant access first.
     ConsentRequired,
+    /// The end user said no.
+    ConsentRejected,
+    /// The end user did not consent in time.
+    ConsentTimeout,
     /// The tool's own list of capabilities does not hold this call.
     CapabilityDenied,
     /// The budget is spent.
@@ -66,6 +70,8 @@ impl Code {
             | Self::ApprovalRejected
             | Self::ApprovalTimeout
             | Self::ConsentRequired
+            | Self::ConsentRejected
+            | Self::ConsentTimeout
             | Self::CapabilityDenied
             | Self::DestinationBlocked
             | Self::UnknownDestination
@@ -92,6 +98,8 @@ impl Code {
             Self::ApprovalRejected => "APPROVAL_REJECTED",
             Self::ApprovalTimeout => "APPROVAL_TIMEOUT",
             Self::ConsentRequired => "CONSENT_REQUIRED",
+            Self::ConsentRejected => "CONSENT_REJECTED",
+            Self::ConsentTimeout => "CONSENT_TIMEOUT",
             Self::CapabilityDenied => "CAPABILITY_DENIED",
             Self::BudgetExceeded => "BUDGET_EXCEEDED",
             Self::RateLimited => "RATE_LIMITED",
@@ -200,6 +208,8 @@ mod tests {
             Code::PolicyDenied,
             Code::CapabilityDenied,
             Code::NoActiveRun,
+            Code::ConsentRejected,
+            Code::ConsentTimeout,
             Code::DummyMisplaced,
             Code::TooLarge,
         ] {

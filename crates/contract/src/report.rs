@@ -1,4 +1,4 @@
-//! What agents report of their runs, as the gate passes it to posternd: over a socket of its own for each sandbox, which posternd
+//! What agents report of their runs, as the gate passes it to posternd, and what the gate says of those runs itself: over a socket of its own for each sandbox, which posternd
 //! makes and hands over with the sandbox's listeners ([`crate::link::ListenerKind::Reports`]). Never carries a credential, and
 //! nothing in a report is believed but that it came out of that sandbox while the run was active there.
 //!
@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ActionId, RunId};
+use crate::{ActionId, Refusal, RunId};
 
 /// The largest report, in bytes of JSON.
 pub const REPORT_BYTES_MAX: usize = 96 << 10;
@@ -43,6 +43,13 @@ pub enum About {
     /// What it said it needs.
     Wanted {
         /// After which action.
+        action: ActionId,
+    },
+    /// The gate's own: a call waits for the end user's consent. These are its words, with where the user is asked.
+    ConsentAsked(Box<Refusal>),
+    /// The gate's own: no call waits for this consent any more.
+    ConsentOver {
+        /// Which consent.
         action: ActionId,
     },
 }

@@ -127,6 +127,31 @@ impl Pause {
     }
 }
 
+/// What a caller is told whose end user is asked, while the run goes on and a call of its agent's code waits for that.
+#[must_use]
+pub fn consent_asked(detail: &Value, facts: &RunFacts, duration_ms: u64) -> Value {
+    let mut body = json!({
+        "response": consent_in_words(detail),
+        "model": "",
+        "usage": {},
+        "tool_calls_made": [],
+        "duration_ms": duration_ms,
+        "handler": "user",
+        "request_id": facts.request_id,
+        "run_id": facts.run,
+    });
+    say_consent(&mut body, detail);
+    body
+}
+
+/// What the plain answer says of a consent, in the gate's words.
+fn say_consent(body: &mut Value, detail: &Value) {
+    for name in ["code", "message", "tool", "authorization_url", "resume_id"] {
+        body[name] = detail.get(name).cloned().unwrap_or_default();
+    }
+    body["consent_required"] = detail.clone();
+}
+
 /// What a caller is told whose end user is asked: the gate's words, and where.
 pub(crate) fn consent_in_words(detail: &Value) -> String {
     let text = |name: &str| detail.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -272,12 +297,7 @@ impl Outcome {
                 });
                 match pause.checkpoint.awaits() {
                     Awaits::Approval => body["approval_required"] = pause.detail.clone(),
-                    Awaits::Consent => {
-                        for name in ["code", "message", "tool", "authorization_url", "resume_id"] {
-                            body[name] = pause.detail.get(name).cloned().unwrap_or_default();
-                        }
-                        body["consent_required"] = pause.detail.clone();
-                    }
+                    Awaits::Consent => say_consent(&mut body, &pause.detail),
                 }
                 if pause.is_handlers() {
                     body["handler"] = json!("user");

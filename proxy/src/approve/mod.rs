@@ -119,7 +119,7 @@ async fn said_before(
 
 /// Whatever changed while somebody thought about it counts: the call goes on by the policy that is in force now, to where
 /// that leads.
-fn by_the_book_of_now(
+pub(crate) fn by_the_book_of_now(
     gate: &Gate,
     (book, call): (&mut Arc<Book>, &mut Call),
     record: &mut Record,
@@ -132,7 +132,8 @@ fn by_the_book_of_now(
     let holder = standing.map(|standing| standing.caller.holder());
     let target = holder.and_then(|holder| book.target_of(holder, call));
     call.target = target.ok_or_else(|| {
-        let message = "The config changed while the call waited for a human, and it leads elsewhere now. Send it again.";
+        let message =
+            "The config changed while the call waited, and it leads elsewhere now. Send it again.";
         Refusal::new(Code::PolicyDenied, "the policy changed", message)
     })?;
     Ok(())

@@ -288,6 +288,12 @@ async fn back(
     if !used.await.map_err(broken)? {
         return Err(Away::Used);
     }
+    if answer
+        .get("error")
+        .is_some_and(|said| said == b"access_denied")
+    {
+        consents.declined(&consent.action).await;
+    }
     let code = answer.get("code").filter(|_| !answer.contains_key("error"));
     let code = code.filter(|code| !code.is_empty() && code.len() <= CODE_BYTES_MAX);
     let code = code.ok_or(Away::Declined)?;
@@ -348,6 +354,7 @@ async fn take(
         .give_consent(consent, consents.clock.unix_ms());
     given.await.map_err(broken)?;
     consents.given.fetch_add(1, Ordering::Release);
+    consents.held.touch();
     Ok(())
 }
 

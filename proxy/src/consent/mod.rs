@@ -1,14 +1,16 @@
 //! An end user's consent in the middle of a call: where a tool's token is each end user's own and there is none, they are asked, on
-//! a page of the gate's own, and the call comes again. Never asks for a user who is not known to be that user, and never believes a
+//! a page of the gate's own; the call waits for that, or is refused and comes again. Never asks for a user who is not known to be that user, and never believes a
 //! browser about anything that it was not given here.
 //!
 //! ```text
-//! call without a token ─▶ kept, 403 with a link ─▶ page: who, what, for whom ── POST ─▶ provider ─▶ /callback
-//!                                                  (a link only opens it)                             │ state, browser, PKCE, iss, login
-//!        the run goes on, and the call comes again ◀── posternd hears ◀── token sealed and kept ◀─────┘
+//! call without a token ─▶ kept, a link for the user ─▶ page: who, what, for whom ── POST ─▶ provider ─▶ /callback
+//!                                                     (a link only opens it)                             │ state, browser, PKCE, iss, login
+//!   agents with code: the call waits, and goes on ◀── held.rs ─────────┬── token sealed and kept ◀───────┘
+//!   builtin ones: 403; the run goes on, and the call comes again ◀── posternd hears
 //! ```
 
 mod door;
+mod held;
 mod login;
 mod page;
 mod signed;
@@ -30,14 +32,15 @@ use postern_policy::{Authority, CanonicalUrl};
 use postern_store::gate::{Consent, Gate as Store, GateError};
 
 pub(crate) use self::door::Door;
-use self::signed::Signer;
+use self::{held::Holding, signed::Signer};
 use crate::{
+    approve::by_the_book_of_now,
     book::Book,
     call::{Call, Subject},
     decide::Way,
     dial::Unreached,
     gate::Gate,
-    identify::Caller,
+    identify::{Caller, Room},
     inject::Credentials,
     record::Record,
     refuse::Refused,
@@ -60,6 +63,9 @@ pub(crate) struct Consents {
     own: Option<Authority>,
     /// How many were given since the start.
     given: AtomicU64,
+    held: Holding,
+    /// One is asked for at a time: two calls that need the same find the same.
+    asking: tokio::sync::Mutex<()>,
     clock: Clock,
 }
 
@@ -99,6 +105,8 @@ impl Consents {
             signer: Signer::new(Seal::open(directory)?),
             at,
             given: AtomicU64::default(),
+            held: Holding::default(),
+            asking: tokio::sync::Mutex::default(),
             clock,
         })
     }
@@ -121,6 +129,7 @@ impl Consents {
         if let Err(error) = withdrawn.await {
             tracing::warn!(%error, "the end of a consent could not be written down");
         }
+        self.held.touch();
     }
 
     /// Whether a URL leads to the gate's own pages, which are for browsers of end users alone.
@@ -144,6 +153,7 @@ impl Consents {
             created_ms: now,
             expires_ms: now.saturating_add(wait),
         };
+        let _turn = self.asking.lock().await;
         let before = self.store.consent_like(&fresh, now).await;
         let action = match before.map_err(unkept)? {
             Some(before) => before.action,
@@ -169,39 +179,47 @@ impl Consents {
     }
 }
 
-/// Sees to it that the end user's token is there for a call that would carry one; otherwise the call is refused with where they
-/// are asked. The gate's own pages are no tool's, whatever a rule says.
+/// Sees to it that the end user's token is there for a call that would carry one. Where it is not, they are asked: a call of an
+/// agent with code waits for that, and goes on by the book of then; any other is refused with where they are asked. The gate's own
+/// pages are no tool's, whatever a rule says.
 pub(crate) async fn ready(
     gate: &Gate,
     // Lent alone, since what travels with it cannot be looked at by two.
-    (book, call): (&Arc<Book>, &mut Call),
-    (way, caller): (&Way, &Caller),
+    (book, call): (&mut Arc<Book>, &mut Call),
+    (way, caller, room): (&Way, &Caller, &Room),
     record: &mut Record,
 ) -> Result<(), Refused> {
     if gate.consents.are_at(&call.url) {
         return Err(Unreached::Ourselves.into());
     }
-    let credential = match way {
-        Way::Out(permit) => permit.credential(&call.target),
-        Way::Ask(_) => call.target.credential.as_ref(),
-        Way::In => None,
-    };
-    let users: Vec<Wanted> = credential.map_or_else(Vec::new, |all| all.users().collect());
-    if users.is_empty() {
-        return Ok(());
-    }
-    let owner = owner(caller, (&call.subject, credential)).ok_or_else(no_user)?;
-    let run = caller.run.as_ref().map_err(|_| no_user())?;
-    let users = users.into_iter().map(Some);
-    let minting = gate.tokens.mint(book, users, Some(owner.clone()));
-    match record.unless_cut(pin!(minting)).await? {
-        Ok(_) => Ok(()),
-        Err(penniless) if penniless.wants_consent() => {
-            let (action, link) = gate.consents.ask(&owner, run).await?;
-            record.line.consent = Some(action.clone());
-            Err(needed(&owner, caller.origin, (action, run, link)))
+    loop {
+        let credential = match way {
+            Way::Out(permit) => permit.credential(&call.target),
+            Way::Ask(_) => call.target.credential.as_ref(),
+            Way::In => None,
+        };
+        let users: Vec<Wanted> = credential.map_or_else(Vec::new, |all| all.users().collect());
+        if users.is_empty() {
+            return Ok(());
         }
-        Err(penniless) => Err(penniless.into()),
+        let owner = owner(caller, (&call.subject, credential)).ok_or_else(no_user)?;
+        let run = caller.run.as_ref().map_err(|_| no_user())?;
+        let users = users.into_iter().map(Some);
+        let minting = gate.tokens.mint(book, users, Some(owner.clone()));
+        match record.unless_cut(pin!(minting)).await? {
+            Ok(_) => return Ok(()),
+            Err(penniless) if penniless.wants_consent() => {}
+            Err(penniless) => return Err(penniless.into()),
+        }
+        let (action, link) = gate.consents.ask(&owner, run).await?;
+        record.line.consent = Some(action.clone());
+        let needed = |after| needed((&owner, after), (action.clone(), run, link.clone()));
+        if caller.origin == Origin::Runtime {
+            return Err(needed(GOES_ON).into());
+        }
+        let words = (needed(GOES_ON), needed(COMES_AGAIN));
+        gate.consents.hold((room, run), words, record).await?;
+        by_the_book_of_now(gate, (book, call), record)?;
     }
 }
 
@@ -229,22 +247,22 @@ fn owner(
     })
 }
 
+/// What becomes of the call after the consent.
+const GOES_ON: &str = "and goes on by itself after that";
+const COMES_AGAIN: &str = "and can make the call again after that";
+
 fn needed(
-    owner: &Owner,
-    origin: Origin,
+    (owner, after): (&Owner, &str),
     (action, run, link): (ActionId, &RunId, String),
-) -> Refused {
-    let after = match origin {
-        Origin::Runtime => "and goes on by itself after that",
-        _ => "and can make the call again after that",
-    };
+) -> Refusal {
     let message = format!(
         "The agent `{}` needs your consent to use `{}` for you, {after}:",
         owner.agent, owner.tool
     );
     let code = Code::ConsentRequired;
     let refusal = Refusal::new(code, code.word(), message);
-    refusal.needs_consent(link, (action, run.clone())).into()
+    let refusal = refusal.for_tool(owner.tool.as_str());
+    refusal.needs_consent(link, (action, run.clone()))
 }
 
 fn no_user() -> Refused {

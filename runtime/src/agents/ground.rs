@@ -100,7 +100,7 @@ impl Ground {
             trusted: around.trusted.clone(),
             launcher: Arc::clone(&around.launcher),
             link: around.link.clone(),
-            reports: Desk::new(&around.store, &around.clock),
+            reports: Desk::new(&around.desk),
             printed: around.printed.clone(),
             weakened,
         };

@@ -47,6 +47,7 @@ use crate::{
     link::{Link, LinkError},
     printed::Printed,
     questions::Questions,
+    runs::RunDesk,
     sandbox::{Launcher, SandboxError, Weakened},
     source::Source,
 };
@@ -155,6 +156,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Where agents ask humans while their runs go on.
     pub questions: Questions,
+    /// Their runs.
+    pub desk: RunDesk,
 }
 
 /// Why an agent could not be started at all.

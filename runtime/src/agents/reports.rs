@@ -1,4 +1,4 @@
-//! What agents report of their runs, as the gate passes it on: tools that they say they called become events of the run, and what
+//! What agents report of their runs, as the gate passes it on, and what the gate says of them itself: tools that they say they called become events of the run, and what
 //! they say they need to go on is kept with it. Nothing of it is believed, and no run goes on by it.
 
 use std::{collections::BTreeMap, io, os::fd::OwnedFd};
@@ -7,9 +7,11 @@ use postern_contract::{
     RunId,
     report::{About, Outcome, Report, Reported},
 };
-use postern_daemon::{Clock, channel::Channel};
-use postern_store::runs::{EventType, NewEvent, Runs, RunsError};
+use postern_daemon::channel::Channel;
+use postern_store::runs::{EventType, NewEvent, RunsError};
 use serde_json::{Map, Value, json};
+
+use crate::runs::RunDesk;
 
 /// Tools of one run that are written down.
 const RESULTS_PER_RUN_MAX: u32 = 1000;
@@ -26,16 +28,12 @@ const WORD_CHARS_MAX: usize = 200;
 /// Where reports are kept.
 #[derive(Debug, Clone)]
 pub(super) struct Desk {
-    store: Runs,
-    clock: Clock,
+    runs: RunDesk,
 }
 
 impl Desk {
-    pub(super) fn new(store: &Runs, clock: &Clock) -> Self {
-        Self {
-            store: store.clone(),
-            clock: clock.clone(),
-        }
+    pub(super) fn new(runs: &RunDesk) -> Self {
+        Self { runs: runs.clone() }
     }
 
     /// The gate's end of a socket for one sandbox; our end is served until nobody has that one any more.
@@ -67,6 +65,7 @@ impl Desk {
         counts: &mut BTreeMap<RunId, u32>,
     ) -> Result<Outcome, RunsError> {
         let run = report.run;
+        let (store, clock) = (self.runs.store(), self.runs.clock());
         match report.about {
             About::ToolResult(told) => {
                 if !is_within(counts, &run) {
@@ -76,14 +75,14 @@ impl Desk {
                     kind: EventType::ToolResponse,
                     actor: "agent".to_owned(),
                     data: tool_called(&told),
-                    at_ms: self.clock.unix_ms(),
+                    at_ms: clock.unix_ms(),
                 };
-                self.store.append_event(&run, &event).await?;
+                store.append_event(&run, &event).await?;
                 Ok(Outcome::Kept)
             }
             About::Checkpoint { action, state } => {
-                let at_ms = self.clock.unix_ms();
-                let kept = self.store.keep_reported(&run, (&action, &state), at_ms);
+                let at_ms = clock.unix_ms();
+                let kept = store.keep_reported(&run, (&action, &state), at_ms);
                 Ok(if kept.await? {
                     Outcome::Kept
                 } else {
@@ -91,8 +90,16 @@ impl Desk {
                 })
             }
             About::Wanted { action } => {
-                let found = self.store.reported(&run, &action).await?;
+                let found = store.reported(&run, &action).await?;
                 Ok(found.map_or(Outcome::Absent, Outcome::Found))
+            }
+            About::ConsentAsked(asks) => Ok(match self.runs.consent_asked(&run, &asks).await? {
+                true => Outcome::Kept,
+                false => Outcome::Absent,
+            }),
+            About::ConsentOver { action } => {
+                self.runs.consent_over(&run, &action);
+                Ok(Outcome::Kept)
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) async fn invoke(
     let answer = match app.desk.begin(&served.callee, ask).await? {
         Begun::Before(answer) => answer,
         Begun::Running(_, updates) => {
-            let answer = updates.folded().await.ok_or(Refused::NoAnswer)?;
+            let answer = updates.answered().await.ok_or(Refused::NoAnswer)?;
             Answer::clone(&answer)
         }
     };

@@ -19,7 +19,7 @@ use crate::{
     },
     app::App,
     printed::Follows,
-    runs::pauses,
+    runs::{Answer, pauses},
 };
 
 /// Rows of one answer, unless the caller asks for fewer or more; the store has a bound of its own.
@@ -61,6 +61,7 @@ pub(super) async fn list(
         .runs(&filter, limit)
         .await
         .map_err(|error| unread(&error))?;
+    let shown = |run: &Run| shown(run, app.desk.held(&run.run).as_deref());
     Ok(Json(runs.iter().map(shown).collect()))
 }
 
@@ -69,8 +70,10 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refused> {
     let run = find(&app, &id).await?;
-    let mut body = shown(&run);
-    body["outcome"] = run.outcome.unwrap_or_default();
+    let held = app.desk.held(&run.run);
+    let mut body = shown(&run, held.as_deref());
+    let outcome = run.outcome.or_else(|| Some(held?.to_stored()));
+    body["outcome"] = outcome.unwrap_or_default();
     Ok(Json(body))
 }
 
@@ -121,7 +124,11 @@ fn unread(error: &RunsError) -> Refused {
     Refused::Store
 }
 
-fn shown(run: &Run) -> Value {
+/// A run; one of which a call waits for a consent, with what is told of that meanwhile.
+fn shown(run: &Run, held: Option<&Answer>) -> Value {
+    let held = held.filter(|_| run.status == RunStatus::Running);
+    let asked = held.and_then(|held| held.body["resume_id"].as_str()?.parse().ok());
+    let status = held.map_or(run.status, |_| RunStatus::PausedConsent);
     let outcome = run.outcome.as_ref();
     let blocked = outcome
         .filter(|_| {
@@ -130,7 +137,8 @@ fn shown(run: &Run) -> Value {
                 RunStatus::PausedApproval | RunStatus::PausedConsent
             )
         })
-        .and_then(pauses::action_of);
+        .and_then(pauses::action_of)
+        .or(asked);
     json!({
         "id": run.run,
         "conversation_id": "",
@@ -139,7 +147,7 @@ fn shown(run: &Run) -> Value {
         "namespace": NAMESPACE,
         "user_id": run.user.as_deref().unwrap_or_default(),
         "surface_turn_id": "",
-        "status": run.status,
+        "status": status,
         "blocked_action_id": blocked.map(|action| action.to_string()).unwrap_or_default(),
         "initial_message": run.message,
         "invoke_url": "",

@@ -20,7 +20,10 @@ use crate::{
     install::{Installer, Progress},
     printed::Printed,
     questions::Questions,
-    runs::tests::{Bench, bench},
+    runs::{
+        RunDesk,
+        tests::{Bench, bench},
+    },
     sandbox::Launcher,
 };
 
@@ -39,8 +42,11 @@ async fn no_link() -> Link {
 /// What agents are started with, where no launcher and no gate is.
 async fn around() -> Surroundings {
     let (link, clock) = (no_link().await, Clock::system());
+    let questions = Questions::new(link.clone(), clock.clone());
+    let printed = Printed::new(clock.clone());
     let directory = tempfile::tempdir().unwrap();
     let launcher = Arc::new(Launcher::at(directory.path()));
+    let store = Runs::open(&directory.path().join("runs.db")).await.unwrap();
     let trusted = Trusted {
         list: "/none".into(),
         java: "/none".into(),
@@ -61,9 +67,10 @@ async fn around() -> Surroundings {
         shims: directory.path().to_owned(),
         trusted,
         sockets: directory.path().to_owned(),
-        store: Runs::open(&directory.path().join("runs.db")).await.unwrap(),
-        printed: Printed::new(clock.clone()),
-        questions: Questions::new(link, clock.clone()),
+        store: store.clone(),
+        desk: RunDesk::new(store, (link, questions.clone()), printed.clone()),
+        printed,
+        questions,
         clock,
     }
 }

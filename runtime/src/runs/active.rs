@@ -6,11 +6,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use postern_contract::{AgentName, RunId};
+use postern_contract::{ActionId, AgentName, RunId};
 use postern_invoke::{Event, RunFacts};
 use tokio::sync::watch;
 
-use super::{Answer, Asker, Updates, log::Log};
+use super::{
+    Answer, Asker, Updates,
+    log::{Log, Since},
+};
 
 /// Runs whose events are kept after their end, for whoever comes back.
 const ENDED_MAX: usize = 256;
@@ -160,6 +163,51 @@ impl Active {
             Some(entry) if entry.log.follows(after) => Found::Updates(entry.log.listen(after)),
             Some(_) => Found::Gone,
         }
+    }
+
+    /// A call of a run that goes on waits for a consent. Tells whether the run goes on.
+    pub(super) fn hold(&self, action: &ActionId, answer: Answer, event: &Event) -> bool {
+        let book = self.book();
+        let entry = book.runs.get(&answer.run);
+        if let Some(entry) = entry {
+            entry.log.hold(action, Arc::new(answer), event);
+        }
+        entry.is_some()
+    }
+
+    /// No call of a run waits for this consent any more.
+    pub(super) fn release(&self, run: &RunId, action: &ActionId) {
+        if let Some(entry) = self.book().runs.get(run) {
+            entry.log.release(Some(action));
+        }
+    }
+
+    /// No call of any run waits for a consent.
+    pub(super) fn release_all(&self) {
+        for entry in self.book().runs.values() {
+            entry.log.release(None);
+        }
+    }
+
+    /// What is told to who asks for a run of which a call waits for a consent.
+    pub(super) fn held(&self, run: &RunId) -> Option<Arc<Answer>> {
+        self.book().runs.get(run)?.log.held()
+    }
+
+    /// How a run that the asker sees stands since it asked for this consent, if it did.
+    pub(super) fn since(
+        &self,
+        asker: Option<Asker<'_>>,
+        run: &RunId,
+        action: &ActionId,
+    ) -> Option<Since> {
+        let book = self.book();
+        let ended = || book.ended.iter().find(|(ended, _)| ended == run);
+        let entry = book.runs.get(run);
+        let entry = entry.or_else(|| ended().map(|(_, entry)| entry))?;
+        asker
+            .is_none_or(|asker| entry.is_seen_by(asker))
+            .then(|| entry.log.since(action))?
     }
 
     /// Asks a run that the asker sees to end, and gives an ear on it; `None` if it does not go on.

@@ -21,13 +21,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Goes on with runs whose users have consented, for as long as runs may begin.
 pub(crate) async fn keep(app: App) {
+    tokio::join!(app.desk.keep_released(), keep_paused(&app));
+}
+
+async fn keep_paused(app: &App) {
     loop {
         // Asked before the look: who consents meanwhile is found the next time.
-        let given = given(&app).await;
-        let waiting = pauses::look(&app, RunStatus::PausedConsent).await;
+        let given = given(app).await;
+        let waiting = pauses::look(app, RunStatus::PausedConsent).await;
         let news = app.desk.consents.notified();
         tokio::select! {
-            () = changed(&app, given), if waiting > 0 => {}
+            () = changed(app, given), if waiting > 0 => {}
             () = app.desk.clock().after(LOOK_EVERY) => {}
             () = news => {}
             () = app.desk.closed() => return,

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use postern_contract::ActionId;
 use postern_invoke::Event;
 use tokio::sync::watch;
 
@@ -13,6 +14,9 @@ use super::Answer;
 
 /// Events of one run that are kept.
 pub(super) const EVENTS_MAX: usize = 16_384;
+
+/// Consents of one run that are known to have been asked for.
+const ASKED_MAX: usize = 64;
 
 /// What the kept events of one run may weigh, in bytes of JSON.
 pub(super) const BYTES_MAX: usize = 4 << 20;
@@ -54,6 +58,19 @@ struct Kept {
     /// What the answer weighs, in bytes, once there is one.
     answer_bytes: usize,
     state: State,
+    /// The consents that calls of the run wait for or did: the answer to who waits for the run, while one does.
+    asked: VecDeque<(ActionId, Option<Arc<Answer>>)>,
+}
+
+/// How a run stands that has asked for a consent.
+#[derive(Debug)]
+pub(super) enum Since {
+    /// A call waits for it.
+    Waits,
+    /// It goes on.
+    GoesOn,
+    /// It is over.
+    Ended(Arc<Answer>),
 }
 
 /// One run's events.
@@ -72,6 +89,7 @@ impl Default for Log {
             bytes: 0,
             answer_bytes: 0,
             state: State::GoesOn,
+            asked: VecDeque::new(),
         };
         Self {
             kept: Mutex::new(kept),
@@ -96,6 +114,44 @@ impl Log {
         kept.state = State::Ended(answer);
         drop(kept);
         self.changed.send_replace(());
+    }
+
+    /// A call of the run waits for a consent from here on: whoever waits for the run is told this, and it goes on.
+    pub(super) fn hold(&self, action: &ActionId, answer: Arc<Answer>, event: &Event) {
+        let mut kept = self.kept();
+        kept.asked.retain(|(asked, _)| asked != action);
+        if kept.asked.len() >= ASKED_MAX {
+            kept.asked.pop_front();
+        }
+        kept.asked.push_back((action.clone(), Some(answer)));
+        kept.push(event.to_json().into());
+        drop(kept);
+        self.changed.send_replace(());
+    }
+
+    /// No call waits for this consent any more; without one, for none.
+    pub(super) fn release(&self, action: Option<&ActionId>) {
+        for (asked, answer) in &mut self.kept().asked {
+            if action.is_none_or(|action| action == asked) {
+                *answer = None;
+            }
+        }
+    }
+
+    /// What is told to who asks while a call waits for a consent.
+    pub(super) fn held(&self) -> Option<Arc<Answer>> {
+        self.kept().held()
+    }
+
+    /// How the run stands that asked for this consent; nothing if it did not.
+    pub(super) fn since(&self, action: &ActionId) -> Option<Since> {
+        let kept = self.kept();
+        let (_, answer) = kept.asked.iter().find(|(asked, _)| asked == action)?;
+        Some(match (&kept.state, answer) {
+            (State::Ended(answer), _) => Since::Ended(Arc::clone(answer)),
+            (_, Some(_)) => Since::Waits,
+            (_, None) => Since::GoesOn,
+        })
     }
 
     /// Says that nothing comes any more, unless the end was told.
@@ -148,9 +204,12 @@ impl Log {
         seq >= kept.oldest.saturating_sub(1) && seq < kept.next()
     }
 
-    /// Returns when nobody listens any more; whoever comes later is not known here.
+    /// Returns when nobody listens any more; whoever comes later is not known here. Who was told to come back has not left.
     pub(super) async fn unheard(&self) {
         self.changed.closed().await;
+        if !self.kept().asked.is_empty() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// An ear on everything that is kept, and what comes.
@@ -170,6 +229,11 @@ impl Log {
 }
 
 impl Kept {
+    fn held(&self) -> Option<Arc<Answer>> {
+        let mut answers = self.asked.iter().rev();
+        answers.find_map(|(_, answer)| answer.clone())
+    }
+
     /// The number of the event that comes next.
     fn next(&self) -> u64 {
         self.oldest + self.events.len() as u64
@@ -236,14 +300,29 @@ impl Updates {
     }
 
     /// The plain answer: the stream, folded to its end. It looks at nothing on the way, so it misses nothing.
-    pub async fn folded(mut self) -> Option<Arc<Answer>> {
+    pub async fn folded(self) -> Option<Arc<Answer>> {
+        self.fold(|_| None).await
+    }
+
+    /// The same, or where the end user is asked for a consent, if a call of the run waits for that.
+    pub async fn answered(self) -> Option<Arc<Answer>> {
+        self.fold(Kept::held).await
+    }
+
+    async fn fold(
+        mut self,
+        meanwhile: impl Fn(&Kept) -> Option<Arc<Answer>> + Send,
+    ) -> Option<Arc<Answer>> {
         loop {
             self.changed.mark_unchanged();
-            let state = self.log.kept().state.clone();
-            match state {
-                State::Ended(answer) => return Some(answer),
-                State::Lost => return None,
-                State::GoesOn => self.changed.changed().await.ok()?,
+            let (state, meanwhile) = {
+                let kept = self.log.kept();
+                (kept.state.clone(), meanwhile(&kept))
+            };
+            match (state, meanwhile) {
+                (State::Ended(answer), _) | (State::GoesOn, Some(answer)) => return Some(answer),
+                (State::Lost, _) => return None,
+                (State::GoesOn, None) => self.changed.changed().await.ok()?,
             }
         }
     }
@@ -251,6 +330,7 @@ impl Updates {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -321,6 +401,30 @@ mod tests {
         log.tell(&says("y"));
         assert_eq!(seq(&mut listens).await, 2);
         assert!(log.bytes() < BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_run_that_waits_for_a_consent_is_told_so_and_the_run_goes_on() {
+        let log = Arc::new(Log::default());
+        let action = ActionId::fresh();
+        let asks = Arc::new(Answer {
+            status: 299,
+            ..Answer::clone(&answer())
+        });
+        assert!(log.since(&action).is_none());
+        log.hold(&action, asks, &says("asks"));
+        assert_eq!(log.listen(0).answered().await.unwrap().status, 299);
+        assert!(matches!(log.since(&action), Some(Since::Waits)));
+        // Nobody listens, and nobody has left.
+        assert!(log.unheard().now_or_never().is_none());
+        log.release(Some(&ActionId::fresh()));
+        assert!(log.held().is_some());
+        log.release(Some(&action));
+        assert!(matches!(log.since(&action), Some(Since::GoesOn)));
+        assert!(log.listen(0).answered().now_or_never().is_none());
+        log.end(answer());
+        assert_eq!(log.listen(0).answered().await.unwrap().status, 200);
+        assert!(matches!(log.since(&action), Some(Since::Ended(_))));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 //! ```text
 //! begin ─┬▶ a place, perhaps after a wait ─▶ store.begin_run ─┬▶ fresh: a driver task ─ Update … Ended ─▶ whoever listens
 //!        └▶ 429                                               └▶ earlier: the same run's updates, or its stored answer
-//! pauses: a run that is put aside, and goes on
+//! pauses: a run that is put aside, and goes on; held: one that goes on while a call of it waits
 //! find, cancel: a run that goes on, or (find) one that ended not long ago
 //! ```
 
@@ -12,6 +12,7 @@ mod active;
 mod answer;
 pub(crate) mod consents;
 mod driver;
+mod held;
 mod log;
 pub(crate) mod pauses;
 mod places;
@@ -142,7 +143,7 @@ impl Callee {
 }
 
 /// All runs of this daemon. Clones share them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RunDesk {
     store: Runs,
     link: Link,
