@@ -9,6 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use postern_testkit::{Curl, Setup, binaries, wait};
 use serde_json::Value;
 
@@ -53,6 +54,28 @@ fn said(output: &Output) -> String {
         assert!(!told.contains(FIRST) && !told.contains(SECOND), "{told}");
     }
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// No value is in the bytes: neither as it is, nor in what hexadecimal digits or base64 in them stand for.
+#[track_caller]
+fn shows_no_value(bytes: &[u8]) {
+    let among = |bytes: &[u8], value: &str| {
+        let mut places = bytes.windows(value.len());
+        places.any(|place| place == value.as_bytes())
+    };
+    let words = bytes.split(|byte| !byte.is_ascii_alphanumeric() && !b"+/=".contains(byte));
+    let decoded =
+        words.flat_map(|word| [BASE64_STANDARD.decode(word).ok(), hex::decode(word).ok()]);
+    for bytes in decoded.flatten().chain([bytes.to_vec()]) {
+        for value in [FIRST, SECOND] {
+            // A piece would tell as much.
+            assert!(
+                !among(&bytes, &value[..12]),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
 }
 
 /// The usual config with its secret in a store.
@@ -103,6 +126,7 @@ fn a_value_that_is_set_is_sent_without_a_restart_and_one_that_is_removed_never_a
         assert_eq!(call_tool(&devbox, "GET", "/items/1").0, 200);
         (sent() == format!("Bearer {SECOND}")).then_some(())
     });
+    let rotated = tool.requests().len();
 
     said(&secrets(&devbox.config(), &["remove", "shop"], ""));
     wait::until("calls without their secret are refused", || {
@@ -115,6 +139,30 @@ fn a_value_that_is_set_is_sent_without_a_restart_and_one_that_is_removed_never_a
     wait::until("it is sent once more", || {
         (call_tool(&devbox, "GET", "/items/1").0 == 200).then_some(())
     });
+    for request in &tool.requests()[rotated..] {
+        assert_eq!(
+            request.values("authorization"),
+            [format!("Bearer {SECOND}")]
+        );
+    }
+
+    // Another key than it was made with: the gate has nothing, and says why.
+    let at = devbox.folder().join("secrets/store.key");
+    fs::write(at, "0f".repeat(32)).unwrap();
+    wait::until("calls are refused under another key", || {
+        (call_tool(&devbox, "GET", "/items/1").0 != 200).then_some(())
+    });
+    wait::until("the gate's log says why", || {
+        devbox
+            .stderr()
+            .contains("store.key does not open it")
+            .then_some(())
+    });
+    let said = [devbox.stderr().into_bytes(), fs::read(&file).unwrap()];
+    let audit = fs::read(devbox.state().join("gate/audit.jsonl")).unwrap();
+    for bytes in said.iter().chain([&audit]) {
+        shows_no_value(bytes);
+    }
 }
 
 #[test]
@@ -123,6 +171,8 @@ fn a_value_from_the_environment_is_used_and_is_in_no_environment_any_more() {
     let config = fixture::config(&tool.url());
     let named = config.replacen("file = \"secrets/shop.key\"", "env = \"SHOP_SECRET\"", 1);
     assert_ne!(named, config);
+    // Two that are in one variable both have its value.
+    let named = ["[secrets.again]\nenv = \"SHOP_SECRET\"\n", &named].concat();
     let setup = fixture::files(Setup::new(&named)).variable("SHOP_SECRET", FIRST);
     let devbox = setup.start();
     devbox.had_secret(FIRST);
@@ -177,9 +227,7 @@ fn a_list_says_when_and_for_what_and_never_a_value() {
     assert_eq!(said(&other), "`unheard-of` is set\n");
     assert!(String::from_utf8_lossy(&other.stderr).contains("`store = true`"));
     for file in fs::read_dir(directory.path().join("secrets")).unwrap() {
-        let bytes = fs::read(file.unwrap().path()).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        assert!(!text.contains(FIRST) && !text.contains(SECOND));
+        shows_no_value(&fs::read(file.unwrap().path()).unwrap());
     }
 }
 

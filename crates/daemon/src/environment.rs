@@ -1,6 +1,9 @@
 //! The one place that reads the environment, and takes out of it what nobody else shall read.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use postern_contract::Secret;
 use postern_sys::{environment as own, fork::SingleThread};
@@ -18,7 +21,9 @@ pub fn read(name: &str) -> Option<String> {
 /// When the process has several threads, which might read it meanwhile; then nothing is taken.
 pub fn take<'a>(names: impl Iterator<Item = &'a str>) -> io::Result<BTreeMap<String, Secret>> {
     let one = SingleThread::prove()?;
-    let taken = names.filter_map(|name| {
+    // A name that comes twice is taken once: what would be found the second time is no value any more.
+    let names: BTreeSet<_> = names.collect();
+    let taken = names.into_iter().filter_map(|name| {
         let value = own::take(name, &one)?;
         Some((name.to_owned(), Secret::new(value)))
     });

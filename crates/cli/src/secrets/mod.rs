@@ -120,8 +120,7 @@ fn value(name: &SecretName) -> io::Result<Secret> {
     }
     // Whole from the start: what grows leaves copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(VALUE_BYTES_MAX + 2));
-    let input = io::stdin().lock();
-    input
+    unbuffered()?
         .take(VALUE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut text)?;
     if text.len() > VALUE_BYTES_MAX {
