@@ -33,6 +33,7 @@ mod isolation;
 mod lifecycle;
 mod listen;
 mod logs;
+mod memory;
 mod node;
 mod overlap;
 mod policy;

@@ -5,12 +5,18 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Makes this process non-dumpable: no core file holds a secret, and no other process of the same user can attach to
-/// it or read its memory or environment through /proc (prctl(2), PR_SET_DUMPABLE).
+/// it or read its memory or environment through /proc (prctl(2), PR_SET_DUMPABLE). What it starts can be looked into again,
+/// so core files are forbidden to that by the limit.
 ///
 /// # Errors
 /// When the kernel refuses; the daemon must not go on then.
 pub fn harden() -> io::Result<()> {
-    Ok(nix::sys::prctl::set_dumpable(false)?)
+    nix::sys::prctl::set_dumpable(false)?;
+    // A unit with `LimitCORE=0` has done this, and its filter of system calls may forbid it.
+    if getrlimit(Resource::RLIMIT_CORE)? != (0, 0) {
+        setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    }
+    Ok(())
 }
 
 /// Raises the soft limit of open files to the hard one, and returns it: a served connection is two descriptors, and the
@@ -39,5 +45,11 @@ mod tests {
     fn harden_holds() {
         super::harden().unwrap();
         assert!(!nix::sys::prctl::get_dumpable().unwrap());
+        assert_eq!(
+            super::getrlimit(super::Resource::RLIMIT_CORE).unwrap(),
+            (0, 0)
+        );
+        // A second one finds nothing to do.
+        super::harden().unwrap();
     }
 }

@@ -19,6 +19,7 @@ mod cutover;
 mod differential;
 mod dns;
 mod dummies;
+mod dumps;
 mod echoes;
 mod evidence;
 mod expect;
