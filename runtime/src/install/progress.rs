@@ -45,7 +45,7 @@ struct Bytes {
 /// How far one install is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown {
-    /// What it does: `unpack`, `fetch` or `setup`.
+    /// What it does: `unpack`, `copy`, `fetch` or `setup`.
     pub stage: &'static str,
     /// Since when it does that.
     pub seconds: f64,

@@ -65,7 +65,7 @@ pub struct Note {
 /// One stage of an install.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// `fetch`, `unpack` or `setup`.
+    /// `fetch`, `unpack`, `copy` or `setup`.
     pub stage: String,
     /// How long it took.
     pub seconds: f64,
