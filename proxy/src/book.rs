@@ -18,7 +18,7 @@ use crate::{
     dial::{Manner, Proxy, Speaks},
     door,
     identify::Caller,
-    inject::{Addition, Credentials, Misdirected, Values},
+    inject::{Addition, Credentials, Login, Misdirected, Values},
     mask::{Mask, Masks},
     secret::Secrets,
     token::{Purse, Wanted},
@@ -213,6 +213,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// What the gate logs in to it with, if it does.
+    pub(crate) fn login(&self) -> Option<Login<'_>> {
+        self.credential.as_ref()?.login()
+    }
+
     /// The same without its credential, and told of nobody.
     fn bare(&self) -> Self {
         Self {

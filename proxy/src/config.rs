@@ -372,7 +372,7 @@ fn target(tool: Tool<Credentials>, manner: Manner) -> Target {
         private: tool.private,
         speaks: match tool.protocol {
             // What is no HTTP is never spoken to in any version of it.
-            Protocol::Http | Protocol::Tcp | Protocol::Postgres => Speaks::Either,
+            Protocol::Http | Protocol::Tcp | Protocol::Postgres | Protocol::Redis => Speaks::Either,
             Protocol::Grpc => Speaks::Http2,
         },
         forward_identity: tool.forward_identity,

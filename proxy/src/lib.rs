@@ -8,7 +8,7 @@
 //!           identify ─▶ door/ (canonical URL, route) ─▶ decide ─▶ dial/ ─▶ inject/ ─▶ relay ─▶ audit/
 //!                       gateway/ (models)              tunnel (opaque CONNECT), websocket   refuse (every no)
 //! accept ◀─ intercept/ (what comes inside any other CONNECT) ◀─ exchange
-//! accept ─▶ intercept/captured, intercept/raw (what is no HTTP) ─▶ tunnel, or postgres/ (the gate logs in) ─▶ tunnel
+//! accept ─▶ intercept/captured, intercept/raw (what is no HTTP) ─▶ tunnel, or postgres/, redis (the gate logs in) ─▶ tunnel
 //!
 //! beside it: reload/ (a new config) ─▶ live (what is under way is judged again)
 //!            metrics/, admin, telemetry/ (what the gate shows)     ledger (refusals, for people to look up)
@@ -52,6 +52,7 @@ mod metrics;
 mod options;
 mod postgres;
 mod record;
+mod redis;
 mod refuse;
 mod relay;
 mod reload;

@@ -19,6 +19,7 @@ use crate::{
     live::Cut,
     mask::Stopped,
     postgres::{BadStartup, NoLogin},
+    redis::NoSession,
     relay::Broken,
     token::Penniless,
 };
@@ -171,6 +172,17 @@ impl From<NoLogin> for Refused {
         };
         tracing::warn!(error = %no_login, "a database did not let the gate in");
         Refusal::new(code, error, sentence(&no_login)).into()
+    }
+}
+
+impl From<NoSession> for Refused {
+    fn from(no_session: NoSession) -> Self {
+        let (code, error) = match &no_session {
+            NoSession::Late => (Code::UpstreamTimeout, "upstream timeout"),
+            _ => (Code::UpstreamUnreachable, "upstream unreachable"),
+        };
+        tracing::warn!(error = %no_session, "a Redis server did not let the gate in");
+        Refusal::new(code, error, sentence(&no_session)).into()
     }
 }
 

@@ -39,6 +39,10 @@ pub(crate) struct Tunnel {
     terms: Terms,
 }
 
+/// Something that bytes go to and come from.
+pub(crate) trait Ends: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Ends for S {}
+
 /// What a tunnel is carried on.
 pub(crate) struct Terms {
     /// How long it may carry nothing in either direction.

@@ -13,6 +13,7 @@ mod audit;
 mod audit_command;
 mod bad_input;
 mod bombs;
+mod caches;
 mod capture;
 mod chaos;
 mod command;

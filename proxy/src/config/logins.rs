@@ -3,25 +3,26 @@
 use postern_contract::config::{Problem, Protocol};
 
 use super::Written;
-use crate::inject::Credentials;
+use crate::inject::{Credentials, Login};
 
 /// Logins where there is nothing to log in to, and the other way round.
 pub(super) fn problems(document: &Written) -> Vec<Problem> {
     let tools = document.tools.iter().filter_map(|(name, tool)| {
         let login = tool.credential.as_ref().and_then(Credentials::login);
-        let message = match (tool.protocol == Protocol::Postgres, login) {
-            (true, None) => "`protocol = \"postgres\"` needs a login: `credential = { kind = \"postgres\", user = \"NAME\", secret = \"NAME\" }`",
-            (false, Some(_)) => "this kind of credential is for `protocol = \"postgres\"`",
-            (true, Some(login)) if !login.makes_sense() => "`user` and `database` are names",
+        let spoken = tool.protocol;
+        let message = match (spoken, login) {
+            (Protocol::Postgres, None) => "`protocol = \"postgres\"` needs a login: `credential = { kind = \"postgres\", user = \"NAME\", secret = \"NAME\" }`",
+            (Protocol::Redis, None) => "`protocol = \"redis\"` needs a login: `credential = { kind = \"redis\", user = \"NAME\", secret = \"NAME\" }`",
+            (_, Some(login)) if login.protocol() != spoken => alone(login),
+            (_, Some(login)) if !login.makes_sense() => "`user` and `database` are names",
             _ => return None,
         };
         Some(Problem::at(["tools", name.as_str(), "credential"], message))
     });
     let providers = document.providers.iter().filter_map(|(name, provider)| {
         let login = provider.credential.as_ref().and_then(Credentials::login);
-        login.map(|_| {
-            let message =
-                "a provider speaks HTTP: this kind of credential is for `protocol = \"postgres\"`";
+        login.map(|login| {
+            let message = format!("a provider speaks HTTP: {}", alone(login));
             Problem::at(["providers", name.as_str(), "credential"], message)
         })
     });
@@ -29,6 +30,13 @@ pub(super) fn problems(document: &Written) -> Vec<Problem> {
         .chain(providers)
         .chain(in_the_clear(document))
         .collect()
+}
+
+fn alone(login: Login<'_>) -> &'static str {
+    match login {
+        Login::Postgres(_) => "this kind of credential is for `protocol = \"postgres\"`",
+        Login::Redis(_) => "this kind of credential is for `protocol = \"redis\"`",
+    }
 }
 
 /// Certificates for connections that have none to show them on.
@@ -85,6 +93,13 @@ mod tests {
         assert_eq!(found(&format!("{server}\n{LOGIN}")), 0);
         assert_eq!(found(site), 0);
         assert_eq!(found(server), 1);
+        let cache = "url = \"tcp://db:6379\"\nprotocol = \"redis\"";
+        let redis = LOGIN.replace("postgres", "redis");
+        assert_eq!(found(&format!("{cache}\n{redis}")), 0);
+        assert_eq!(found(cache), 1);
+        assert_eq!(found(&format!("{cache}\n{LOGIN}")), 1);
+        assert_eq!(found(&format!("{server}\n{redis}")), 1);
+        assert_eq!(found(&format!("{cache}\n{}", redis.replace("app", " "))), 1);
         assert_eq!(found(&format!("{site}\n{LOGIN}")), 1);
         assert_eq!(found(&format!("{server}\n{}", LOGIN.replace("app", ""))), 1);
         let shown =

@@ -319,7 +319,7 @@ impl Dialer {
         &self,
         permit: &Permit,
         manner: &Manner,
-        (stream, alpn): (TcpStream, &[u8]),
+        (stream, alpn): (TcpStream, Option<&[u8]>),
     ) -> Result<TlsStream<TcpStream>, Unreached> {
         let host = permit.url().authority().host();
         let roots = manner.roots.as_ref();

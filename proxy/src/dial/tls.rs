@@ -123,10 +123,10 @@ impl Tls {
         &self,
         host: &Host,
         stream: TcpStream,
-        (roots, alpn): (Option<&Roots>, &[u8]),
+        (roots, alpn): (Option<&Roots>, Option<&[u8]>),
     ) -> Result<TlsStream<TcpStream>, Unreached> {
         let mut config = ClientConfig::clone(self.client(roots).await?);
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = alpn.into_iter().map(<[u8]>::to_vec).collect();
         handshake(host, stream, Arc::new(config)).await
     }
 

@@ -10,7 +10,6 @@ use crate::{
     book::Book,
     call::{Call, Freight},
     identify::Caller,
-    postgres,
     record::Record,
     refuse::Refused,
 };
@@ -45,7 +44,7 @@ pub(super) fn connect(
     let url = book.rulebook.tunnel_to(authority);
     let (subject, target) = routed(book, caller.origin.stage(), &url);
     record.destination(&subject, &url, 0);
-    if postgres::is_for(&target) {
+    if target.login().is_some() {
         return Err(Unclear::LoginInTunnel.into());
     }
     let freight = Freight::Tunnel(hyper::upgrade::on(&mut request));

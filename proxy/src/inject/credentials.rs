@@ -13,7 +13,7 @@ use serde::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Credential, Place, Postgres, Reads, Unfit, Unsettled, Unsignable, Values,
+    Credential, Login, Place, Reads, Unfit, Unsettled, Unsignable, Values,
     client_certificate::ClientCertificate, cookie, path, query,
 };
 use crate::{
@@ -218,7 +218,7 @@ impl Credentials {
     }
 
     /// The login that they are, if they are one.
-    pub(crate) fn login(&self) -> Option<&Postgres> {
+    pub(crate) fn login(&self) -> Option<Login<'_>> {
         self.all.iter().find_map(Credential::login)
     }
 

@@ -39,6 +39,7 @@ mod path;
 mod place;
 mod postgres;
 mod query;
+mod redis;
 mod sigv4;
 mod skew;
 mod template;
@@ -46,12 +47,12 @@ mod template;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use postern_contract::{Secret, SecretName};
+use postern_contract::{Secret, SecretName, config::Protocol};
 use postern_policy::Authority;
 use serde::Deserialize;
 
 use self::place::{Place, Reads};
-pub use self::{credentials::Credentials, postgres::Postgres};
+pub use self::{credentials::Credentials, postgres::Postgres, redis::Redis};
 pub(crate) use self::{
     credentials::{Fields, Identity, Label, NoPlace},
     look::{Unsignable, look},
@@ -90,6 +91,8 @@ pub enum Credential {
     ClientCertificate(client_certificate::ClientCertificate),
     /// A login to a PostgreSQL server.
     Postgres(Postgres),
+    /// A login to a Redis server.
+    Redis(Redis),
     /// A token of each end user's own.
     AuthorizationCode(minted::Minted<token::AuthorizationCode>),
     /// A token for the gate's own client.
@@ -319,6 +322,7 @@ macro_rules! behind {
             Credential::Hmac(kind) => kind,
             Credential::ClientCertificate(kind) => kind,
             Credential::Postgres(kind) => kind,
+            Credential::Redis(kind) => kind,
             Credential::AuthorizationCode(kind) => kind,
             Credential::Oauth2(kind) => kind,
             Credential::RefreshToken(kind) => kind,
@@ -339,10 +343,36 @@ impl Credential {
     }
 
     /// The login that it is, if it is one.
-    pub(crate) fn login(&self) -> Option<&Postgres> {
+    pub(crate) fn login(&self) -> Option<Login<'_>> {
         match self {
-            Self::Postgres(postgres) => Some(postgres),
+            Self::Postgres(postgres) => Some(Login::Postgres(postgres)),
+            Self::Redis(redis) => Some(Login::Redis(redis)),
             _ => None,
+        }
+    }
+}
+
+/// A credential that the gate logs in with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Login<'a> {
+    Postgres(&'a Postgres),
+    Redis(&'a Redis),
+}
+
+impl Login<'_> {
+    /// What is spoken where one logs in with it.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::Postgres(_) => Protocol::Postgres,
+            Self::Redis(_) => Protocol::Redis,
+        }
+    }
+
+    /// Whether its names can be sent.
+    pub(crate) fn makes_sense(self) -> bool {
+        match self {
+            Self::Postgres(postgres) => postgres.makes_sense(),
+            Self::Redis(redis) => redis.makes_sense(),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use postern_contract::{Code, Refusal};
+use postern_contract::{Code, Refusal, config::Protocol};
 use postern_policy::CanonicalUrl;
 use tokio::net::TcpStream;
 
@@ -17,7 +17,8 @@ use crate::{
     decide::Way,
     dns::Meant,
     gate::Gate,
-    postgres,
+    inject::Login,
+    postgres, redis,
 };
 
 /// The tool's URL, where the address and the port that were meant are those of a tool that speaks no HTTP.
@@ -34,15 +35,19 @@ pub(super) async fn attend(
 ) {
     let mut record = begin(gate, &arrival);
     let call = connection_to(&gate.book(), url, (&arrival.room, &mut record));
-    let logs_in = postgres::is_for(&call.target);
+    let login = call.target.login().map(Login::protocol);
     let refused = match judged(gate, &arrival, call, &mut record).await {
         Ok((Way::Out(permit), caller, call)) => {
             record.allowed(&permit);
-            if logs_in {
-                let target = call.target;
-                postgres::attend(stream, gate, (&permit, &caller, &target), record).await;
-            } else {
-                carry((stream, None), gate, (permit, &caller, call), record).await;
+            let target = &call.target;
+            match login {
+                Some(Protocol::Postgres) => {
+                    postgres::attend(stream, gate, (&permit, &caller, target), record).await;
+                }
+                Some(Protocol::Redis) => {
+                    redis::attend(stream, gate, (&permit, &caller, target), record).await;
+                }
+                _ => carry((stream, None), gate, (permit, &caller, call), record).await,
             }
             return drop(tenure);
         }
@@ -56,10 +61,10 @@ pub(super) async fn attend(
         Ok((Way::Ask(pending), ..)) => pending.refusal().into(),
         Err(refused) => refused,
     };
-    if logs_in {
-        postgres::refuse(stream, gate, refused, record).await;
-    } else {
-        record.abandon(refused);
+    match login {
+        Some(Protocol::Postgres) => postgres::refuse(stream, gate, refused, record).await,
+        Some(Protocol::Redis) => redis::refuse(stream, gate, refused, record).await,
+        _ => record.abandon(refused),
     }
     drop(tenure);
 }

@@ -13,7 +13,7 @@ mod startup;
 
 use postern_contract::Refusal;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
@@ -28,28 +28,18 @@ use crate::{
     decide::Permit,
     gate::Gate,
     identify::Caller,
-    inject::{Credentials, Misdirected, Postgres},
+    inject::{self, Credentials, Misdirected, Postgres},
     intercept::reach,
     record::Record,
     refuse::Refused,
-    tunnel::{self, Terms},
+    tunnel::{self, Ends, Terms},
 };
 
 /// What a server may still say to a cancel request before the gate closes, in bytes: nothing, by the protocol.
 const LAST_WORDS_BYTES_MAX: u64 = 1024;
 
-/// Something that bytes go to and come from.
-pub(crate) trait Ends: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Ends for S {}
-
 /// A permitted connection and whose it is.
 type Permitted<'a> = (&'a Permit, &'a Caller, &'a Target);
-
-/// Whether the gate logs in to this target.
-pub(crate) fn is_for(target: &Target) -> bool {
-    let login = target.credential.as_ref();
-    login.and_then(|credential| credential.login()).is_some()
-}
 
 /// Attends to a program's connection that was permitted, for as long as it lasts.
 pub(crate) async fn attend(
@@ -152,8 +142,10 @@ async fn enter(
 
 /// What a login needs to know, of a credential that is for logging in.
 fn login_of(credential: Option<&Credentials>) -> Result<&Postgres, Misdirected> {
-    let login = credential.and_then(Credentials::login);
-    login.ok_or(Misdirected::Unearned)
+    match credential.and_then(Credentials::login) {
+        Some(inject::Login::Postgres(login)) => Ok(login),
+        _ => Err(Misdirected::Unearned),
+    }
 }
 
 /// Has a server end what another session does: in the words that it gave that session, which only that one has.
@@ -196,7 +188,10 @@ async fn connect(
     let manner = &target.manner;
     let asked = timeout(manner.timeouts.connect, login::ask_for_tls(&mut stream)).await;
     asked.unwrap_or(Err(NoLogin::Late))?;
-    let secured = gate.dialer.secure(permit, manner, (stream, ALPN)).await?;
+    let secured = gate
+        .dialer
+        .secure(permit, manner, (stream, Some(ALPN)))
+        .await?;
     Ok(Box::new(secured))
 }
 

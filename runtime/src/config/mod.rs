@@ -479,6 +479,7 @@ fn own_url<C>(tool: &Tool<C>) -> Option<String> {
         Protocol::Http | Protocol::Grpc => None,
         Protocol::Tcp => Some(tool.url.clone()),
         Protocol::Postgres => Some(tool.url.replacen("tcp://", "postgres://", 1)),
+        Protocol::Redis => Some(tool.url.replacen("tcp://", "redis://", 1)),
     }
 }
 

@@ -91,11 +91,13 @@ pub enum Protocol {
     Http,
     /// HTTP/2 alone, with trailers: gRPC. Also where the URL says `http`.
     Grpc,
-    /// No HTTP: bytes both ways on a TCP connection to `tcp://HOST:PORT`, as Redis, SSH or SMTP have them. Nobody looks
+    /// No HTTP: bytes both ways on a TCP connection to `tcp://HOST:PORT`, as SSH or SMTP have them. Nobody looks
     /// into them, so such a tool has no credential, no capabilities, and no rule about anything but host and port.
     Tcp,
     /// PostgreSQL's, at `tcp://HOST:PORT`: the gate logs in with the tool's credential, and nobody looks into what follows.
     Postgres,
+    /// Redis', at `tcp://HOST:PORT`: the gate logs in with the tool's credential, and nobody looks into what follows.
+    Redis,
 }
 
 impl Protocol {
@@ -104,8 +106,14 @@ impl Protocol {
     pub fn is_raw(self) -> bool {
         match self {
             Self::Http | Self::Grpc => false,
-            Self::Tcp | Self::Postgres => true,
+            Self::Tcp | Self::Postgres | Self::Redis => true,
         }
+    }
+
+    /// Whether the gate logs in to what speaks it.
+    #[must_use]
+    pub fn has_login(self) -> bool {
+        matches!(self, Self::Postgres | Self::Redis)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use postern_contract::{
     ToolName,
-    config::{self, Permission, Problem, Protocol, Tls},
+    config::{self, Permission, Problem, Tls},
 };
 
 use crate::{
@@ -30,8 +30,7 @@ pub(super) fn tool_url<C>(tool: &config::Tool<C>) -> Option<Result<CanonicalUrl,
             Some(Err(message.to_owned()))
         }
         (false, Some(_)) => {
-            let message =
-                "only a tool with `protocol = \"tcp\"` or `\"postgres\"` has a URL like this";
+            let message = "only a tool with `protocol = \"tcp\"`, `\"postgres\"` or `\"redis\"` has a URL like this";
             Some(Err(message.to_owned()))
         }
         (false, None) => None,
@@ -40,11 +39,10 @@ pub(super) fn tool_url<C>(tool: &config::Tool<C>) -> Option<Result<CanonicalUrl,
 
 /// What the tool's own table says that nobody could do.
 pub(super) fn check_tool<C>(name: &ToolName, tool: &config::Tool<C>, problems: &mut Vec<Problem>) {
-    let logs_in = match tool.protocol {
-        Protocol::Http | Protocol::Grpc => return,
-        Protocol::Tcp => false,
-        Protocol::Postgres => true,
-    };
+    if !tool.protocol.is_raw() {
+        return;
+    }
+    let logs_in = tool.protocol.has_login();
     let timeouts = &tool.timeouts;
     for (key, is_there, why) in [
         (
