@@ -78,28 +78,36 @@ class Raw(Service):
 
 
 class Redis(Raw):
-    """As much of Redis as a key with some words takes; a port for each way."""
+    """As much of Redis as a key with some words takes; a port for each way, of which one wants the password of `keeper` first."""
 
-    def __init__(self, *_):
-        self.came, self.servers = [], {}
-        for way in ("open", "closed"):
+    def __init__(self, _, key, *__):
+        self.came, self.servers, self.login = [], {}, [b"AUTH", b"keeper", key.encode()]
+        for way in ("open", "closed", "redis"):
             server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), self.answering(way))
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.servers[way] = server
 
     def answering(self, way):
-        came = self.came
+        came, login = self.came, self.login
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
-                came.append(way)
+                is_in = way != "redis"
+                came.append((way, False))
                 while line := self.rfile.readline():
                     words = []
                     for _ in range(int(line[1:])):
                         size = int(self.rfile.readline()[1:])
                         words.append(self.rfile.read(size + 2)[:-2])
-                    said = f"${len(WORD)}\r\n{WORD}\r\n" if words == [b"GET", b"word"] else "+OK\r\n"
+                    if way == "redis" and words == login:
+                        is_in, came[-1] = True, (way, True)
+                    if not is_in:
+                        said = "-NOAUTH Authentication required.\r\n"
+                    elif words[0] in (b"CONFIG", b"ACL"):
+                        said = "-NOPERM this user has no permissions\r\n"
+                    else:
+                        said = f"${len(WORD)}\r\n{WORD}\r\n" if words == [b"GET", b"word"] else "+OK\r\n"
                     self.wfile.write(said.encode())
 
         return Handler
@@ -107,8 +115,13 @@ class Redis(Raw):
     def port_of(self, way):
         return self.servers[way].server_address[1]
 
+    def tool(self, way, host):
+        if way != "redis":
+            return super().tool(way, host)
+        return 'protocol = "redis"\ncredential = { kind = "redis", user = "keeper", secret = "key", plaintext = true }\n'
+
     def seen(self, host):
-        return [True for way in self.came if way == host.partition("-")[0]]
+        return [has or way != "redis" for way, has in self.came if way == host.partition("-")[0]]
 
     def stop(self):
         for server in self.servers.values():

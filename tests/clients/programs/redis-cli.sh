@@ -1,7 +1,7 @@
 # redis-cli
 # needs: apt redis-tools/redis-cli
 # at: redis
-# credential: none
+# credential: redis
 # version: redis-cli --version
-# note: `protocol = "tcp"`: nothing is added to what nobody reads
+# note: allowed without a login by `protocol = "tcp"`, with the gate's by `protocol = "redis"`
 redis-cli -h "$HOST" -p "$PORT" GET word
