@@ -10,6 +10,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -18,6 +19,7 @@ use std::{
 use postern_contract::{
     ActionId, AgentName, SandboxId, Secret,
     approval::{Answer, Question, Unanswered, Waits, Wanted},
+    consent,
     link::{
         FromGate, LINK_VERSION, LISTENING_MAX, ListenerKind, News, Origin, Reply, ToGate, Welcome,
     },
@@ -182,12 +184,7 @@ impl Rooms {
                 self.room(&sandbox)?.run_ended(&run);
                 self.gate.consents.run_over(&run).await;
             }
-            News::Listening { addresses } => {
-                if addresses.len() > LISTENING_MAX {
-                    return Err(format!("a runtime has at most {LISTENING_MAX} listeners"));
-                }
-                self.gate.dialer.own(addresses);
-            }
+            News::Listening { addresses } => self.listening(addresses)?,
             News::Status => return Ok(Reply::Status(self.gate.condition().told(self.open.len()))),
             News::CallersKeys { have, lacks } => {
                 let keys = self.gate.callers_keys.other_than(have.as_deref(), lacks);
@@ -200,15 +197,16 @@ impl Rooms {
                 return Ok(self.approval(&action, key.as_ref()).await);
             }
             News::Asked(question) => return self.asked(*question).await,
-            News::Consent { action } => {
-                let stands = self.gate.consents.stands(&action).await;
-                return stands
-                    .map(Reply::Consent)
-                    .map_err(|error| error.to_string());
-            }
+            News::Consent { action } => return self.consent(&action).await,
             News::Withdrawn { action } => {
                 self.gate.approvals.expire(&action).await;
                 self.gate.consents.withdraw(&action).await;
+            }
+            News::Consents { wanted, key } => {
+                return Ok(self.consents(&wanted, key.as_ref()).await);
+            }
+            News::TakeBack { consent, key } => {
+                return Ok(self.take_back(&consent, key.as_ref()).await);
             }
             News::Revoke { action, key } => return Ok(self.revoke(&action, &key).await),
             News::Answer {
@@ -218,6 +216,21 @@ impl Rooms {
             } => return Ok(self.answer(&action, answer, &key).await),
         }
         Ok(Reply::Done)
+    }
+
+    fn listening(&self, addresses: Vec<SocketAddr>) -> Result<(), String> {
+        if addresses.len() > LISTENING_MAX {
+            return Err(format!("a runtime has at most {LISTENING_MAX} listeners"));
+        }
+        self.gate.dialer.own(addresses);
+        Ok(())
+    }
+
+    async fn consent(&self, action: &ActionId) -> Result<Reply, String> {
+        let stands = self.gate.consents.stands(action).await;
+        stands
+            .map(Reply::Consent)
+            .map_err(|error| error.to_string())
     }
 
     /// Who asks is posternd's own operator, whom it verified, or an approver.
@@ -234,6 +247,23 @@ impl Rooms {
         }
         let listed = self.gate.approvals.list(wanted).await;
         listed.map_or_else(Reply::Unanswered, Reply::Approvals)
+    }
+
+    async fn consents(&self, wanted: &consent::Wanted, key: Option<&Shown>) -> Reply {
+        if let Err(why) = self.may_see(key) {
+            return Reply::Unanswered(why);
+        }
+        let granted = self.gate.tokens.granted(wanted).await;
+        granted.map_or_else(Reply::Unanswered, Reply::Consents)
+    }
+
+    /// It only takes something from agents, so whoever may see it may.
+    async fn take_back(&self, id: &ActionId, key: Option<&Shown>) -> Reply {
+        if let Err(why) = self.may_see(key) {
+            return Reply::Unanswered(why);
+        }
+        let taken = self.gate.tokens.take_back(id).await;
+        taken.map_or_else(Reply::Unanswered, |()| Reply::Done)
     }
 
     async fn approval(&self, action: &ActionId, key: Option<&Shown>) -> Reply {

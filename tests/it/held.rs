@@ -1,11 +1,15 @@
 //! A call of an agent with code needs its end user's consent: it waits at the gate while the run goes on, whoever began the run is
 //! told where the user is asked, and the call goes on by itself as that user, or is refused in words that the agent can read.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    process::{Command, Output},
+    thread,
+};
 
 use nix::sys::signal::{Signal, kill};
 use postern_testkit::{
-    Archive, Browser, Curl, Devbox, Provider, Setup, Upstream, curl::Response, wait,
+    Archive, Browser, Curl, Devbox, Provider, Setup, Upstream, binaries, curl::Response, wait,
 };
 use serde_json::{Value, json};
 
@@ -323,4 +327,67 @@ fn a_gate_that_goes_says_so_to_a_call_that_waits() {
     assert_eq!(told[0][1]["code"], "GATE_UNAVAILABLE", "{told}");
     assert_eq!(resumed(&stage.devbox, "run-1", &by).status, 200);
     assert!(stage.tool.requests().is_empty());
+}
+
+/// `postern consents …` with the operator's key.
+fn consents(devbox: &Devbox, words: &[&str]) -> Output {
+    let mut command = Command::new(binaries::postern());
+    command.arg("consents").args(words).arg("--json");
+    command.args(["--operator", &devbox.operator_address().to_string()]);
+    let key = devbox.state().join("runtime/operator.key");
+    command.arg("--key-file").arg(key).output().unwrap()
+}
+
+fn listed(devbox: &Devbox, words: &[&str]) -> Vec<Value> {
+    let output = consents(devbox, &[&["list"], words].concat());
+    assert!(output.status.success(), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    said.as_array().unwrap().clone()
+}
+
+#[test]
+fn a_consent_that_is_taken_back_is_asked_for_anew_and_its_token_is_never_sent_again() {
+    let stage = start("4h", "isolation = \"user\"\n");
+    let devbox = &stage.devbox;
+    assert_eq!(listed(devbox, &[]), Vec::<Value>::new());
+    let (link, _) = stage.waits("run-1");
+    assert_eq!(listed(devbox, &[]), Vec::<Value>::new());
+    stage.consents(&link);
+    assert_eq!(came(devbox, "run-1")[0][0], 200);
+    let one = listed(
+        devbox,
+        &["--user", "ada", "--tool", "mail", "--agent", "hands"],
+    );
+    let [one] = one.as_slice() else {
+        panic!("{one:?}")
+    };
+    assert_eq!(
+        (&one["user_id"], &one["tool_id"], &one["agent_id"]),
+        (&json!("ada"), &json!("mail"), &json!("hands"))
+    );
+    assert!(one["since"].as_str().unwrap().starts_with("20"), "{one}");
+    assert_eq!(listed(devbox, &["--user", "eve"]), Vec::<Value>::new());
+
+    let id = one["id"].as_str().unwrap();
+    let removed = consents(devbox, &["remove", id]);
+    assert!(removed.status.success(), "{removed:?}");
+    assert_eq!(listed(devbox, &[]), Vec::<Value>::new());
+    let again = consents(devbox, &["remove", id]);
+    assert!(!again.status.success(), "{again:?}");
+    // The gate that is there and the next one have nothing of it.
+    kill(devbox.gate_pid(), Signal::SIGKILL).unwrap();
+    let sent = |at: usize| stage.tool.requests()[at].values("authorization")[0].to_owned();
+    let mut tries = 0;
+    let (another, run) = wait::until("the next gate asks anew", || {
+        tries += 1;
+        let run = format!("run-2-{tries}");
+        let answer = ask(devbox, &run, 1, "/invoke").json();
+        Some((answer["authorization_url"].as_str()?.to_owned(), run))
+    });
+    assert_ne!(link, another);
+    assert_eq!(stage.tool.requests().len(), 1);
+    stage.consents(&another);
+    assert_eq!(came(devbox, &run)[0][0], 200);
+    assert_ne!(sent(0), sent(1));
+    stage.is_adas(2);
 }

@@ -9,6 +9,7 @@
 //! postern policy ...        what the rules say of a call, or of a table of calls                policy/
 //! postern audit ...         the audit log checked and exported                                audit/
 //! postern approvals ...     calls that wait for a human: shown, and answered                   approvals/
+//! postern consents ...      what end users have consented to: shown, and taken back            consents.rs
 //! postern agents ...        what is installed: shown, installed anew, rolled back                agents.rs
 //! postern pack FROM -o IMAGE an agent's files as an image that sandboxes mount                 pack/
 //! postern secrets ...       the operator's own store: set, listed, removed                        secrets/
@@ -23,6 +24,7 @@ mod approvals;
 mod ask;
 mod audit;
 mod check;
+mod consents;
 mod doctor;
 mod failure;
 mod identity;
@@ -67,6 +69,7 @@ enum Command {
     Pack(pack::Args),
     Secrets(secrets::Args),
     Approvals(approvals::Args),
+    Consents(consents::Args),
     Logs(logs::Args),
     Doctor(doctor::Args),
 }
@@ -123,6 +126,7 @@ fn visible(args: Vec<OsString>) -> ExitCode {
         Command::Pack(args) => pack::run(&args),
         Command::Secrets(args) => secrets::run(&args),
         Command::Approvals(args) => approvals::run(&args),
+        Command::Consents(args) => consents::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

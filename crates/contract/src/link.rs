@@ -24,13 +24,13 @@ use crate::{
     ActionId, AgentName, Code, ModelName, PolicyName, RunId, SandboxId, ToolName,
     approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
     config::Stage,
-    consent::Consented,
+    consent::{self, Consented, Granted},
     launch::Listener,
     secret::Shown,
 };
 
 /// The version of this dialect; a gate refuses any other.
-pub const LINK_VERSION: u32 = 15;
+pub const LINK_VERSION: u32 = 16;
 
 /// The most listeners that a runtime may tell of.
 pub const LISTENING_MAX: usize = 16;
@@ -153,6 +153,20 @@ pub enum News {
         /// Who they are.
         key: Shown,
     },
+    /// Asks what end users have consented to, newest first; the reply is [`Reply::Consents`] or [`Reply::Unanswered`].
+    Consents {
+        /// Which.
+        wanted: Box<consent::Wanted>,
+        /// As in [`News::Approvals`].
+        key: Option<Shown>,
+    },
+    /// Somebody takes one of these back; the reply is [`Reply::Done`] or [`Reply::Unanswered`].
+    TakeBack {
+        /// Which.
+        consent: ActionId,
+        /// As in [`News::Approvals`].
+        key: Option<Shown>,
+    },
     /// Somebody answers one; the reply is [`Reply::Approval`] or [`Reply::Unanswered`].
     Answer {
         /// Which.
@@ -267,6 +281,8 @@ pub enum Reply {
     Approval(Box<Approval>, Option<Box<Whole>>),
     /// What became of a consent.
     Consent(Consented),
+    /// What end users have consented to, newest first.
+    Consents(Vec<Granted>),
     /// The keys of whoever gives callers' tokens out; nothing where there are no others than are there already.
     CallersKeys(Option<CallersKeys>),
     /// The answer does not count, or nothing is told.

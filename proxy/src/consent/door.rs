@@ -347,7 +347,9 @@ async fn take(
         agent: consent.agent.clone(),
         user: consent.user.clone(),
     };
-    let kept = gate.tokens.consented(book, (wanted, &owner), &redeemed);
+    let kept = gate
+        .tokens
+        .consented(book, (wanted, &owner, action), &redeemed);
     kept.await.map_err(|_| Away::Broken)?;
     let given = consents
         .store

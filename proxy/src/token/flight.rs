@@ -8,9 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request};
-use postern_contract::{Secret, SecretName};
+use postern_contract::{
+    ActionId, Secret, SecretName,
+    consent::{Granted, Wanted},
+};
 use postern_daemon::{Clock, files};
-use postern_store::gate::Gate as Store;
+use postern_store::gate::{Gate as Store, GateError};
 use tokio::time::timeout;
 
 use super::{
@@ -178,7 +181,7 @@ impl Chains {
         }
     }
 
-    fn of(&self, origin: Origin) -> Arc<tokio::sync::Mutex<Chain>> {
+    pub(super) fn of(&self, origin: Origin) -> Arc<tokio::sync::Mutex<Chain>> {
         let mut all = self
             .by_origin
             .lock()
@@ -202,6 +205,33 @@ impl Chains {
         owner: &Owner,
     ) -> Arc<tokio::sync::Mutex<Chain>> {
         self.of(user::origin(&self.seal, grant, owner))
+    }
+
+    /// Writes down what an end user has consented to.
+    pub(super) async fn note(&self, chain: &Chain, granted: &Granted) -> Result<(), NoToken> {
+        let noted = self.store.keep_granted(&chain.origin, granted).await;
+        noted.map_err(|error| {
+            tracing::error!(%error, "what an end user has consented to could not be kept");
+            NoToken::Unkept
+        })
+    }
+
+    /// What end users have consented to.
+    pub(super) async fn granted(&self, wanted: &Wanted) -> Result<Vec<Granted>, GateError> {
+        self.store.all_granted(wanted, self.clock.unix_ms()).await
+    }
+
+    /// One of these, and where all that it gave is kept.
+    pub(super) async fn origins(
+        &self,
+        id: &ActionId,
+    ) -> Result<Option<(Granted, Vec<Origin>)>, GateError> {
+        let found = self.store.granted_with_origins(id).await?;
+        Ok(found.map(|(granted, origins)| {
+            let origins = origins.into_iter();
+            let origins = origins.filter_map(|origin| Origin::try_from(origin).ok());
+            (granted, origins.collect())
+        }))
     }
 
     /// Forgets one that is worth nothing any more, in the database too.

@@ -14,6 +14,7 @@ mod client_credentials;
 mod flight;
 mod github_app;
 mod grant;
+mod granted;
 mod jwt;
 mod jwt_bearer;
 mod refresh_token;
@@ -30,6 +31,7 @@ use std::{
 };
 
 use http::StatusCode;
+use postern_contract::ActionId;
 use postern_daemon::Clock;
 use postern_store::gate::Gate as Store;
 use tokio::sync::watch;
@@ -421,12 +423,12 @@ impl Tokens {
     pub(crate) async fn consented(
         &self,
         book: &Book,
-        (wanted, owner): (&Wanted, &Owner),
+        (wanted, owner, action): (&Wanted, &Owner, &ActionId),
         redeemed: &Redeemed,
     ) -> Result<(), NoToken> {
         let consent = wanted.grant.consent().ok_or(NoToken::NoConsent)?;
         let errand = self.errand((book, wanted));
-        errand.keep_for((consent, owner), redeemed).await?;
+        errand.keep_for((consent, owner, action), redeemed).await?;
         let mut slots = self.slots();
         slots
             .by_key

@@ -2,7 +2,7 @@
 //! else, and never used before what it is renewed by is kept.
 
 use bytes::Bytes;
-use postern_contract::{AgentName, Secret, ToolName};
+use postern_contract::{ActionId, AgentName, Secret, ToolName, consent::Granted};
 use zeroize::Zeroizing;
 
 use super::{
@@ -158,12 +158,23 @@ impl Flight<'_> {
     /// Keeps what a user's consent gave, in the place of what was there before.
     pub(super) async fn keep_for(
         &self,
-        (grant, owner): (&AuthorizationCode, &Owner),
+        (grant, owner, action): (&AuthorizationCode, &Owner, &ActionId),
         redeemed: &Redeemed,
     ) -> Result<(), NoToken> {
         let chain = self.chains.of_user(grant, owner);
         let mut chain = chain.lock().await;
-        self.keep(&mut chain, &redeemed.token).await?;
+        let token = &redeemed.token;
+        let granted = Granted {
+            id: action.clone(),
+            agent: owner.agent.clone(),
+            user: owner.user.clone(),
+            tool: owner.tool.clone(),
+            since_ms: self.clock.unix_ms(),
+            expires_ms: token.refresh.is_none().then_some(token.until_ms),
+        };
+        // First: what is kept can be found, and taken back.
+        self.chains.note(&chain, &granted).await?;
+        self.keep(&mut chain, token).await?;
         chain.is_handed_out = false;
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 use postern_contract::{
     ActionId,
     approval::{Answer, Approval, Question, Unanswered, Wanted, Whole},
-    consent::Consented,
+    consent::{self, Consented},
     link::{CallersKeys, GateStatus, News, Reply},
     secret::Shown,
 };
@@ -272,6 +272,40 @@ impl Link {
         key: Shown,
     ) -> Result<Told<OneApproval>, LinkError> {
         self.one(News::Revoke { action, key }).await
+    }
+
+    /// What end users have consented to.
+    ///
+    /// # Errors
+    /// As [`Link::approvals`].
+    pub async fn consents(
+        &self,
+        wanted: consent::Wanted,
+        key: Option<Shown>,
+    ) -> Result<Told<Vec<consent::Granted>>, LinkError> {
+        let wanted = Box::new(wanted);
+        match self.ask(News::Consents { wanted, key }, Vec::new()).await? {
+            Reply::Consents(all) => Ok(Ok(all)),
+            Reply::Unanswered(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Has the gate take one of these back.
+    ///
+    /// # Errors
+    /// As [`Link::approvals`].
+    pub async fn take_back(
+        &self,
+        consent: ActionId,
+        key: Option<Shown>,
+    ) -> Result<Told<()>, LinkError> {
+        let news = News::TakeBack { consent, key };
+        match self.ask(news, Vec::new()).await? {
+            Reply::Done => Ok(Ok(())),
+            Reply::Unanswered(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
+        }
     }
 
     async fn one(&self, news: News) -> Result<Told<OneApproval>, LinkError> {

@@ -179,7 +179,7 @@ fn approver(headers: &HeaderMap) -> Result<Shown, Refused> {
 
 impl Office {
     /// The key that the gate is to verify; none of the operator's own, which was verified here.
-    fn asker(&self, headers: &HeaderMap) -> Result<Option<Shown>, Refused> {
+    pub(super) fn asker(&self, headers: &HeaderMap) -> Result<Option<Shown>, Refused> {
         if key::shown(headers).is_some_and(|shown| self.key.is(shown)) {
             return Ok(None);
         }
@@ -187,7 +187,7 @@ impl Office {
     }
 }
 
-fn told<T>(answered: Result<Told<T>, LinkError>) -> Result<T, Refused> {
+pub(super) fn told<T>(answered: Result<Told<T>, LinkError>) -> Result<T, Refused> {
     match answered {
         Ok(Ok(told)) => Ok(told),
         Ok(Err(why)) => Err(match why {
@@ -200,7 +200,7 @@ fn told<T>(answered: Result<Told<T>, LinkError>) -> Result<T, Refused> {
             Unanswered::NotKept => Refused::Store,
         }),
         Err(error) => {
-            tracing::error!(%error, "the gate could not be asked about approvals");
+            tracing::error!(%error, "the gate could not be asked about approvals or consents");
             Err(Refused::Store)
         }
     }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod approvals;
+mod consents;
 mod installs;
 mod key;
 mod runs;
@@ -14,7 +15,7 @@ use axum::{
     extract::{DefaultBodyLimit, FromRef, Request, State},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use postern_contract::Secret;
 
@@ -46,7 +47,7 @@ impl FromRef<Office> for App {
     }
 }
 
-/// The routes, behind the key; requests for approval also behind an approver's, which the gate verifies.
+/// The routes, behind the key; requests for approval and consents also behind an approver's, which the gate verifies.
 pub(crate) fn router(app: App, around: Surroundings, key: Secret) -> Router {
     let office = Office {
         app,
@@ -66,6 +67,8 @@ pub(crate) fn router(app: App, around: Surroundings, key: Secret) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(office.clone(), with_key))
         .merge(approvals())
+        .route("/api/v1/consents", get(consents::list))
+        .route("/api/v1/consents/{id}", delete(consents::remove))
         .with_state(office)
 }
 

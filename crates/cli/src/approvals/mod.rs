@@ -99,12 +99,17 @@ impl Listing {
             ("status", self.status.as_deref()),
             ("after", after),
         ];
-        let said = parts.into_iter().filter_map(|(key, value)| {
-            let value: String = value?.bytes().map(encoded).collect();
-            Some(format!("{key}={value}"))
-        });
-        format!("?{}", said.collect::<Vec<_>>().join("&"))
+        query(&parts)
     }
+}
+
+/// What is said of this, as a query, encoded.
+pub(crate) fn query(parts: &[(&str, Option<&str>)]) -> String {
+    let said = parts.iter().filter_map(|(key, value)| {
+        let value: String = (*value)?.bytes().map(encoded).collect();
+        Some(format!("{key}={value}"))
+    });
+    format!("?{}", said.collect::<Vec<_>>().join("&"))
 }
 
 /// A byte as it may stand in a query whatever it is.
@@ -116,7 +121,7 @@ fn encoded(byte: u8) -> String {
 }
 
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(crate) struct Place {
     /// Where posternd's operator API listens
     #[arg(long, default_value = OPERATOR, value_name = "ADDRESS:PORT")]
     operator: SocketAddr,
@@ -186,7 +191,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         Work::Reject(answering) => answer(answering, "reject", json!({}))?,
         Work::Revoke(One { action, place }) => {
-            let path = format!("/{action}/revoke");
+            let path = format!("{REQUESTS}/{action}/revoke");
             let revoked = call(place, Method::POST, (&path, String::new()))?;
             tell(place, &revoked, || shown::line(&revoked));
         }
@@ -198,17 +203,22 @@ fn answer(answering: &Answering, verb: &str, mut said: Value) -> Result<(), Fail
     let One { action, place } = &answering.one;
     said["reason"] = json!(answering.reason);
     said["payload_hash"] = json!(answering.payload_hash);
-    let path = format!("/{action}/{verb}");
+    let path = format!("{REQUESTS}/{action}/{verb}");
     let answered = call(place, Method::POST, (&path, said.to_string()))?;
     tell(place, &answered, || shown::line(&answered));
     Ok(())
 }
 
 fn get(place: &Place, path: &str) -> Result<Value, Failure> {
-    call(place, Method::GET, (path, String::new()))
+    call(
+        place,
+        Method::GET,
+        (&format!("{REQUESTS}{path}"), String::new()),
+    )
 }
 
-fn tell(place: &Place, value: &Value, lines: impl Fn() -> String) {
+/// Says an answer, as it is or in lines.
+pub(crate) fn tell(place: &Place, value: &Value, lines: impl Fn() -> String) {
     if place.json {
         say(&value.to_string());
     } else {
@@ -216,13 +226,18 @@ fn tell(place: &Place, value: &Value, lines: impl Fn() -> String) {
     }
 }
 
-fn call(place: &Place, method: Method, (path, body): (&str, String)) -> Result<Value, Failure> {
+/// One call of the operator API.
+pub(crate) fn call(
+    place: &Place,
+    method: Method,
+    (path, body): (&str, String),
+) -> Result<Value, Failure> {
     let key = files::read_bounded(&place.key_file, KEY_BYTES_MAX)
         .map_err(|error| Failure::path(&place.key_file, error))?;
     let key = Secret::new(key.trim_ascii().to_vec());
     let request = ask::request(place.operator)
         .method(method)
-        .uri(format!("{REQUESTS}{path}"))
+        .uri(path)
         .header(KEY, key.expose())
         .body(Full::new(body.into()))
         .map_err(|_| Failure::path(&place.key_file, "is no key"))?;

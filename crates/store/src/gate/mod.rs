@@ -4,6 +4,7 @@
 mod approval;
 mod consent;
 mod decision;
+mod granted;
 mod token;
 
 pub use approval::{Answered, Bounds, Pending};

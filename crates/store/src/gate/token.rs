@@ -46,11 +46,16 @@ impl Gate {
     /// The database failed; then it is still kept.
     pub async fn drop_token(&self, origin: &[u8]) -> Result<(), GateError> {
         let mut transaction = self.database.write().await?;
-        sqlx::query("DELETE FROM tokens WHERE origin = ?1")
-            .bind(origin)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        for statement in [
+            "DELETE FROM tokens WHERE origin = ?1",
+            "DELETE FROM granted_consents WHERE origin = ?1",
+        ] {
+            sqlx::query(statement)
+                .bind(origin)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        }
         transaction.commit().await.map_err(failed)?;
         Ok(())
     }
