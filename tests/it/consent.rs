@@ -10,38 +10,11 @@ use serde_json::{Value, json};
 
 use crate::fixture::{
     self,
+    mail::{SECRET, SECRET_FILE, mail},
     waiting::{comes_to, killed, run},
 };
 
-const SECRET: &str = "the-gates-own-secret-at-the-provider";
-
 const DESK: &str = r#"
-[consent]
-listen = "127.0.0.1:0"
-
-[secrets.client]
-file = "secrets/client.key"
-
-[tools.mail]
-url = "{tool}/mail"
-private = true
-tags = ["shop"]
-
-[tools.mail.credential]
-kind = "authorization_code"
-authorization_url = "{provider}/authorize"
-token_url = { url = "{provider}/token", private = true, plaintext = true }
-client_id = "postern-test"
-client_secret = "client"
-scopes = ["openid"]
-issuer = "https://login.test"
-login = "sub"
-
-[[tools.mail.capabilities]]
-name = "read"
-method = "GET"
-path = "/inbox"
-
 [providers.real]
 format = "openai"
 url = "{model}/v1"
@@ -84,17 +57,12 @@ struct Stage {
 
 fn start() -> Stage {
     let (tool, model, provider) = (fixture::tool(), model(), Provider::start(Some(SECRET)));
-    let desk = DESK
-        .replace("{tool}", &tool.url())
-        .replace("{model}", &model.url())
-        .replace("{provider}", &provider.url());
+    let desk = DESK.replace("{model}", &model.url()) + &mail(&tool, &provider, "4h");
     let config = fixture::config(&tool.url())
         .replace("provider = \"playground\"", "provider = \"real\"")
         + &desk;
     let setup = Setup::new(&format!("default_agent = \"desk\"\n{config}"));
-    let devbox = fixture::files(setup)
-        .secret("secrets/client.key", SECRET)
-        .start();
+    let devbox = fixture::files(setup).secret(SECRET_FILE, SECRET).start();
     Stage {
         tool,
         provider,

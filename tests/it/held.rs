@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 
 use crate::fixture::{
     self,
+    mail::{SECRET, SECRET_FILE, mail},
     waiting::{comes_to, operator, run},
 };
-
-const SECRET: &str = "the-gates-own-secret-at-the-provider";
 
 /// Makes as many calls at once as it is told, and says what came of each.
 const AGENT: &str = r#"
@@ -38,35 +37,6 @@ def handler(request, ctx):
         return {"response": "done", "came": list(pool.map(call, range(many)))}
 "#;
 
-const MAIL: &str = r#"
-[consent]
-listen = "127.0.0.1:0"
-wait = "{wait}"
-
-[secrets.client]
-file = "secrets/client.key"
-
-[tools.mail]
-url = "{tool}/mail"
-private = true
-tags = ["shop"]
-
-[tools.mail.credential]
-kind = "authorization_code"
-authorization_url = "{provider}/authorize"
-token_url = { url = "{provider}/token", private = true, plaintext = true }
-client_id = "postern-test"
-client_secret = "client"
-scopes = ["openid"]
-issuer = "https://login.test"
-login = "sub"
-
-[[tools.mail.capabilities]]
-name = "read"
-method = "GET"
-path = "/inbox"
-"#;
-
 struct Stage {
     tool: Upstream,
     provider: Provider,
@@ -76,16 +46,13 @@ struct Stage {
 /// `besides` stands in the agent's own table.
 fn start(wait: &str, besides: &str) -> Stage {
     let (tool, provider) = (fixture::tool(), Provider::start(Some(SECRET)));
-    let mail = MAIL
-        .replace("{tool}", &tool.url())
-        .replace("{provider}", &provider.url())
-        .replace("{wait}", wait);
+    let mail = mail(&tool, &provider, wait);
     let config = fixture::config(&tool.url());
     let config = config.replace("tools = [\"shop\"]", "tools = [\"mail\"]");
     let config = format!("{config}{besides}\n{mail}");
     let archive = Archive::new().file("agent.py", AGENT).tar_gz();
     let devbox = fixture::with_archive(Setup::new(&config), archive)
-        .secret("secrets/client.key", SECRET)
+        .secret(SECRET_FILE, SECRET)
         .start();
     Stage {
         tool,
@@ -375,12 +342,14 @@ fn a_consent_that_is_taken_back_is_asked_for_anew_and_its_token_is_never_sent_ag
     let again = consents(devbox, &["remove", id]);
     assert!(!again.status.success(), "{again:?}");
     // The gate that is there and the next one have nothing of it.
+    let (anew, _) = stage.waits("run-2");
+    assert_ne!(link, anew);
     kill(devbox.gate_pid(), Signal::SIGKILL).unwrap();
     let sent = |at: usize| stage.tool.requests()[at].values("authorization")[0].to_owned();
     let mut tries = 0;
     let (another, run) = wait::until("the next gate asks anew", || {
         tries += 1;
-        let run = format!("run-2-{tries}");
+        let run = format!("run-3-{tries}");
         let answer = ask(devbox, &run, 1, "/invoke").json();
         Some((answer["authorization_url"].as_str()?.to_owned(), run))
     });
