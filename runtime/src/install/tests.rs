@@ -337,3 +337,29 @@ async fn a_single_file_with_another_name_is_another_version_and_an_archive_is_no
     assert_eq!(versions[0], Digest::of(Sha256::digest(ARCHIVE).into()));
     assert_ne!(versions[2], versions[3]);
 }
+
+#[tokio::test]
+async fn an_image_that_changed_after_it_was_looked_at_is_never_mounted_and_nothing_of_it_stays() {
+    let bench = bench();
+    let Way::Unpack(object) = bench.files.source.way() else {
+        panic!("no object");
+    };
+    let staging = bench.directory.path().join("staging");
+    let seen = archive::look_at(object).await.unwrap().digest;
+    std::fs::write(bench.directory.path().join("a.tar"), "another").unwrap();
+    let taken = tokio::select! {
+        taken = bench.installer.take(&bench.agent, (object, seen), &staging) => taken,
+        _ = bench.listener.accept() => panic!("it was mounted"),
+    };
+    assert!(matches!(taken, Err(InstallError::OtherThanPinned { pinned, .. }) if pinned == seen));
+    assert!(!staging.exists());
+    // The one that was looked at is mounted once, and is nobody's but posternd's to read.
+    let seen = archive::look_at(object).await.unwrap().digest;
+    let taking = bench.installer.take(&bench.agent, (object, seen), &staging);
+    let (taken, _) = tokio::join!(taking, play(&bench.listener, whole));
+    assert_eq!(taken.unwrap(), 7);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&staging).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
