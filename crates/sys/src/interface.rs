@@ -39,9 +39,15 @@ pub fn loopback_up() -> io::Result<()> {
     call(&socket, libc::SIOCSIFFLAGS, &mut request)
 }
 
-fn call(socket: &OwnedFd, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+fn call(socket: &OwnedFd, number: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
     // NEEDED: no safe crate has these. SAFETY: both take a pointer to an ifreq, and this one is alive and exclusive.
-    let code = unsafe { libc::ioctl(socket.as_raw_fd(), number, std::ptr::from_mut(request)) };
+    let code = unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            number as libc::Ioctl,
+            std::ptr::from_mut(request),
+        )
+    };
     Errno::result(code)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod fork;
 pub mod image;
 pub mod interface;
 pub mod keyring;
+pub mod listen;
 pub mod mount;
 mod netlink;
 pub mod pidfd;

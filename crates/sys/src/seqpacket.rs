@@ -183,6 +183,11 @@ fn receive_raw(
     Ok((length, head.msg_flags, descriptors(&head)))
 }
 
+/// A length, of whichever type the C library has for it.
+fn length(counted: impl TryInto<usize>) -> usize {
+    counted.try_into().unwrap_or_default()
+}
+
 /// The descriptors in the control messages of a header that recvmsg(2) has just filled.
 fn descriptors(head: &libc::msghdr) -> Vec<OwnedFd> {
     let mut found = Vec::new();
@@ -194,7 +199,8 @@ fn descriptors(head: &libc::msghdr) -> Vec<OwnedFd> {
         if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             // NEEDED and SAFETY: pure arithmetic on a length.
             let empty = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = message.cmsg_len.saturating_sub(empty) / size_of::<RawFd>();
+            let all = length(message.cmsg_len);
+            let count = all.saturating_sub(empty) / size_of::<RawFd>();
             // NEEDED and SAFETY: as above; the data follows its header.
             let data = unsafe { libc::CMSG_DATA(next) }.cast::<RawFd>();
             // NEEDED and SAFETY: `count` descriptors follow, as the header's length says; they may be unaligned.

@@ -22,8 +22,8 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         socket::{
-            AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect,
-            listen, setsockopt, socket, sockopt,
+            AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect, setsockopt,
+            socket, sockopt,
         },
         stat::Mode,
     },
@@ -34,6 +34,7 @@ use postern_contract::{
 };
 use postern_sys::{
     interface,
+    listen::listen,
     route::{self, Family},
     seqpacket,
 };
@@ -195,7 +196,7 @@ fn listening_v4(address: SocketAddrV4) -> Result<OwnedFd, Errno> {
     // Connections of an earlier listener may linger on the port.
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     bind(fd.as_raw_fd(), &SockaddrIn::from(address))?;
-    listen(&fd, Backlog::new(BACKLOG)?)?;
+    listen(&fd, BACKLOG)?;
     Ok(fd)
 }
 
@@ -204,7 +205,7 @@ fn listening_v6(address: SocketAddrV6) -> Result<OwnedFd, Errno> {
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
     bind(fd.as_raw_fd(), &SockaddrIn6::from(address))?;
-    listen(&fd, Backlog::new(BACKLOG)?)?;
+    listen(&fd, BACKLOG)?;
     Ok(fd)
 }
 

@@ -72,7 +72,7 @@ pub(super) fn filter(
         instruction(ANSWER, libc::SECCOMP_RET_KILL_PROCESS),
         instruction(LOAD, NUMBER_AT),
     ];
-    program.extend(search(&stretches(answers, other), pieces));
+    search(&stretches(answers, other), pieces, &mut program);
     program
 }
 
@@ -92,37 +92,36 @@ fn stretches(answers: &BTreeMap<u32, Answer>, other: Answer) -> Vec<From> {
     found
 }
 
-/// Halves what is left until it is one answer.
-fn search(stretches: &[From], pieces: &[BpfProgram]) -> BpfProgram {
+/// Halves what is left until it is one answer, and adds that to the program.
+fn search(stretches: &[From], pieces: &[BpfProgram], program: &mut BpfProgram) {
     let (lower, upper) = stretches.split_at(stretches.len() / 2);
     let Some((middle, answer)) = upper.first() else {
-        return Vec::new();
+        return;
     };
     if lower.is_empty() {
-        let piece = match answer {
-            Answer::Look(piece) => pieces.get(*piece).cloned(),
-            Answer::Pass | Answer::Fail(_) => None,
-        };
-        return piece.unwrap_or_else(|| vec![instruction(ANSWER, answer.word())]);
+        match answer {
+            Answer::Look(piece) if let Some(piece) = pieces.get(*piece) => {
+                program.extend_from_slice(piece);
+            }
+            answer => program.push(instruction(ANSWER, answer.word())),
+        }
+        return;
     }
-    let (lower, upper) = (search(lower, pieces), search(upper, pieces));
-    let mut program = match u8::try_from(lower.len()) {
-        Ok(over) => vec![sock_filter {
-            jt: over,
-            ..instruction(IF_AT_LEAST, *middle)
-        }],
+    // What is over is known once it is there; what jumps does so forward and stays right wherever it stands.
+    let at = program.len();
+    program.push(instruction(IF_AT_LEAST, *middle));
+    search(lower, pieces, program);
+    let over = program.len() - at - 1;
+    match u8::try_from(over) {
+        Ok(over) => program[at].jt = over,
         // Further than a condition reaches.
-        Err(_) => vec![
-            sock_filter {
-                jf: 1,
-                ..instruction(IF_AT_LEAST, *middle)
-            },
-            instruction(SKIP, u32::try_from(lower.len()).unwrap_or(u32::MAX)),
-        ],
-    };
-    program.extend(lower);
-    program.extend(upper);
-    program
+        Err(_) => {
+            program[at].jf = 1;
+            let far = u32::try_from(over).unwrap_or(u32::MAX);
+            program.insert(at + 1, instruction(SKIP, far));
+        }
+    }
+    search(upper, pieces, program);
 }
 
 /// An instruction that jumps nowhere.

@@ -145,12 +145,14 @@ mod tests {
         ] {
             assert_eq!(flags(namespace | libc::CLONE_VM), EPERM);
         }
-        let ioctl = |request: u64| said(libc::SYS_ioctl, [0, request.cast_signed(), 0]);
-        for typing in [libc::TIOCSTI, libc::TIOCLINUX] {
+        // Their type is the C library's choice.
+        let request = |request: libc::Ioctl| i64::try_from(request).unwrap();
+        let ioctl = |request| said(libc::SYS_ioctl, [0, request, 0]);
+        for typing in [libc::TIOCSTI, libc::TIOCLINUX].map(request) {
             assert_eq!(ioctl(typing), EPERM);
             assert_eq!(ioctl(typing | 1 << 32), EPERM);
         }
-        assert_eq!(ioctl(libc::TCGETS), PASSES);
+        assert_eq!(ioctl(request(libc::TCGETS)), PASSES);
         let personality = |wanted| said(libc::SYS_personality, [wanted, 0, 0]);
         assert_eq!([0, 8, 0xffff_ffff].map(personality), [PASSES; 3]);
         assert_eq!([4, 0x40_0000].map(personality), [EPERM; 2]);
