@@ -20,6 +20,7 @@ use crate::{
     identify::Caller,
     inject::{Addition, Credentials, Login, Misdirected, Values},
     mask::{Mask, Masks},
+    sealed,
     secret::Secrets,
     token::{Purse, Wanted},
 };
@@ -150,10 +151,11 @@ impl Book {
         &self,
         credentials: Option<&Credentials>,
         (target, caller): (&Target, &Caller),
-        purse: &Purse,
+        (purse, claim): (&Purse, &sealed::Claim),
     ) -> Option<Mask> {
-        let named = self.masks.scanner(credentials?).cloned();
-        let scanners = named.into_iter().chain(purse.scanners());
+        let named = credentials.and_then(|credentials| self.masks.scanner(credentials));
+        let named = named.cloned().into_iter();
+        let scanners = named.chain(purse.scanners()).chain(claim.scanners());
         Mask::new(scanners.collect(), target.answers, caller)
     }
 
@@ -210,6 +212,8 @@ pub(crate) struct Target {
     pub(crate) manner: Manner,
     /// What becomes of its answers.
     pub(crate) answers: Answers,
+    /// What it has to do with tokens that agents ask for.
+    pub(crate) tokens: sealed::Terms,
 }
 
 impl Target {
@@ -227,6 +231,7 @@ impl Target {
             forward_identity: false,
             manner: self.manner.clone(),
             answers: self.answers,
+            tokens: self.tokens.clone(),
         }
     }
 }

@@ -9,7 +9,7 @@ use postern_contract::{ModelName, ToolName};
 use postern_llm::Chat;
 use postern_policy::{CanonicalUrl, Method};
 
-use crate::{body::Body, book::Target, dial::Speaks, websocket::Handshake};
+use crate::{body::Body, book::Target, dial::Speaks, sealed::Claim, websocket::Handshake};
 
 /// A call on its way to a decision.
 pub(crate) struct Call {
@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// What travels.
     pub(crate) freight: Freight,
+    /// What it has to do with tokens of the agent's own.
+    pub(crate) claim: Claim,
 }
 
 /// What a call is for.

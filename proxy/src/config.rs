@@ -26,6 +26,7 @@ use crate::{
     inject::Credentials,
     mask::Masks,
     reload::{Files, Seen},
+    sealed::Terms,
     secret::{self, Fetched, Held, Secrets, Taken},
 };
 
@@ -39,6 +40,7 @@ mod manner;
 mod models;
 mod patience;
 mod reach;
+mod sealed;
 mod stored;
 mod terms;
 
@@ -149,9 +151,11 @@ impl Config {
             (name.clone(), each)
         });
         let agents = agents.collect();
+        let mut tokens = sealed::terms(&document);
         let tools = document.tools.into_iter().map(|(name, tool)| {
             let manner = manners.remove(&name).unwrap_or_default();
-            (name, Arc::new(target(tool, manner)))
+            let tokens = tokens.remove(&name).unwrap_or_default();
+            (name, Arc::new(target(tool, manner, tokens)))
         });
         let tools = tools.collect();
         let mut own = vec![document.listen.api, document.listen.operator];
@@ -366,7 +370,7 @@ fn audit_settings(written: postern_contract::config::Audit, source: &Source) -> 
     }
 }
 
-fn target(tool: Tool<Credentials>, manner: Manner) -> Target {
+fn target(tool: Tool<Credentials>, manner: Manner, tokens: Terms) -> Target {
     Target {
         credential: tool.credential,
         private: tool.private,
@@ -377,6 +381,7 @@ fn target(tool: Tool<Credentials>, manner: Manner) -> Target {
         },
         forward_identity: tool.forward_identity,
         answers: tool.answers,
+        tokens,
         manner,
     }
 }
@@ -405,6 +410,7 @@ fn contradictions(document: &Written) -> Vec<Problem> {
         logins::problems,
         approvers::problems,
         consents::problems,
+        sealed::problems,
         stored::problems,
     ];
     finders.iter().flat_map(|find| find(document)).collect()

@@ -252,6 +252,9 @@ pub(crate) fn again(book: &Book, standing: &Standing) -> Result<(), Refused> {
     if call.target.manner.roots != target.manner.roots {
         return Err(changed("is for a server whom others vouch for now"));
     }
+    if call.target.tokens != target.tokens {
+        return Err(changed("has other tokens of the agent's own now"));
+    }
     match (
         &target.credential,
         book.credential_generation(target.credential.as_ref()),

@@ -24,6 +24,7 @@ use crate::{
     record::Record,
     refuse::Refused,
     relay::{Relayed, Sending},
+    sealed,
     tunnel::Tunnel,
     websocket::Socket,
 };
@@ -93,7 +94,7 @@ async fn story(
 
     let credential = permit.credential(&call.target);
     let from = (&*caller, call.speaks());
-    let journey = Journey::of(&permit, (&book, &call.target), from);
+    let journey = Journey::of(&permit, (&book, &call.target), from).with(&call.claim);
     let (body, handshake) = match call.freight {
         Freight::Question(chat) => return Ok(Outcome::Answer(gate.answer(&chat))),
         Freight::Tunnel(agent) => {
@@ -106,25 +107,25 @@ async fn story(
         Freight::Request(body) => (body, None),
         Freight::Socket(handshake) => (body::empty(), Some(handshake)),
     };
-    let outbound = Outbound::new(call.headers, body);
-    let outbound = inject::look(outbound, credential, (&book, &caller), record).await?;
+    let outbound = Outbound::new(call.headers, body).claiming(call.claim.clone());
+    let (outbound, claim) = inject::look(outbound, credential, (&book, &caller), record).await?;
     let minting = consent::purse(gate, (&book, credential), (&caller, &call.subject));
     let purse = record.unless_cut(pin!(minting)).await??;
-    let leg = record
-        .unless_cut(pin!(gate.dialer.reach(&journey)))
-        .await??;
+    let reaching = gate.dialer.reach(&journey);
+    let leg = record.unless_cut(pin!(reaching)).await??;
     record.reached(leg.address(), leg.timings());
     let addition = book.addition(credential)?;
     let addition = addition.map(|addition| addition.with(&purse));
     record.credential(journey.credential, book.credential_generation(credential));
     let outbound = gate.timely(&caller.agent, &permit, outbound);
     let ready = inject::apply(&permit, &leg, addition, outbound)?;
-    let mask = book.mask(credential, (&call.target, &caller), &purse);
+    let mask = book.mask(credential, (&call.target, &caller), (&purse, &claim));
     let sending = Sending::new((&gate.dialer, &journey), handshake, mask);
     let relayed = sending.relay(leg, ready, record).await?;
     let carried = (&book, credential, &purse);
     gate.heard((&caller.agent, &journey), carried, &relayed);
-    Ok(relayed.into())
+    let sealed = sealed::answer(relayed, &claim, &caller, record).await?;
+    Ok(sealed.into())
 }
 
 impl From<Relayed> for Outcome {

@@ -30,6 +30,7 @@ use crate::{
     refuse::Refused,
     relay::Relayed,
     reload::Standing,
+    sealed::Vaults,
     secret::{Fetched, Health},
     token::{Purse, Tokens},
 };
@@ -46,6 +47,8 @@ pub(crate) struct Gate {
     pub(crate) dialer: Arc<Dialer>,
     /// Credentials that somebody is asked for.
     pub(crate) tokens: Arc<Tokens>,
+    /// Tokens that agents asked for themselves.
+    pub(crate) vaults: Vaults,
     pub(crate) leaves: Leaves,
     pub(crate) audit: Audit,
     pub(crate) ledger: Ledger,
@@ -110,6 +113,7 @@ impl Gate {
             fetched,
             dialer,
             tokens,
+            vaults: Vaults::default(),
             leaves,
             audit,
             ledger,
@@ -135,8 +139,16 @@ impl Gate {
         self.book.store(Arc::clone(&book));
         self.fetched.go_by(book.proxy.clone());
         self.tokens.cut_over(&book);
+        self.sweep();
         self.live.cut_over(book);
         self.dialer.cut_over(generation);
+    }
+
+    /// Wipes tokens of agents' own that are over.
+    pub(crate) fn sweep(&self) {
+        let book = self.book.load();
+        let is_there = |agent: &AgentName| book.agents.contains_key(agent);
+        self.vaults.sweep(self.clock.now(), is_there);
     }
 
     /// Whether one more call of a sandbox may be made, as far as its line in the audit goes, and what came back to it before.

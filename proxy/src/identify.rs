@@ -22,6 +22,7 @@ use crate::{
     dummy::Dummies,
     mask::{Echoes, Whose},
     report::Wire,
+    sealed::Vault,
 };
 
 /// The most runs at once in one sandbox.
@@ -74,7 +75,6 @@ struct Runs {
 }
 
 /// Whose call it is.
-#[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) sandbox: SandboxId,
     pub(crate) agent: AgentName,
@@ -196,6 +196,12 @@ impl Room {
     /// The same, with a way for what its agent reports.
     pub(crate) fn with_reports(self, reports: Option<Wire>) -> Self {
         Self { reports, ..self }
+    }
+
+    /// The same, with the tokens that its agent asked for.
+    pub(crate) fn with_tokens(self, vault: Arc<Vault>) -> Self {
+        let dummies = Arc::new(Dummies::beside(vault));
+        Self { dummies, ..self }
     }
 
     /// The same, with names that outlive this gate.

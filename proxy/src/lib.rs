@@ -58,6 +58,7 @@ mod relay;
 mod reload;
 mod report;
 mod scope;
+mod sealed;
 mod secret;
 mod shown;
 mod start;

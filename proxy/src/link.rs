@@ -342,7 +342,9 @@ impl Rooms {
         let (life, scope): (Life, Scope) = Life::begin();
         let reports = heard.reports.map(|fd| Wire::over(fd, &scope));
         let reports = reports.transpose().map_err(useless)?;
+        let vault = self.gate.vaults.of(&agent);
         let room = Room::new(sandbox.clone(), agent, origin).with_reports(reports);
+        let room = room.with_tokens(vault);
         let room = Arc::new(match heard.names {
             Some((names, given)) => {
                 self.given = given;

@@ -27,6 +27,7 @@ use crate::{
     decide,
     identify::Caller,
     refuse::Refused,
+    sealed::Claim,
     shown::Shown,
 };
 
@@ -95,6 +96,7 @@ impl Standing {
                 target: Arc::clone(&call.target),
                 headers,
                 freight: Freight::Request(body::empty()),
+                claim: Claim::default(),
             },
             shown,
             has_fields,

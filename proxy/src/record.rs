@@ -296,6 +296,11 @@ impl Record {
         self.masked = Some(hits);
     }
 
+    /// What time it is.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// The first byte of the upstream's answer is here.
     pub(crate) fn first_byte(&mut self) {
         self.line.timings.first_byte_us = Some(self.elapsed_us());

@@ -21,6 +21,7 @@ use crate::{
     postgres::{BadStartup, NoLogin},
     redis::NoSession,
     relay::Broken,
+    sealed::{self, Twice, Unknown, Unsealed},
     token::Penniless,
 };
 
@@ -229,6 +230,42 @@ impl From<Unsignable> for Refused {
             Unsignable::Beyond(_) => (Code::PolicyDenied, "beyond what was decided"),
         };
         Refusal::new(code, error, sentence(&unsignable)).into()
+    }
+}
+
+impl From<Unknown> for Refused {
+    fn from(unknown: Unknown) -> Self {
+        // In the words that clients of OAuth know (RFC 6750 section 3.1, RFC 6749 section 5.2).
+        let error = match unknown {
+            Unknown::Access => "invalid_token",
+            Unknown::Refresh => "invalid_grant",
+        };
+        Refusal::new(Code::TokenUnknown, error, sentence(&unknown)).into()
+    }
+}
+
+impl From<Unsealed> for Refused {
+    fn from(unsealed: Unsealed) -> Self {
+        tracing::warn!(error = %unsealed, "a token endpoint's answer was kept back");
+        let code = Code::TokenUnsealed;
+        Refusal::new(
+            code,
+            "token endpoint's answer kept back",
+            sentence(&unsealed),
+        )
+        .into()
+    }
+}
+
+impl From<Twice> for Refused {
+    fn from(twice: Twice) -> Self {
+        Refusal::new(Code::BadRequest, "bad request", sentence(&twice)).into()
+    }
+}
+
+impl From<sealed::TooLong> for Refused {
+    fn from(long: sealed::TooLong) -> Self {
+        Refusal::new(Code::TooLarge, "body too large", sentence(&long)).into()
     }
 }
 

@@ -47,6 +47,7 @@ mod reload;
 mod restart;
 mod resume;
 mod sandbox;
+mod sealed;
 mod secrets;
 mod servers;
 mod streams;

@@ -58,6 +58,10 @@ pub enum Code {
     NoActiveRun,
     /// A stand-in for a credential was on its way to where that credential does not belong.
     DummyMisplaced,
+    /// What stands for a token that the gate keeps stands for none any more.
+    TokenUnknown,
+    /// A token endpoint answered with what the gate cannot keep for itself.
+    TokenUnsealed,
 }
 
 impl Code {
@@ -79,10 +83,11 @@ impl Code {
             | Self::DummyMisplaced => 403,
             Self::BudgetExceeded | Self::RateLimited => 429,
             Self::BadRequest => 400,
+            Self::TokenUnknown => 401,
             Self::Misdirected => 421,
             Self::TooLarge => 413,
             Self::ModelNotFound => 404,
-            Self::UpstreamUnreachable => 502,
+            Self::UpstreamUnreachable | Self::TokenUnsealed => 502,
             Self::UpstreamTimeout => 504,
             Self::OutcomeUnknown => 409,
             Self::CircuitOpen | Self::GateUnavailable => 503,
@@ -116,6 +121,8 @@ impl Code {
             Self::GateUnavailable => "GATE_UNAVAILABLE",
             Self::NoActiveRun => "NO_ACTIVE_RUN",
             Self::DummyMisplaced => "DUMMY_MISPLACED",
+            Self::TokenUnknown => "TOKEN_UNKNOWN",
+            Self::TokenUnsealed => "TOKEN_UNSEALED",
         }
     }
 }
@@ -211,6 +218,8 @@ mod tests {
             Code::ConsentRejected,
             Code::ConsentTimeout,
             Code::DummyMisplaced,
+            Code::TokenUnknown,
+            Code::TokenUnsealed,
             Code::TooLarge,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.word());

@@ -110,6 +110,9 @@ pub(crate) struct Line {
     /// Which dummy was on its way to where its credential does not belong, and where in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dummy_misplaced: Option<String>,
+    /// Tokens of the answer that stayed with the gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens_sealed: Option<u32>,
     /// The name of the credential that was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) credential: Option<Label>,
@@ -400,6 +403,7 @@ mod tests {
             usage: Some(Tokens::default()),
             dummies_exchanged: Some(1),
             dummy_misplaced: text(),
+            tokens_sealed: Some(1),
             credential: Some(Label::of("secret")),
             credential_generation: Some(1),
             masked: Some(1),

@@ -120,6 +120,7 @@ fn found(
                 speaks: Speaks::Either,
                 forward_identity: false,
                 answers: provider.answers,
+                tokens: Default::default(),
                 manner: manner::provider(name, provider, authorities)?,
             };
             let target = Arc::new(target);

@@ -59,6 +59,7 @@ use crate::{
     identify::Caller,
     inject::{Credentials, Identity, Label},
     record::micros,
+    sealed::Claim,
 };
 
 /// How often kept connections are looked over.
@@ -128,6 +129,17 @@ impl<'a> Journey<'a> {
             speaks,
             manner: &target.manner,
             proxy: book.proxy.as_ref(),
+        }
+    }
+
+    /// The same with what the call shows of the agent's own tokens.
+    pub(crate) fn with(self, claim: &'a Claim) -> Self {
+        let token = claim
+            .access()
+            .filter(|_| self.permit.would_deny().is_none());
+        Self {
+            credential: self.credential.or(token.map(|token| token.label())),
+            ..self
         }
     }
 

@@ -30,17 +30,18 @@ pub(crate) use self::{
 };
 use crate::{
     audit::Door,
-    body::{self, Paced},
+    body::{self, Body, Paced},
     book::{Book, Target},
     call::{Call, Freight, Subject},
     dummy::{Asked, Misplaced},
     gateway,
     headers::{self, CONNECTION_NAMES_MAX, Managed},
     identify::Caller,
-    inject::{Credentials, NoPlace},
+    inject::{Credentials, Fields, NoPlace},
     mask,
     record::Record,
     refuse::Refused,
+    sealed::Claim,
     websocket::{Handshake, NoHandshake},
 };
 
@@ -142,6 +143,9 @@ fn plain_call(
     } else {
         shown.as_slice()
     };
+    let tokens = (subject.tool(), &target.tokens);
+    let meant = (url.path().as_str(), &mut parts.headers);
+    let (claim, known) = Claim::of(caller, tokens, meant, record.now());
     let fields = (&parts.headers, taken, cookies.as_ref());
     let dummies = dummies(caller, (&subject, &target), (&asked, &url), fields);
     let handshake = Handshake::asked(&mut parts, book.patience.tunnel).map_err(Unclear::from)?;
@@ -150,25 +154,21 @@ fn plain_call(
     let managed = managed(&subject, stage, own.as_deref());
     let dropped = headers::clean_request(&mut headers, managed) + in_query + in_cookies;
     headers.extend(cookies.map(|cookies| (header::COOKIE, cookies)));
-    if book.masks.wants(&target) {
+    if book.masks.wants(&target) || claim.is_any() {
         mask::ask_plainly(&mut headers, target.answers.encoding);
     }
     record.traced(&mut headers);
     record.destination(&subject, &url, dropped);
-    record.dummies(dummies)?;
+    record.dummies(dummies.map(|exchanged| exchanged + u32::from(claim.access().is_some())))?;
+    known?;
     let freight = match handshake {
         Some(handshake) => {
             handshake.dress(&mut headers);
             Freight::Socket(handshake)
         }
         None => {
-            let count = record.up.clone();
-            Freight::Request(if body.is_end_stream() {
-                body::empty()
-            } else {
-                let body = Paced::body_without(body, own, count, book.patience.silence);
-                caller.dummies.watched(body, &record.alarm)
-            })
+            let body = (body, own, claim.is_at_endpoint());
+            Freight::Request(watched(book, caller, body, record))
         }
     };
     Ok(Call {
@@ -178,7 +178,23 @@ fn plain_call(
         target,
         headers,
         freight,
+        claim,
     })
+}
+
+/// A body on its way out, looked through for dummies; one that is read whole, not for what stands for tokens.
+fn watched(
+    book: &Book,
+    caller: &Caller,
+    (body, own, is_read): (Incoming, Option<Fields>, bool),
+    record: &Record,
+) -> Body {
+    if body.is_end_stream() {
+        return body::empty();
+    }
+    let count = record.up.clone();
+    let body = Paced::body_without(body, own, count, book.patience.silence);
+    caller.dummies.watched(body, &record.alarm, is_read)
 }
 
 /// Whether what a request shows of itself may pass.
@@ -205,22 +221,22 @@ fn dummies(
     (url, rest): (&CanonicalUrl, &CanonicalUrl),
     (headers, taken, cookies): (&HeaderMap, &[HeaderValue], Option<&HeaderValue>),
 ) -> Result<u32, Misplaced> {
-    let Some(known) = caller.dummies.known() else {
-        return Ok(0);
-    };
     let own = target.credential.as_ref().map(Credentials::fields);
-    let tool = subject.tool();
-    let asked = Asked {
-        tool,
-        url,
-        rest,
-        headers,
-        cookies: taken,
-    };
-    known.judge_cookies(cookies)?;
-    known.judge(&asked, |name| {
-        own.is_some_and(|own| headers::is_own(name, own))
-    })
+    let mut exchanged = 0;
+    for (known, has_place) in caller.dummies.known() {
+        let asked = Asked {
+            tool: subject.tool().filter(|_| has_place),
+            url,
+            rest,
+            headers,
+            cookies: taken,
+        };
+        known.judge_cookies(cookies)?;
+        exchanged += known.judge(&asked, |name| {
+            own.is_some_and(|own| headers::is_own(name, own))
+        })?;
+    }
+    Ok(exchanged)
 }
 
 /// What a URL belongs to, from the URL alone, and what a call of that stage to it needs.

@@ -12,6 +12,7 @@ use crate::{
     identify::Caller,
     record::Record,
     refuse::Refused,
+    sealed::Claim,
 };
 
 /// `GET http://host/path HTTP/1.1`.
@@ -55,6 +56,7 @@ pub(super) fn connect(
         target,
         headers: HeaderMap::new(),
         freight,
+        claim: Claim::default(),
     })
 }
 

@@ -25,7 +25,7 @@ use postern_contract::{
 use postern_policy::CanonicalUrl;
 
 use self::search::Search;
-use crate::{body::Body, refuse::Refused};
+use crate::{body::Body, refuse::Refused, sealed::Vault};
 
 /// The least of a dummy that others do not have too, in bytes.
 const OWN_BYTES_MIN: usize = 14;
@@ -95,9 +95,12 @@ impl Alarm {
     }
 }
 
-/// The dummies of one sandbox, once they are known.
-#[derive(Debug, Default)]
-pub(crate) struct Dummies(OnceLock<Arc<Known>>);
+/// The dummies of one sandbox, once they are known, and what stands for tokens that its agent asked for.
+#[derive(Default)]
+pub(crate) struct Dummies {
+    told: OnceLock<Arc<Known>>,
+    vault: Arc<Vault>,
+}
 
 /// What is looked for.
 #[derive(Debug)]
@@ -122,32 +125,48 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Dummies {
+    /// None yet, in a sandbox of an agent with these tokens.
+    pub(crate) fn beside(vault: Arc<Vault>) -> Self {
+        Self {
+            told: OnceLock::new(),
+            vault,
+        }
+    }
+
+    /// The tokens that its agent asked for.
+    pub(crate) fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
     /// Takes in what posternd tells, once.
     pub(crate) fn learn(&self, dummies: Vec<Dummy>) -> Result<(), String> {
         if dummies.len() > DUMMIES_MAX {
             return Err(format!("a sandbox has at most {DUMMIES_MAX} dummies"));
         }
         let known = Known::of(dummies)?;
-        let told = self.0.set(Arc::new(known));
+        let told = self.told.set(Arc::new(known));
         told.map_err(|_| "the dummies of a sandbox come once".to_owned())
     }
 
-    /// A body that is looked through on its way out, where there is anything to look for.
-    pub(crate) fn watched(&self, body: Body, alarm: &Alarm) -> Body {
-        match self.known() {
-            Some(known) => watch::watched(body, known, alarm),
-            None => body,
-        }
+    /// A body that is looked through on its way out, where there is anything to look for: in one that is `read` anyway, not for
+    /// what stands for tokens.
+    pub(crate) fn watched(&self, body: Body, alarm: &Alarm, read: bool) -> Body {
+        let sealed = self.vault.known().filter(|_| !read);
+        let known = self.told.get().cloned().into_iter().chain(sealed);
+        known.fold(body, |body, known| watch::watched(body, &known, alarm))
     }
 
-    /// What there is to look for, if anything.
-    pub(crate) fn known(&self) -> Option<&Arc<Known>> {
-        self.0.get()
+    /// What there is to look for, and whether it may stand in the place of its tool's credential.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Arc<Known>, bool)> {
+        let told = self.told.get().cloned().map(|known| (known, true));
+        let sealed = self.vault.known().map(|known| (known, false));
+        told.into_iter().chain(sealed)
     }
 }
 
 impl Known {
-    fn of(dummies: Vec<Dummy>) -> Result<Self, String> {
+    /// What to look for because of these.
+    pub(crate) fn of(dummies: Vec<Dummy>) -> Result<Self, String> {
         let mut own = Vec::with_capacity(dummies.len());
         for dummy in &dummies {
             let part = dummy.text.get(dummy.fixed..).unwrap_or_default();
@@ -223,6 +242,11 @@ impl Known {
                 self.only_of(None, value.as_bytes(), &Spot::Field(name.clone()))?;
             }
         }
+        self.judge_body(body)
+    }
+
+    /// Whether a body may pass that is there whole.
+    pub(crate) fn judge_body(&self, body: &[u8]) -> Result<(), Misplaced> {
         self.only_of(None, body, &Spot::Body).map(drop)
     }
 

@@ -30,6 +30,7 @@ use crate::{
     identify::Caller,
     record::Record,
     refuse::Refused,
+    sealed::Claim,
 };
 
 /// The one query that a provider is asked with: Anthropic's SDKs mark features in trial by it.
@@ -60,7 +61,7 @@ pub(crate) async fn call(
     })?;
     let model = models::find(book, caller.holder(), route, question.model())?;
     record.line.model = Some(model.name.clone());
-    if let Some(known) = caller.dummies.known() {
+    for (known, _) in caller.dummies.known() {
         let judged = known.judge_question(&headers, &bytes);
         record.dummies(judged.map(|()| 0))?;
     }
@@ -75,6 +76,7 @@ pub(crate) async fn call(
             target: Arc::clone(&endpoint.target),
             headers: fields::towards_provider(&headers, family, &model.allow),
             freight: Freight::Request(full(question.addressed_to(&model.upstream, &model.allow))),
+            claim: Claim::default(),
         },
         None => question_for_us(&model, &bytes)?,
     };
@@ -149,6 +151,7 @@ fn question_for_us(model: &Model, bytes: &[u8]) -> Result<Call, Refused> {
         target: Arc::default(),
         headers: HeaderMap::new(),
         freight: Freight::Question(chat),
+        claim: Claim::default(),
     })
 }
 

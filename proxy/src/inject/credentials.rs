@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
-use postern_contract::SecretName;
+use postern_contract::{SecretName, ToolName};
 use postern_policy::CanonicalUrl;
 use rustls::sign::SingleCertAndKey;
 use serde::{
@@ -51,6 +51,11 @@ impl Label {
     #[cfg(test)]
     pub(crate) fn of(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// What a token is called that an agent was given by the endpoint of a tool.
+    pub(crate) fn of_sealed(tool: &ToolName) -> Self {
+        Self(format!("sealed:{tool}").into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -7,6 +7,7 @@ use crate::{
     identify::Caller,
     record::Record,
     refuse::Refused,
+    sealed::Claim,
     shown::{self, Shown},
 };
 
@@ -28,15 +29,18 @@ pub(crate) enum Unsignable {
     Beyond(&'static str),
 }
 
-/// The same request, with what its credentials must know of its body.
+/// The same request, with what its credentials must know of its body, and the tokens of the agent's own that go along.
 pub(crate) async fn look(
     mut outbound: Outbound,
     credentials: Option<&Credentials>,
     (book, caller): (&Book, &Caller),
     record: &mut Record,
-) -> Result<Outbound, Refused> {
+) -> Result<(Outbound, Claim), Refused> {
+    let asked = (&outbound.headers, &mut outbound.body);
+    outbound.claim.look(asked, (book, caller), record).await?;
+    let claim = outbound.claim.clone();
     let Some(credentials) = credentials else {
-        return Ok(outbound);
+        return Ok((outbound, claim));
     };
     match credentials.reads(&outbound.headers)? {
         Reads::Nothing => {}
@@ -49,5 +53,5 @@ pub(crate) async fn look(
             }
         }
     }
-    Ok(outbound)
+    Ok((outbound, claim))
 }

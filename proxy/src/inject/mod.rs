@@ -40,6 +40,7 @@ mod place;
 mod postgres;
 mod query;
 mod redis;
+mod sealed;
 mod sigv4;
 mod skew;
 mod template;
@@ -62,6 +63,7 @@ use crate::{
     body::Body,
     decide::Permit,
     dial::{Roots, UnreadableRoots, VerifiedLeg},
+    sealed::Claim,
     secret::Secrets,
     shown::Shown,
     token::{self, Purse, Token, Wanted},
@@ -247,6 +249,8 @@ pub struct Outbound {
     /// What is known of the body.
     shown: Shown,
     now_ms: i64,
+    /// Tokens of the agent's own that go along.
+    claim: Claim,
 }
 
 /// A request while credentials are added to it. What leads somewhere else than the decision, method and authority, cannot be
@@ -292,7 +296,13 @@ impl Outbound {
             body,
             shown: Shown::Hidden,
             now_ms: 0,
+            claim: Claim::default(),
         }
+    }
+
+    /// The same with tokens of the agent's own.
+    pub(crate) fn claiming(self, claim: Claim) -> Self {
+        Self { claim, ..self }
     }
 
     /// The same; what is signed says that it was at this time, in milliseconds of Unix.
@@ -414,6 +424,10 @@ pub fn apply(
             let values = values.with(token);
             credential.kind().add(&values, &mut draft)?;
         }
+    }
+    // What enforcement would deny carries nothing.
+    if permit.would_deny().is_none() {
+        sealed::put(&outbound.claim, &mut draft)?;
     }
     let authority = leg.authority();
     let host = HeaderValue::try_from(authority.to_string()).map_err(http::Error::from)?;

@@ -34,6 +34,7 @@ use crate::{
     identify::{Caller, Room},
     record::Record,
     refuse::Refused,
+    sealed::Claim,
 };
 
 /// Attends to one connection.
@@ -185,6 +186,7 @@ pub(super) fn connection_to(
         target,
         headers: HeaderMap::new(),
         freight: Freight::Request(body::empty()),
+        claim: Claim::default(),
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn ask_plainly(fields: &mut HeaderMap, encoding: Encoding) {
 }
 
 /// Masks every value, and says how many places that took.
-pub(super) fn mask(fields: &mut HeaderMap, scanner: &Scanners) -> u32 {
+pub(crate) fn mask(fields: &mut HeaderMap, scanner: &Scanners) -> u32 {
     let mut hits = 0;
     for value in fields.values_mut() {
         if scanner.is_clean(value.as_bytes()) {

@@ -32,14 +32,14 @@ use self::{body::Masked, border::Border};
 pub(crate) use self::{
     decode::Encoded,
     echoes::{Echoes, Hits, Stopped, Tally, Whose},
-    fields::ask_plainly,
+    fields::{ask_plainly, mask as in_fields},
     frames::Sieve,
 };
 pub use self::{
     pass::{Hold, Pass},
     scanner::{Scanner, Scanners},
 };
-use crate::{book::Target, identify::Caller, inject::Credentials, secret::Secrets};
+use crate::{body::Body, book::Target, identify::Caller, inject::Credentials, secret::Secrets};
 
 /// What to look for, for every set of credentials; made once for every book.
 #[derive(Default)]
@@ -119,6 +119,18 @@ fn wanted(target: &Target) -> Option<&Credentials> {
     is_read.then_some(credentials)
 }
 
+/// A body without its encoding, and a head that says so.
+pub(crate) fn decoded(fields: &mut HeaderMap, body: Body) -> Result<Body, Encoded> {
+    Ok(match decode::coding(fields)? {
+        Some(coding) => {
+            fields.remove(header::CONTENT_ENCODING);
+            fields.remove(header::CONTENT_LENGTH);
+            decode::body(body, coding)
+        }
+        None => body,
+    })
+}
+
 impl Mask {
     /// What a tool wants done about answers to a caller; `None` where there is nothing to look for.
     pub(crate) fn new(scanner: Scanners, answers: Answers, caller: &Caller) -> Option<Self> {
@@ -149,23 +161,13 @@ impl Mask {
     }
 
     /// An answer as the agent may see it.
-    pub(crate) fn answer(
-        self,
-        response: Response<crate::body::Body>,
-    ) -> Result<Response<crate::body::Body>, Unmasked> {
+    pub(crate) fn answer(self, response: Response<Body>) -> Result<Response<Body>, Unmasked> {
         let (mut parts, body) = response.into_parts();
         self.head(&mut parts.headers)?;
         if body.is_end_stream() {
             return Ok(Response::from_parts(parts, body));
         }
-        let body = match decode::coding(&parts.headers)? {
-            Some(coding) => {
-                parts.headers.remove(header::CONTENT_ENCODING);
-                parts.headers.remove(header::CONTENT_LENGTH);
-                decode::body(body, coding)
-            }
-            None => body,
-        };
+        let body = decoded(&mut parts.headers, body)?;
         let border = Border::of(&parts.headers);
         let pass = Pass::new(self.scanner, self.hold);
         let body = Masked::body(body, (pass, border), self.tally);

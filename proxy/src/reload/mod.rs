@@ -161,6 +161,7 @@ impl Reloader {
                 () = self.hangup.heard() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
+            self.gate.sweep();
             let mut now = look_again(self.seen.clone()).await;
             now.fetched = self.gate.fetched.version();
             if asked || now != self.seen {

@@ -43,6 +43,7 @@ mod raw;
 mod reach;
 mod reload;
 mod scopes;
+mod sealed;
 mod seeing;
 mod signing;
 mod streams;

@@ -9,7 +9,7 @@ use serde::{
 };
 
 /// The shortest dummy, in bytes: what is shorter would be found where nobody put it.
-const DUMMY_BYTES_MIN: usize = 18;
+pub const DUMMY_BYTES_MIN: usize = 18;
 
 /// The longest dummy, in bytes.
 pub const DUMMY_BYTES_MAX: usize = 512;
@@ -103,7 +103,8 @@ impl Alphabet {
     }
 
     /// How many of them nobody can guess, whichever they turn out to be.
-    fn characters_min(self) -> usize {
+    #[must_use]
+    pub fn characters_min(self) -> usize {
         match self {
             Self::Base62 | Self::Base64url => 18,
             Self::Base32 => 16,

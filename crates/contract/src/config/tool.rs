@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Answers, Dummy, Ignored, Limits, Timeouts, dummy};
+use super::{Answers, Dummy, Ignored, Limits, Timeouts, TokenEndpoints, dummy};
 use crate::ProviderName;
 
 /// A service that agents may call under `/tools/NAME/…` or by its own URL.
@@ -19,6 +19,8 @@ pub struct Tool<Credential = Ignored> {
     /// What programs find in the place of the credential.
     #[serde(default, deserialize_with = "dummy::one_or_several")]
     pub dummy: Vec<Dummy>,
+    /// Where agents ask for tokens, which stay with the gate.
+    pub tokens: Option<TokenEndpoints>,
     /// Words that rules can refer to.
     #[serde(default)]
     pub tags: Vec<String>,
