@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use postern_contract::config::{Answers, Stage};
+use postern_contract::config::{Answers, OnRotation, Stage};
 use postern_contract::{AgentName, ModelName, ProviderName, ToolName};
 use postern_llm::{Act, Api, Format};
 use postern_policy::{Authority, CanonicalUrl, Each, Holder, Host, Rulebook};
@@ -212,6 +212,8 @@ pub(crate) struct Target {
     pub(crate) manner: Manner,
     /// What becomes of its answers.
     pub(crate) answers: Answers,
+    /// What becomes of its streams when its credential changes.
+    pub(crate) on_rotation: OnRotation,
     /// What it has to do with tokens that agents ask for.
     pub(crate) tokens: sealed::Terms,
 }
@@ -231,6 +233,7 @@ impl Target {
             forward_identity: false,
             manner: self.manner.clone(),
             answers: self.answers,
+            on_rotation: self.on_rotation,
             tokens: self.tokens.clone(),
         }
     }

@@ -381,6 +381,7 @@ fn target(tool: Tool<Credentials>, manner: Manner, tokens: Terms) -> Target {
         },
         forward_identity: tool.forward_identity,
         answers: tool.answers,
+        on_rotation: tool.on_rotation,
         tokens,
         manner,
     }

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use postern_contract::{Code, Refusal, config::Stage};
+use postern_contract::{
+    Code, Refusal,
+    config::{OnRotation, Stage},
+};
 use postern_policy::{
     Allowed, CanonicalUrl, Denied, Evidence, Facts, INSTALL_RULE, Method, Pending, Route, Verdict,
     WouldDeny,
@@ -261,6 +264,8 @@ pub(crate) fn again(book: &Book, standing: &Standing) -> Result<(), Refused> {
     ) {
         (None, _) => Ok(()),
         (Some(_), Some(since)) if since <= standing.generation => Ok(()),
+        // The value is another now, and the old one was sent before that.
+        (Some(_), Some(_)) if standing.flows && target.on_rotation == OnRotation::Finish => Ok(()),
         (Some(_), _) => Err(changed("has a credential that is no longer good")),
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Standing {
     pub(crate) is_inside: bool,
     /// The rule because of which a human is asked, if one is.
     pub(crate) asks: Option<String>,
+    /// Whether what was asked for has begun to come: nothing is sent with its credential any more.
+    pub(crate) flows: bool,
 }
 
 impl Standing {
@@ -102,6 +104,7 @@ impl Standing {
             has_fields,
             is_inside: false,
             asks: None,
+            flows: false,
         }
     }
 
@@ -156,6 +159,11 @@ impl Entry {
     /// What was judged.
     pub(crate) fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// What was asked for has begun to come.
+    pub(crate) fn flows(&mut self) {
+        self.standing.flows = true;
     }
 
     /// Returns once a new book does not allow it any more.

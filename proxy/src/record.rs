@@ -304,6 +304,14 @@ impl Record {
     /// The first byte of the upstream's answer is here.
     pub(crate) fn first_byte(&mut self) {
         self.line.timings.first_byte_us = Some(self.elapsed_us());
+        self.flows();
+    }
+
+    /// What was asked for has begun to come.
+    pub(crate) fn flows(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.flows();
+        }
     }
 
     /// The agent sees this status.

@@ -120,6 +120,7 @@ where
         sieve,
         is_opaque,
     } = terms;
+    record.flows();
     // A WebSocket began with a request that was judged.
     record.line.tunnel = is_opaque.then_some(OPAQUE);
     let (mut from_agent, mut to_agent) = tokio::io::split(agent);

@@ -120,6 +120,7 @@ fn found(
                 speaks: Speaks::Either,
                 forward_identity: false,
                 answers: provider.answers,
+                on_rotation: provider.on_rotation,
                 tokens: Default::default(),
                 manner: manner::provider(name, provider, authorities)?,
             };

@@ -107,6 +107,85 @@ async fn a_stream_whose_secret_is_withdrawn_is_cut_and_others_go_on() {
     read_to(&mut without, "last\n\r\n0\r\n\r\n").await;
 }
 
+/// The config of which every tool lets finish what began with another value.
+fn finishing(upstream: &Upstream) -> String {
+    let private = "private = true\n";
+    let finish = format!("{private}on_rotation = \"finish\"\n");
+    config(upstream.address).replace(private, &finish)
+}
+
+#[tokio::test]
+async fn a_stream_whose_secret_is_removed_is_cut_whatever_its_tool_says_of_rotation() {
+    let (upstream, _go) = streaming().await;
+    for text in [config(upstream.address), finishing(&upstream)] {
+        let house = House::start(&text).await;
+        let sandbox = house.busy_sandbox().await;
+        let stream = begin(&sandbox, "/tools/crm/slow").await;
+        std::fs::remove_file(house.directory.path().join("key")).unwrap();
+        assert_eq!(read_out(stream).await, "");
+        let line = lines(&house, 1).await.remove(0);
+        let cut = "cut by a new policy, generation 2: POLICY_DENIED";
+        assert_eq!(line["cut"], cut);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_secret_is_rotated_goes_on_where_its_tool_says_so_until_it_is_removed() {
+    let (upstream, go) = streaming().await;
+    let house = House::start(&finishing(&upstream)).await;
+    let sandbox = house.busy_sandbox().await;
+    let mut done = begin(&sandbox, "/tools/crm/slow").await;
+    house.replace("key", "sk_second");
+    house.until(|status| status.policy_generation == 2).await;
+    // Whoever comes now has the new value.
+    let later = begin(&sandbox, "/tools/crm/slow").await;
+    let sent = upstream.requests().pop().unwrap();
+    assert!(sent.contains("Bearer sk_second\r\n"), "{sent}");
+    go.notify_one();
+    read_to(&mut done, "last\n\r\n0\r\n\r\n").await;
+    let line = lines(&house, 1).await.remove(0);
+    assert!(line["cut"].is_null() && line["credential_generation"] == 1);
+    std::fs::remove_file(house.directory.path().join("key")).unwrap();
+    assert_eq!(read_out(later).await, "");
+}
+
+#[tokio::test]
+async fn what_goes_on_after_a_rotation_is_cut_as_soon_as_its_tool_says_so() {
+    let (upstream, _go) = streaming().await;
+    let house = House::start(&finishing(&upstream)).await;
+    let sandbox = house.busy_sandbox().await;
+    let stream = begin(&sandbox, "/tools/crm/slow").await;
+    house.replace("key", "sk_second");
+    house.until(|status| status.policy_generation == 2).await;
+    house.rewrite(&config(upstream.address));
+    assert_eq!(read_out(stream).await, "");
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_refused_when_its_secret_is_rotated_whatever_its_tool_says() {
+    let waiting = Arc::new(Notify::new());
+    let never = Arc::clone(&waiting);
+    let upstream = Upstream::start(move |_| Answer {
+        now: Vec::new(),
+        then: Some((Arc::clone(&never), Vec::new())),
+    })
+    .await;
+    let house = House::start(&finishing(&upstream)).await;
+    let sandbox = house.busy_sandbox().await;
+    let mut stream = TcpStream::connect(sandbox.address).await.unwrap();
+    let request = b"GET /tools/crm/a HTTP/1.1\r\nhost: gate\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    soon(async {
+        while upstream.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    house.replace("key", "sk_second");
+    let answer = read_to(&mut stream, "\"code\"").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
 #[tokio::test]
 async fn a_stream_whose_credential_is_another_now_is_cut_though_its_secret_is_the_same() {
     let (upstream, go) = streaming().await;

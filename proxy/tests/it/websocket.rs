@@ -348,6 +348,30 @@ async fn a_websocket_is_cut_by_a_policy_that_denies_it_and_not_by_one_that_does_
     );
 }
 
+#[tokio::test]
+async fn a_websocket_outlives_the_value_that_it_began_with_where_its_tool_says_so() {
+    let (address, _seen) = echo(switching("")).await;
+    for (on_rotation, goes_on) in [("cut", false), ("finish", true)] {
+        let more = format!(
+            "private = true\nanswers = {{ mask = \"off\" }}\non_rotation = \"{on_rotation}\"\n"
+        );
+        let house = House::start(&config(address).replace("private = true\n", &more)).await;
+        let sandbox = house.busy_sandbox().await;
+        let mut stream = dialled(&sandbox).await;
+        let head = opened(&mut stream, &handshake("/tools/crm/live", "gate", "")).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        house.replace("key", "sk_second");
+        house.until(|status| status.policy_generation == 2).await;
+        if goes_on {
+            assert_eq!(says(&mut stream, "hello").await, "HELLO");
+            std::fs::remove_file(house.directory.path().join("key")).unwrap();
+        }
+        let mut rest = Vec::new();
+        drop(soon(stream.read_to_end(&mut rest)).await);
+        assert!(rest.is_empty());
+    }
+}
+
 /// A rule that lets this operation of GraphQL pass, one that looks at bodies, and one that only reads a host that is no tool.
 fn careful(address: SocketAddr) -> String {
     let resource =

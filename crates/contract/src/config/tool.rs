@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Answers, Dummy, Ignored, Limits, Timeouts, TokenEndpoints, dummy};
+use super::{Answers, Dummy, Ignored, Limits, OnRotation, Timeouts, TokenEndpoints, dummy};
 use crate::ProviderName;
 
 /// A service that agents may call under `/tools/NAME/…` or by its own URL.
@@ -49,6 +49,9 @@ pub struct Tool<Credential = Ignored> {
     /// What becomes of answers to calls with a credential.
     #[serde(default)]
     pub answers: Answers,
+    /// What becomes of streams when the credential that they began with changes.
+    #[serde(default)]
+    pub on_rotation: OnRotation,
     /// If there are any, a call must match one of them besides the policy.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
@@ -145,6 +148,9 @@ pub struct Provider<Credential = Ignored> {
     /// What becomes of answers to calls with a credential.
     #[serde(default)]
     pub answers: Answers,
+    /// What becomes of streams when the credential that they began with changes.
+    #[serde(default)]
+    pub on_rotation: OnRotation,
 }
 
 /// A model as agents call it.
