@@ -209,6 +209,11 @@ pub(crate) fn is_own(name: &HeaderName, own: &[String]) -> bool {
     is_owned(&plainly(name), own)
 }
 
+/// Whether SDKs show a key in this field, whichever one its server reads. It stays behind in calls to any tool.
+pub(crate) fn shows_a_key(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "authorization" | "x-api-key")
+}
+
 fn is_owned(plain: &str, own: &[String]) -> bool {
     own.iter().any(|own| plain.eq_ignore_ascii_case(own))
 }

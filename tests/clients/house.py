@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import urllib.request
 
-from upstream import ZONE
+from upstream import KEY_ID, ZONE
 
 # How long the devbox may take to start or to stop, and one program to run, in seconds.
 START_MAX = 60
@@ -32,6 +32,8 @@ CREDENTIALS = {
     "header": '{ kind = "header", name = "x-api-key", secret = "key" }',
     "query": '{ kind = "query", name = "key", secret = "key" }',
     "basic": '{ kind = "basic", user = "client", secret = "key" }',
+    "sigv4": '{ kind = "sigv4", access_key = "key-id", secret_key = "key", region = "eu-central-1", service = "s3" }',
+    "certificate": '{ kind = "client_certificate", certificate = "client.crt", key = "client.key" }',
 }
 
 HEAD = """
@@ -44,6 +46,15 @@ resolvers = ["{names}"]
 
 [secrets.key]
 file = "key"
+
+[secrets.key-id]
+file = "key-id"
+
+[secrets."client.crt"]
+file = "client.crt"
+
+[secrets."client.key"]
+file = "client.key"
 
 [policies.clients]
 
@@ -99,6 +110,9 @@ class House:
     def start(self, names, tools, shown, environment):
         """`tools` are rows of (name, url, way, more lines of its config, its rule)."""
         self.write("key", self.key.encode())
+        self.write("key-id", KEY_ID.encode())
+        for name in ("client.crt", "client.key"):
+            self.write(name, (self.folder / name).read_bytes())
         text = HEAD.format(
             names=names, tools=json.dumps([name for name, *_ in tools]), seconds=RUN_MAX, shown=json.dumps([str(path) for path in shown]),
             environment="".join(f"{name} = {json.dumps(str(value))}\n" for name, value in environment.items()),
@@ -132,9 +146,10 @@ class House:
         if os.geteuid() == 0:
             os.chown(path, GATE_UID, GATE_UID)
 
-    def run(self, program, variables, is_proxied, seconds=60):
-        """Runs a program in a fresh sandbox; its exit code and everything that was said."""
+    def run(self, program, variables, keys, is_proxied, seconds=60):
+        """Runs a program in a fresh sandbox, with variables, and keys in a shell's words; its exit code and everything that was said."""
         before = "env " + "".join(f"{name}={shlex.quote(str(value))} " for name, value in variables.items())
+        before += "".join(f"{name}={value} " for name, value in keys.items())
         if not is_proxied:
             before = "env " + " ".join(f"-u {name}" for name in PROXIES.split()) + before.removeprefix("env")
         message = INSIDE.format(before=before, program=program, seconds=seconds)
@@ -164,7 +179,7 @@ class House:
                 self.process.kill()
                 self.process.wait()
         # What is left is searched for secrets; what only the upstream had is not.
-        for name in ("server.key", "ca.key"):
+        for name in ("server.key", "ca.key", "client.key"):
             (self.folder / name).unlink(missing_ok=True)
         if place := os.environ.get("POSTERN_LEFTOVERS"):
             shutil.move(self.folder, place)

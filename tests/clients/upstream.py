@@ -3,6 +3,7 @@ the name of a credential serves only who shows it. It writes down who came, and 
 """
 
 import base64
+import hashlib
 import hmac
 import http.server
 import pathlib
@@ -18,6 +19,12 @@ WORD = "hello from the upstream"
 # The zone of all hosts here: `WAY-CLIENT.clients.test`.
 ZONE = "clients.test"
 
+# The id of the key that AWS signatures are made with.
+KEY_ID = "AKIACLIENTSTESTS2345"
+
+# Whom the certificate of the gate is for.
+CLIENT = "the-gate"
+
 BODY_MAX = 16 << 20
 
 
@@ -31,6 +38,7 @@ class Request:
         self.headers = handler.headers
         self.host = handler.headers.get("host", "")
         self.body = body(handler)
+        self.certificate = handler.connection.getpeercert() or {}
 
     @property
     def url(self):
@@ -59,8 +67,29 @@ def shows(kind, key, request):
         "basic": lambda: base64.b64decode(told.removeprefix("Basic ")).decode().removeprefix("client:"),
         "header": lambda: request.headers.get("x-api-key", ""),
         "query": lambda: query.get("key", [""])[0],
+        "sigv4": lambda: key if is_signed(request, key) else "",
+        "certificate": lambda: key if ((("commonName", CLIENT),),) == request.certificate.get("subject") else "",
     }[kind]()
     return hmac.compare_digest(shown, key)
+
+
+def is_signed(request, key):
+    """Whether a request has the signature that AWS Signature Version 4 gives it."""
+    told = request.headers.get("authorization", "")
+    if not told.startswith(f"AWS4-HMAC-SHA256 Credential={KEY_ID}/"):
+        return False
+    parts = dict(part.strip().split("=", 1) for part in told.partition(" ")[2].split(","))
+    scope, names = parts["Credential"].partition("/")[2], parts["SignedHeaders"].split(";")
+    stamp, payload = request.headers["x-amz-date"], request.headers["x-amz-content-sha256"]
+    query = "&".join(sorted(pair if "=" in pair else pair + "=" for pair in request.query.split("&") if pair))
+    fields = [f"{name}:{' '.join(request.headers[name].split())}" for name in names]
+    asked = "\n".join([request.method, request.path, query, *fields, "", ";".join(names), payload])
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(asked.encode()).hexdigest()])
+    signing = b"AWS4" + key.encode()
+    for word in scope.split("/"):
+        signing = hmac.digest(signing, word.encode(), "sha256")
+    is_whole = {"host", "x-amz-date", "x-amz-content-sha256"} <= set(names)
+    return is_whole and hmac.compare_digest(hmac.digest(signing, text.encode(), "sha256").hex(), parts["Signature"])
 
 
 class Upstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -75,6 +104,9 @@ class Upstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.lock, self.came = threading.Lock(), []
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(folder / "server.crt", folder / "server.key")
+        # Nobody must show a certificate; whoever shows one shows one of ours.
+        self.tls.load_verify_locations(folder / "ca.pem")
+        self.tls.verify_mode = ssl.CERT_OPTIONAL
         self.tls.set_alpn_protocols(["http/1.1"])
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -135,13 +167,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def certificates(folder):
-    """An authority of the test's own and a certificate for every host of the zone; `ca.pem`, `server.crt`, `server.key`."""
+    """An authority of the test's own, a certificate for every host of the zone (`server.crt`, `server.key`), and one for the gate
+    (`client.crt`, `client.key`)."""
     (folder / "names").write_text(f"subjectAltName=DNS:*.{ZONE},IP:127.0.0.1\n")
+    (folder / "uses").write_text("extendedKeyUsage=clientAuth\n")
     new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
     for command in (
         f"{new} -keyout ca.key -out ca.pem -subj /CN=clients -addext keyUsage=critical,keyCertSign",
         f"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN={ZONE}",
         "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
+        f"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout client.key -out client.csr -subj /CN={CLIENT}",
+        "openssl x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile uses -out client.crt",
     ):
         subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
     return pathlib.Path(folder, "ca.pem")

@@ -25,7 +25,7 @@ use postern_contract::{
 use postern_policy::CanonicalUrl;
 
 use self::search::Search;
-use crate::{body::Body, refuse::Refused, sealed::Vault};
+use crate::{body::Body, headers, refuse::Refused, sealed::Vault};
 
 /// The least of a dummy that others do not have too, in bytes.
 const OWN_BYTES_MIN: usize = 14;
@@ -238,7 +238,7 @@ impl Known {
     pub(crate) fn judge_question(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Misplaced> {
         for (name, value) in headers {
             self.judge_name(name)?;
-            if !matches!(name.as_str(), "authorization" | "x-api-key") {
+            if !headers::shows_a_key(name) {
                 self.only_of(None, value.as_bytes(), &Spot::Field(name.clone()))?;
             }
         }

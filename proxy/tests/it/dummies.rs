@@ -76,6 +76,15 @@ async fn a_dummy_in_its_credentials_place_is_exchanged_also_twice_and_as_the_pas
         assert_eq!(line["dummies_exchanged"], exchanged);
         assert_eq!(line["dropped_credentials"], 0);
     }
+    // Where an SDK shows the key of a server that reads another field.
+    let key = format!("x-api-key: {CRM}");
+    let answer = sandbox.ask("GET /tools/crm/people", &[&key]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let request = upstream.requests().pop().unwrap();
+    assert!(
+        !request.contains(CRM) && request.contains(SECRET),
+        "{request}"
+    );
     let line = format!("GET /tools/keyed/x?key={KEYED}&a=1");
     assert_eq!(sandbox.ask(&line, &[]).await.status, 200);
     let request = upstream.requests().pop().unwrap();
