@@ -1,6 +1,14 @@
 //! A Redis tool, with the real server and the real client inside a sandbox: the gate logs in, so the agent needs no password, sees
 //! none, and cannot have the server tell it.
 
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    thread,
+};
+
 use postern_testkit::{Devbox, Setup, wait};
 use serde_json::{Value, json};
 
@@ -24,11 +32,12 @@ fn config(cache: &Cache) -> String {
             false => (cache.clear, "", ", plaintext = true"),
         };
         let url = format!("tcp://{host}.example:{port}");
+        let on_rotation = if is_secured { "finish" } else { "cut" };
         let rule = format!(
             "[[policies.hands.rules]]\nname = \"{host}\"\npermission = \"allow\"\nresource = \"{url}\"\n"
         );
         format!(
-            "[tools.{host}]\nurl = \"{url}\"\nprotocol = \"redis\"\nprivate = true\n{ca}\
+            "[tools.{host}]\nurl = \"{url}\"\nprotocol = \"redis\"\nprivate = true\n{ca}on_rotation = \"{on_rotation}\"\n\
              credential = {{ kind = \"redis\", user = \"{user}\", secret = \"shop\"{more} }}\n{}",
             if is_allowed { &rule } else { "" }
         )
@@ -63,6 +72,30 @@ impl Scene {
         let said = order(&self.devbox, &json!({"do": "run", "argv": argv}));
         let part = |key: &str| said[key].as_str().unwrap().to_owned();
         format!("{}{}", part("out"), part("err")).trim().to_owned()
+    }
+
+    /// What the server says to its operator, who needs no gate.
+    fn operator(&self, command: &str) -> String {
+        let mut server = TcpStream::connect(("127.0.0.1", self.cache.clear)).unwrap();
+        write!(server, "AUTH boss {KEY}\r\n{command}\r\nQUIT\r\n").unwrap();
+        let mut said = String::new();
+        server.read_to_string(&mut said).unwrap();
+        said
+    }
+
+    /// Gives the secret another value, or none.
+    fn rotate(&self, value: Option<&str>) {
+        let folder = self.devbox.folder().join("secrets");
+        let (key, fresh) = (folder.join("shop.key"), folder.join("fresh"));
+        let Some(value) = value else {
+            return fs::remove_file(key).unwrap();
+        };
+        self.devbox.had_secret(value);
+        let owner = fs::metadata(&key).unwrap();
+        fs::write(&fresh, value).unwrap();
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&fresh, Some(owner.uid()), Some(owner.gid())).unwrap();
+        fs::rename(fresh, key).unwrap();
     }
 
     /// What was written down of a tool's last connection, once that is over.
@@ -120,4 +153,47 @@ fn a_user_who_could_ask_for_passwords_is_not_handed_over_and_what_no_rule_allows
     let text = format!("CONNECT db.example:{port} HTTP/1.1\r\nHost: db.example:{port}\r\n\r\n");
     let said = order(&scene.devbox, &json!({"do": "raw", "text": text}));
     assert!(said.as_str().unwrap().starts_with("HTTP/1.1 400"), "{said}");
+}
+
+#[test]
+fn a_session_outlives_the_password_that_it_began_with_where_its_tool_says_so() {
+    let Some(scene) = Scene::start() else { return };
+    let (secured, clear) = (scene.cache.secured, scene.cache.clear);
+    let both = format!(
+        "redis-cli -h db.example -p {secured} BLPOP one 0 >/tmp/db 2>&1 &\n\
+         redis-cli -h clear.example -p {clear} BLPOP one 0 2>&1 | sed 's/^/clear: /'\n\
+         wait; sed 's/^/db: /' /tmp/db"
+    );
+    let wait_for = |count| {
+        wait::until("they wait for a word", || {
+            let clients = scene.operator("CLIENT LIST");
+            (clients.matches("cmd=blpop").count() == count).then_some(())
+        });
+    };
+    let argv = json!({"do": "run", "argv": ["sh", "-c", both]});
+    thread::scope(|scope| {
+        let said = scope.spawn(|| order(&scene.devbox, &argv).to_string());
+        wait_for(2);
+        scene.rotate(Some("another-password-of-32-characters"));
+        // The one that is cut says that the new value is in force.
+        assert!(scene.line("clear")["cut"].is_string());
+        wait_for(1);
+        scene.operator("RPUSH one hello");
+        let said = said.join().unwrap();
+        assert!(said.contains("db: hello"), "{said}");
+        assert!(!said.contains("clear: hello"), "{said}");
+    });
+    scene.rotate(Some(KEY));
+    wait::until("the first value counts again", || {
+        let said = scene.asks("db", secured, &["SET", "word", "hello"]);
+        (said == "OK").then_some(())
+    });
+    thread::scope(|scope| {
+        let removed = scope.spawn(|| scene.asks("db", secured, &["BLPOP", "two", "0"]));
+        wait_for(1);
+        scene.rotate(None);
+        let said = removed.join().unwrap();
+        assert!(!said.contains("hello"), "{said}");
+        assert!(scene.line("db")["cut"].is_string());
+    });
 }

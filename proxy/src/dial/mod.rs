@@ -134,10 +134,10 @@ impl<'a> Journey<'a> {
 
     /// The same with what the call shows of the agent's own tokens.
     pub(crate) fn with(self, claim: &'a Claim) -> Self {
-        let token = claim
-            .access()
-            .filter(|_| self.permit.would_deny().is_none());
+        let earned = self.permit.would_deny().is_none();
+        let token = claim.access().filter(|_| earned);
         Self {
+            user: self.user.or(token.and_then(|token| token.user())),
             credential: self.credential.or(token.map(|token| token.label())),
             ..self
         }

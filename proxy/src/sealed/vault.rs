@@ -115,6 +115,11 @@ impl Token {
         &self.label
     }
 
+    /// The end user whose alone it is, where it is one's.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.owner.user.as_deref()
+    }
+
     /// Whether it is for asking for others.
     pub(super) fn is_refresh(&self) -> bool {
         self.kind == Kind::Refresh
@@ -164,13 +169,13 @@ impl Vault {
         text: &str,
         now: Instant,
     ) -> Option<Arc<Token>> {
-        let held = self.lock();
-        let mut entries = held.entries.iter().filter(|entry| !entry.is_over(now));
-        let found = entries.find(|entry| {
-            let token = &entry.token;
-            token.kind == kind && token.owner == *owner && token.stand_in() == text
-        });
-        found.map(|entry| Arc::clone(&entry.token))
+        self.change(now, |held| {
+            let found = held.entries.iter().find(|entry| {
+                let token = &entry.token;
+                token.kind == kind && token.owner == *owner && token.stand_in() == text
+            });
+            found.map(|entry| Arc::clone(&entry.token))
+        })
     }
 
     /// Changes what is held, once what is over by now is wiped.

@@ -356,6 +356,17 @@ async fn an_answer_is_decoded_its_fields_are_looked_through_and_a_refusal_passes
 }
 
 #[tokio::test]
+async fn a_token_that_is_over_is_told_so_at_once() {
+    let upstream = Upstream::start(|_| token(ACCESS, ",\"expires_in\":0")).await;
+    let (house, sandbox) = stage(&upstream).await;
+    let answer = form(&sandbox, "/tools/idp/token", "a=b").await;
+    let over = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let answer = spend(&sandbox, "own", &over).await;
+    refused(&house, &answer, (401, "TOKEN_UNKNOWN"));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_config_that_no_longer_names_the_endpoint_takes_its_tokens_away() {
     let upstream = endpoint().await;
     let (house, sandbox) = stage(&upstream).await;
