@@ -2,16 +2,10 @@
 //! fails on the way is one line that says what and where, and nothing of what was begun stays.
 
 use std::{
-    collections::BTreeMap,
-    fmt, fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-    time::Duration,
+    collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, sync::Arc, thread, time::Duration,
 };
 
-use postern_contract::{AgentName, Secret, exit, launch::Layer, link::News};
+use postern_contract::{AgentName, ByteSize, Secret, exit, launch::Layer, link::News};
 use postern_daemon::{
     Clock, Hangup, Shutdown, lifeline, logs, notify, process, shutdown::SUPERVISOR_GONE,
 };
@@ -25,7 +19,7 @@ use crate::{
     arguments::Arguments,
     checks,
     config::{self, Config, Terms},
-    install::{Installer, Progress},
+    install::{Cache, Installer, Progress},
     link::{Link, Way},
     operator,
     printed::Printed,
@@ -160,8 +154,6 @@ async fn start(
     let link = Link::connect(way).await.map_err(Failure::run)?;
     tracing::info!("linked to the gate");
     let launcher = Arc::new(Launcher::at(&arguments.launcher));
-    // The very file that runs, also when its name has been given to another meanwhile.
-    let program = fs::read_link("/proc/self/exe").map_err(Failure::run)?;
     let printed = Printed::new(clock.clone());
     let progress = Progress::new(clock.clone());
     let serving = Serving::begin(&config, &progress).await?;
@@ -171,7 +163,7 @@ async fn start(
         .map_err(Failure::run)?;
     let desk = run_desk(&store, &link, &printed);
     let around = Surroundings {
-        installer: installer(&state, program, (&launcher, &link), &progress),
+        installer: installer((&state, config.cache.max), (&launcher, &link), &progress)?,
         launcher,
         link: link.clone(),
         shims: state.shims.clone(),
@@ -215,23 +207,24 @@ fn run_desk(store: &Runs, link: &Link, printed: &Printed) -> RunDesk {
     RunDesk::new(store.clone(), (link.clone(), questions), printed.clone())
 }
 
-/// What installs agents, by `program`.
+/// What installs agents, and keeps so much that none of them has any more.
 fn installer(
-    state: &State,
-    program: PathBuf,
+    (state, kept): (&State, ByteSize),
     (launcher, link): (&Arc<Launcher>, &Link),
     progress: &Progress,
-) -> Installer {
-    Installer {
+) -> Result<Installer, Failure> {
+    Ok(Installer {
         agents: state.agents.clone(),
-        program,
+        // The very file that runs, also when its name has been given to another meanwhile.
+        program: fs::read_link("/proc/self/exe").map_err(Failure::run)?,
         launcher: Arc::clone(launcher),
         link: link.clone(),
         sockets: state.sockets.clone(),
         trusted: trust::lists(&state.shims),
         clock: Clock::system(),
         progress: progress.clone(),
-    }
+        cache: Cache::new(&state.agents, kept.0),
+    })
 }
 
 /// What checks callers' tokens, if they have any.

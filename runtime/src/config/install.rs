@@ -7,19 +7,35 @@ use postern_contract::config::{AgentGrants, Document, Stage};
 use super::{AgentWritten, Wrong};
 use crate::source;
 
-/// Ports at which connections by address may be for something, by the install's stage.
+/// What an agent's install may do.
 #[derive(Debug, Clone, Default)]
-pub struct Installing(BTreeMap<Stage, BTreeSet<u16>>);
+pub struct Installing {
+    /// Ports at which connections by address may be for something, by the install's stage.
+    ports: BTreeMap<Stage, BTreeSet<u16>>,
+    leave: Vec<String>,
+}
 
 impl Installing {
     pub(super) fn mean(written: &AgentWritten, document: &Document<AgentWritten>) -> Self {
-        let ports = |stage| document.captured_ports(&written.install().granted(stage));
-        Self(Stage::ALL.map(|stage| (stage, ports(stage))).into())
+        let install = written.install();
+        let ports = |stage| document.captured_ports(&install.granted(stage));
+        let tools = install.tools.iter().map(|tool| format!("tool {tool}"));
+        let fetch = install.fetch.iter().map(|policy| format!("fetch {policy}"));
+        let setup = install.setup.iter().map(|policy| format!("setup {policy}"));
+        Self {
+            ports: Stage::ALL.map(|stage| (stage, ports(stage))).into(),
+            leave: tools.chain(fetch).chain(setup).collect(),
+        }
+    }
+
+    /// The names of all that lets it call somebody.
+    pub(crate) fn leave(&self) -> &[String] {
+        &self.leave
     }
 
     /// The ports of one stage.
     pub(crate) fn captured(&self, stage: Stage) -> BTreeSet<u16> {
-        self.0.get(&stage).cloned().unwrap_or_default()
+        self.ports.get(&stage).cloned().unwrap_or_default()
     }
 }
 

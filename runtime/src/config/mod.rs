@@ -22,7 +22,7 @@ use std::{
 
 use postern_contract::{
     AgentName, ByteSize, ModelName, ToolName,
-    config::{Document, Dummy, Listen, ListenTls, Problem, Protocol, Role, Tool},
+    config::{Cache, Document, Dummy, Listen, ListenTls, Problem, Protocol, Role, Tool},
     launch::Layer,
 };
 use postern_daemon::config::{self as file, ConfigError, Loaded};
@@ -74,6 +74,8 @@ pub struct Config {
     pub default_agent: Option<AgentName>,
     /// The agents.
     pub agents: BTreeMap<AgentName, Arc<Agent>>,
+    /// Installed files that agents share.
+    pub cache: Cache,
     /// What is allowed and hardly meant, a line each.
     pub warnings: Vec<String>,
 }
@@ -234,6 +236,7 @@ fn mean(loaded: Loaded<Document<AgentWritten>>) -> Result<Config, ConfigError> {
         callers,
         default_agent,
         agents,
+        cache: document.cache,
         warnings,
     })
 }

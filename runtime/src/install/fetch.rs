@@ -19,13 +19,14 @@ use crate::{
 };
 
 impl Installer {
-    /// Runs the script in a new directory that stands where the agent will have it; nothing is left of one that fails.
+    /// Runs the script in a new directory that stands where the agent will have it, and gives what it led to and how many bytes
+    /// that takes; nothing is left of one that fails.
     pub(super) async fn fetch(
         &self,
         agent: &Agent,
         files: &Files,
         (script, staging): (&Script, &Path),
-    ) -> Result<Resolved, InstallError> {
+    ) -> Result<(Resolved, Option<u64>), InstallError> {
         let tree = Mount {
             source: staging.to_owned(),
             target: files.mount.clone(),
@@ -45,7 +46,7 @@ async fn run(
     stage: &StageRoom<'_>,
     files: &Files,
     script: &Script,
-) -> Result<Resolved, InstallError> {
+) -> Result<(Resolved, Option<u64>), InstallError> {
     let shell = ["/bin/sh", "-euc", script.text, script.program].map(str::to_owned);
     let step = Step {
         what: script.program.to_owned(),
@@ -55,13 +56,14 @@ async fn run(
     };
     let shown = files.source.shown();
     let printed = stage.run(&shown, step).await?;
-    Resolved::read(&printed).ok_or_else(|| InstallError::Failed {
-        shown,
+    let resolved = Resolved::read(&printed).ok_or_else(|| InstallError::Failed {
+        shown: shown.clone(),
         failed: Box::new(Failed {
             what: script.program.to_owned(),
             how: "it does not say which version it has fetched".to_owned(),
             last: Vec::new(),
             hint: None,
         }),
-    })
+    })?;
+    Ok((resolved, stage.measure(&shown, &files.mount).await?))
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     agents::files::Files,
     config::Agent,
-    source::{Content, Object, Resolved, Script, Source, Way},
+    source::{Content, Digest, Object, Resolved, Script, Source, Way},
 };
 
 /// What the stages are called.
@@ -34,18 +34,20 @@ pub(super) struct Made {
     pub(super) staging: PathBuf,
     pub(super) unpacked: Option<Report>,
     resolved: Option<Resolved>,
+    /// How much room it takes, where that is known.
+    bytes: Option<u64>,
     stages: Vec<Stage>,
 }
 
 impl<'source> Coming<'source> {
     /// Looks at a source as far as its version hangs on it.
     pub(super) async fn of(
-        (files, tree): (&'source Files, &Tree),
+        (files, is_there): (&'source Files, &(dyn Fn(Digest) -> bool + Sync)),
         occasion: Occasion,
     ) -> Result<Self, InstallError> {
         Ok(match files.source.way() {
             Way::Unpack(object) => {
-                let seen = seen((files, tree), object, occasion).await?;
+                let seen = seen((files, is_there), object, occasion).await?;
                 Self::Packed(Packed::File(object, seen))
             }
             Way::Download(object) => Self::Packed(Packed::World(object)),
@@ -64,7 +66,7 @@ impl<'source> Coming<'source> {
 
 /// What an object is. One that is pinned and installed is not read again, however large it is.
 async fn seen(
-    (files, tree): (&Files, &Tree),
+    (files, is_there): (&Files, &(dyn Fn(Digest) -> bool + Sync)),
     object: &Object,
     occasion: Occasion,
 ) -> Result<Seen, InstallError> {
@@ -76,7 +78,7 @@ async fn seen(
             let seen = Seen { digest, is };
             let content = Packed::File(object, seen).expected();
             let version = files.source.version(content.as_ref(), &files.mount);
-            if tree.newest(version).is_some() {
+            if is_there(version) {
                 return Ok(seen);
             }
         }
@@ -91,6 +93,7 @@ impl Made {
             resolved: self.resolved.clone(),
             source: source.described(),
             installed_at_ms: at_ms,
+            bytes: self.bytes,
             stages: self.stages.clone(),
         }
     }
@@ -119,8 +122,9 @@ impl Installer {
         if !source.setup().is_empty() {
             let _stage = self.progress.begin(&agent.name, SETUP);
             let (begun, ready) = (self.clock.now(), tree.staging()?);
-            self.set_up(agent, files, (&made.staging, &ready)).await?;
+            let bytes = self.set_up(agent, files, (&made.staging, &ready)).await?;
             made.staging = ready;
+            made.bytes = bytes;
             let took = Stage::took(SETUP, self.clock.now() - begun);
             made.stages.push(over(agent, took));
         }
@@ -142,6 +146,7 @@ impl Installer {
             staging,
             unpacked: None,
             resolved: None,
+            bytes: Some(bytes),
             stages: vec![over(
                 agent,
                 Stage {
@@ -177,6 +182,7 @@ impl Installer {
         Ok(Made {
             staging,
             resolved: packed.resolved(&report),
+            bytes: Some(report.bytes),
             unpacked: Some(report),
             stages: vec![over(agent, took)],
         })
@@ -190,12 +196,13 @@ impl Installer {
     ) -> Result<Made, InstallError> {
         let _stage = self.progress.begin(&agent.name, FETCH);
         let (begun, staging) = (self.clock.now(), tree.staging()?);
-        let resolved = self.fetch(agent, files, (script, &staging)).await?;
+        let (resolved, bytes) = self.fetch(agent, files, (script, &staging)).await?;
         let took = Stage::took(FETCH, self.clock.now() - begun);
         Ok(Made {
             staging,
             unpacked: None,
             resolved: Some(resolved),
+            bytes,
             stages: vec![over(agent, took)],
         })
     }

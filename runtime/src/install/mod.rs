@@ -16,12 +16,14 @@
 //!                                                                            │ every command ended with 0
 //!                                                                            ▼
 //!      rename to versions/{digest} ──▶ current → digest; whatever fails, the old one serves
+//!      (one that others may have, too: in `.cache`, and versions/{digest} → it)
 //! ```
 //!
 //! What is neither live nor the way back is discarded at a start: later on sandboxes may stand on it.
 
 mod alone;
 mod archive;
+mod cache;
 mod download;
 mod fetch;
 mod hint;
@@ -57,6 +59,7 @@ use crate::{
     source::{Digest, Resolved, Source},
 };
 use alone::Alone;
+pub use cache::Cache;
 use make::Coming;
 pub use progress::Progress;
 use tree::Tree;
@@ -228,6 +231,8 @@ pub struct Installer {
     pub clock: Clock,
     /// How far it is.
     pub progress: Progress,
+    /// What agents share.
+    pub cache: Cache,
 }
 
 impl Installer {
@@ -241,10 +246,11 @@ impl Installer {
         files: &Files,
         occasion: Occasion,
     ) -> Result<Installed, InstallError> {
-        let tree = Tree::prepare(&self.agents, &agent.name)?;
+        let tree = Tree::prepare(&self.agents, agent.name.as_str())?;
         let _alone = Alone::with(tree.directory(), &agent.name).await?;
         let source = &files.source;
-        let coming = Coming::of((files, &tree), occasion).await?;
+        let is_there = |digest| self.is_there(agent, &tree, digest);
+        let coming = Coming::of((files, &is_there), occasion).await?;
         let digest = source.version(coming.content().as_ref(), &files.mount);
         let back = tree.rolled_back().filter(|step| step.from.digest == digest);
         let installed = match (back, tree.newest(digest)) {
@@ -258,21 +264,51 @@ impl Installer {
             }
             _ => {
                 let version = tree.next(digest);
-                let made = self.make(agent, files, (&tree, coming)).await?;
-                tree.note(version, &made.note(source, self.clock.unix_ms()))?;
-                tree.name(&made.staging, version)?;
+                let is_known = source.is_pinned() || coming.content().is_some();
+                let unpacked = match is_known && occasion != (Occasion::Asked { renew: true }) {
+                    true => self.share((agent, files), (&tree, version), coming).await?,
+                    false => {
+                        let made = self.make_named(agent, files, (&tree, coming), version);
+                        made.await?.1
+                    }
+                };
                 tree.go_live(version)?;
                 Installed {
-                    unpacked: made.unpacked,
+                    unpacked,
                     ..of(&tree, version)
                 }
             }
         };
         // Later on sandboxes stand that are shown a version which is no longer live.
         if occasion == Occasion::Start {
+            let shown = tree.version(installed.version);
+            if let Some(key) = cache::shared(&shown) {
+                self.cache.used(&key, self.clock.unix_ms());
+            }
             self.clear(agent, &tree).await;
         }
         Ok(installed)
+    }
+
+    /// Makes a version and gives it its name.
+    async fn make_named(
+        &self,
+        agent: &Agent,
+        files: &Files,
+        (tree, coming): (&Tree, Coming<'_>),
+        version: Version,
+    ) -> Result<(Note, Option<Report>), InstallError> {
+        let made = self.make(agent, files, (tree, coming)).await?;
+        let note = made.note(&files.source, self.clock.unix_ms());
+        tree.note(version, &note)?;
+        tree.name(&made.staging, version)?;
+        Ok((note, made.unpacked))
+    }
+
+    /// Whether a tree of a digest is there, or one that may be shared.
+    fn is_there(&self, agent: &Agent, tree: &Tree, digest: Digest) -> bool {
+        let key = Cache::key(agent, Version::first(digest));
+        tree.newest(digest).is_some() || self.cache.found(key).is_some()
     }
 
     /// Makes the version before the live one, or goes forward again if that was done already.
@@ -280,7 +316,7 @@ impl Installer {
     /// # Errors
     /// See [`InstallError`]; the version that was live before still is.
     pub async fn roll_back(&self, agent: &Agent) -> Result<Installed, InstallError> {
-        let tree = Tree::prepare(&self.agents, &agent.name)?;
+        let tree = Tree::prepare(&self.agents, agent.name.as_str())?;
         let _alone = Alone::with(tree.directory(), &agent.name).await?;
         let step = tree.roll_back()?;
         let step = step.ok_or_else(|| InstallError::NoWayBack(agent.name.clone()))?;
@@ -317,7 +353,8 @@ impl Installer {
 
     /// Has the launcher delete what is neither live nor the way back. What cannot be deleted now is tried next time.
     async fn clear(&self, agent: &Agent, tree: &Tree) {
-        let stale = tree.stale();
+        let mut stale = tree.stale();
+        stale.extend(self.cache.stale());
         if stale.is_empty() {
             return;
         }

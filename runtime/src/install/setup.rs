@@ -18,13 +18,13 @@ use crate::{agent_environment, agents::files::Files, config::Agent};
 const FETCHED_TARGET: &str = "/run/postern/fetched";
 
 impl Installer {
-    /// Makes `ready` of `fetched`, which is thrown away; nothing is left of either where it fails.
+    /// Makes `ready` of `fetched`, which is thrown away, and gives how many bytes it takes; nothing is left of either where it fails.
     pub(super) async fn set_up(
         &self,
         agent: &Agent,
         files: &Files,
         (fetched, ready): (&Path, &Path),
-    ) -> Result<(), InstallError> {
+    ) -> Result<Option<u64>, InstallError> {
         let mounts = vec![
             Mount {
                 source: fetched.to_owned(),
@@ -48,7 +48,7 @@ impl Installer {
     }
 }
 
-async fn run(stage: &StageRoom<'_>, files: &Files) -> Result<(), InstallError> {
+async fn run(stage: &StageRoom<'_>, files: &Files) -> Result<Option<u64>, InstallError> {
     let (source, mount) = (&files.source, files.mount.to_string_lossy());
     let shown = source.shown();
     let copy = ["cp", "--archive", &format!("{FETCHED_TARGET}/."), &mount];
@@ -76,5 +76,5 @@ async fn run(stage: &StageRoom<'_>, files: &Files) -> Result<(), InstallError> {
         };
         stage.run(&shown, step).await?;
     }
-    Ok(())
+    stage.measure(&shown, &files.mount).await
 }

@@ -1,5 +1,6 @@
 //! Installing with a played launcher: what is asked of it, and what is left when it says no.
 
+mod shared;
 mod way_back;
 
 use std::{
@@ -41,6 +42,7 @@ fn bench() -> Bench {
     let agents = directory.path().join("agents");
     let gate = directory.path().join("link.sock");
     let silent = Listener::bind(&gate).unwrap();
+    let cache = Cache::new(&agents, 1 << 20);
     let installer = Installer {
         agents,
         program: "/proc/self/exe".into(),
@@ -53,6 +55,7 @@ fn bench() -> Bench {
         },
         clock: Clock::system(),
         progress: Progress::new(Clock::system()),
+        cache,
     };
     let files = Files {
         source: source_in(directory.path(), "a.tar"),
@@ -65,6 +68,38 @@ fn bench() -> Bench {
         agent: agent_of(DESK),
         files,
         _gate: silent,
+    }
+}
+
+impl Bench {
+    fn tree(&self) -> Tree {
+        Tree::of(&self.installer.agents, &self.agent.name)
+    }
+
+    fn archive(&self, content: &str) {
+        std::fs::write(self.directory.path().join("a.tar"), content).unwrap();
+    }
+
+    /// An install that needs a launcher, or more than one.
+    async fn makes(&self, occasion: Occasion) -> Version {
+        let install = self.installer.install(&self.agent, &self.files, occasion);
+        let launchers = async {
+            loop {
+                let _discarded = play(&self.listener, whole).await;
+            }
+        };
+        tokio::select! {
+            installed = install => installed.unwrap().version,
+            () = launchers => unreachable!(),
+        }
+    }
+
+    fn live(&self) -> Version {
+        self.installer
+            .standing(&self.agent.name)
+            .unwrap()
+            .live
+            .version
     }
 }
 
@@ -274,7 +309,7 @@ async fn of_two_installs_at_once_one_waits_and_finds_what_the_other_made() {
 #[tokio::test]
 async fn the_lock_goes_with_its_holder_however_that_ends() {
     let bench = bench();
-    let tree = Tree::prepare(&bench.installer.agents, &bench.agent.name).unwrap();
+    let tree = Tree::prepare(&bench.installer.agents, bench.agent.name.as_str()).unwrap();
     let mut holder = tokio::process::Command::new("flock")
         .args(["--no-fork".as_ref(), tree.directory().as_os_str()])
         .args(["sh", "-c", "echo held; exec sleep 600"])

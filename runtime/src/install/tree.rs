@@ -1,4 +1,4 @@
-//! One agent's versions on disk: `versions/{version}`, a tree or an image of one, the symlink `current`, and where the way back
+//! One agent's versions on disk: `versions/{version}`, a tree, an image of one or a symlink to either, the symlink `current`, and where the way back
 //! leads. Only names are changed here; what lies in a version belongs to an agent's uid and is never opened.
 //!
 //! ```text
@@ -26,13 +26,13 @@ use super::{
 use crate::source::Digest;
 
 /// How a directory begins whose content is not whole.
-const STAGING: &str = ".staging-";
+pub(super) const STAGING: &str = ".staging-";
 
 /// The symlink to the version that is live.
 pub(super) const CURRENT: &str = "current";
 
 /// What stands behind a version's name in the file that says what its source led to.
-const NOTE: &str = ".json";
+pub(super) const NOTE: &str = ".json";
 
 /// How the symlink is called while it is made.
 const CURRENT_STAGED: &str = ".current";
@@ -65,14 +65,17 @@ pub(super) struct Tree {
 impl Tree {
     /// What is there of an agent, if anything is.
     pub(super) fn of(agents: &Path, name: &AgentName) -> Self {
-        Self {
-            directory: agents.join(name.as_str()),
-        }
+        Self::at(agents.join(name.as_str()))
+    }
+
+    /// What is there in a directory, whoever's versions they are.
+    pub(super) fn at(directory: PathBuf) -> Self {
+        Self { directory }
     }
 
     /// Makes the directories, passable but not listable for others: an agent's uid passes them.
-    pub(super) fn prepare(agents: &Path, name: &AgentName) -> Result<Self, InstallError> {
-        let tree = Self::of(agents, name);
+    pub(super) fn prepare(agents: &Path, name: &str) -> Result<Self, InstallError> {
+        let tree = Self::at(agents.join(name));
         let versions = tree.versions();
         fs::DirBuilder::new()
             .recursive(true)
@@ -89,7 +92,7 @@ impl Tree {
         &self.directory
     }
 
-    fn versions(&self) -> PathBuf {
+    pub(super) fn versions(&self) -> PathBuf {
         self.directory.join("versions")
     }
 
@@ -100,7 +103,7 @@ impl Tree {
 
     /// Whether a version is there; only whole ones have such a name.
     fn has(&self, version: Version) -> bool {
-        let found = fs::symlink_metadata(self.version(version));
+        let found = fs::metadata(self.version(version));
         found.is_ok_and(|found| found.is_dir() || found.is_file())
     }
 
@@ -187,6 +190,16 @@ impl Tree {
         let path = self.version(version);
         let named = fs::rename(staging, &path).and_then(|()| sync(&self.versions()));
         named.map_err(|source| InstallError::Place { path, source })
+    }
+
+    /// Makes a tree that lies elsewhere a version.
+    pub(super) fn show(&self, version: Version, lies: &Path) -> Result<(), InstallError> {
+        let path = self.version(version);
+        // One that is there leads to a tree that was deleted.
+        let shown = remove_if_there(&path)
+            .and_then(|()| std::os::unix::fs::symlink(lies, &path))
+            .and_then(|()| sync(&self.versions()));
+        shown.map_err(|source| InstallError::Place { path, source })
     }
 
     fn note_of(&self, version: Version) -> PathBuf {
@@ -292,7 +305,7 @@ impl Tree {
         let (trees, files): (Vec<_>, Vec<_>) = stale
             .map(|entry| entry.path())
             .partition(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()));
-        // Notes and images are this daemon's own.
+        // Notes, images and symlinks are this daemon's own.
         for file in files {
             drop(fs::remove_file(file));
         }

@@ -58,6 +58,9 @@ pub struct Note {
     pub source: Value,
     /// When it was whole, in milliseconds since 1970 (UTC).
     pub installed_at_ms: i64,
+    /// How many bytes it takes, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// What was done, in order.
     pub stages: Vec<Stage>,
 }
@@ -65,7 +68,7 @@ pub struct Note {
 /// One stage of an install.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// `fetch`, `unpack`, `copy` or `setup`.
+    /// `fetch`, `unpack`, `copy`, `setup`, or `cache` where it was there already.
     pub stage: String,
     /// How long it took.
     pub seconds: f64,

@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     api,
-    install::{Installer, Progress},
+    install::{Cache, Installer, Progress},
     printed::Printed,
     questions::Questions,
     runs::{
@@ -61,6 +61,7 @@ async fn around() -> Surroundings {
             trusted: trusted.clone(),
             clock: clock.clone(),
             progress: Progress::new(clock.clone()),
+            cache: Cache::new(directory.path(), 0),
         },
         launcher,
         link: link.clone(),

@@ -194,7 +194,8 @@ impl Source {
     }
 }
 
-fn digest_of(value: &Value) -> Digest {
+/// What stands for a value, as long as nothing of it changes.
+pub(crate) fn digest_of(value: &Value) -> Digest {
     Digest::of(Sha256::digest(value.to_string()).into())
 }
 

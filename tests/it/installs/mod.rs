@@ -8,6 +8,7 @@ mod images;
 mod killed;
 mod objects;
 mod packages;
+mod shared;
 mod shelf;
 mod way_back;
 
@@ -82,10 +83,18 @@ fn answer(devbox: &Devbox) -> String {
 
 /// How many trees of the agent are on the disk, whole or begun.
 fn trees(ended: &Ended) -> usize {
-    let versions = "state/runtime/agents/desk/versions";
-    let versions = std::fs::read_dir(ended.folder.path().join(versions)).unwrap();
-    let trees = versions.filter(|entry| entry.as_ref().unwrap().path().is_dir());
-    trees.count()
+    let agents = ended.folder.path().join("state/runtime/agents");
+    let directories = |versions: &str| {
+        let entries = std::fs::read_dir(agents.join(versions))
+            .into_iter()
+            .flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    // What agents share counts once: as the agent's, whose symlink leads there.
+    let shared = directories(".cache/versions").into_iter();
+    let begun = shared.filter(|tree| tree.to_string_lossy().contains(".staging-"));
+    directories("desk/versions").len() + begun.count()
 }
 
 /// Whether a program is where sandboxes look for it; says that the test is skipped otherwise.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Api, Approvals, Audit, Callers, Consent, Egress, Install, Model, Policy, Provider, Store, Tool,
+    Api, Approvals, Audit, Cache, Callers, Consent, Egress, Install, Model, Policy, Provider,
+    Store, Tool,
 };
 use crate::{AgentName, ModelName, Period, PolicyName, ProviderName, SecretName, ToolName};
 
@@ -47,6 +48,9 @@ pub struct Document<Agent, Credential = Ignored, Source = Ignored> {
     /// Where local sources of agents may lie, beside the config's own directory.
     #[serde(default)]
     pub object_roots: Vec<PathBuf>,
+    /// Installed files that agents share.
+    #[serde(default)]
+    pub cache: Cache,
     /// Where the operator's own secrets lie; nowhere by default.
     pub store: Option<Store>,
     /// Secrets by reference.

@@ -1,4 +1,4 @@
-//! `[agents.NAME.install]` as written: what the sandboxes may reach that put an agent's files in place. Never decides, and
+//! `[agents.NAME.install]` and `[cache]` as written: what the sandboxes may reach that put an agent's files in place. Never decides, and
 //! never says how files are fetched.
 
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::{AgentGrants, Granted};
-use crate::{PolicyName, ToolName};
+use crate::{ByteSize, PolicyName, ToolName};
 
 /// `[agents.NAME.install]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -21,6 +21,25 @@ pub struct Install {
     /// Policies that judge the setup's calls. None means that every call is denied.
     #[serde(default)]
     pub setup: Vec<PolicyName>,
+}
+
+/// `[cache]`: installed files that agents share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// How much is kept, at most, of files that no agent has any more; default 2 GiB.
+    #[serde(default = "cache_max")]
+    pub max: ByteSize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { max: cache_max() }
+    }
+}
+
+fn cache_max() -> ByteSize {
+    ByteSize(2 << 30)
 }
 
 /// A sandbox's part in an install.

@@ -28,7 +28,7 @@ pub use consent::Consent;
 pub use document::{AgentGrants, Document, Granted, Ignored, Listen, ListenTls, Patience, Problem};
 pub use dummy::{Alphabet, DUMMY_BYTES_MAX, DUMMY_BYTES_MIN, Dummy, DummyFile, Shape};
 pub use egress::{Egress, ProxyCredential, Resolve};
-pub use install::{Install, NotAStage, Stage, granted_to};
+pub use install::{Cache, Install, NotAStage, Stage, granted_to};
 pub use policy::{GraphQl, Mcp, Mode, Operation, Permission, Policy, Presence, Rule, Wanted};
 pub use reach::{Limits, Timeouts, Together};
 pub use rotation::OnRotation;

@@ -5,41 +5,11 @@ use super::*;
 const ASKED: Occasion = Occasion::Asked { renew: false };
 
 impl Bench {
-    fn tree(&self) -> Tree {
-        Tree::of(&self.installer.agents, &self.agent.name)
-    }
-
-    fn archive(&self, content: &str) {
-        std::fs::write(self.directory.path().join("a.tar"), content).unwrap();
-    }
-
-    /// An install that needs a launcher, or more than one.
-    async fn makes(&self, occasion: Occasion) -> Version {
-        let install = self.installer.install(&self.agent, &self.files, occasion);
-        let launchers = async {
-            loop {
-                let _discarded = play(&self.listener, whole).await;
-            }
-        };
-        tokio::select! {
-            installed = install => installed.unwrap().version,
-            () = launchers => unreachable!(),
-        }
-    }
-
     async fn back(&self) -> Result<Version, String> {
         let rolled = self.installer.roll_back(&self.agent).await;
         rolled
             .map(|rolled| rolled.version)
             .map_err(|error| error.to_string())
-    }
-
-    fn live(&self) -> Version {
-        self.installer
-            .standing(&self.agent.name)
-            .unwrap()
-            .live
-            .version
     }
 }
 
