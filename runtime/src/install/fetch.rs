@@ -52,6 +52,7 @@ async fn run(
         what: script.program.to_owned(),
         argv: shell.into_iter().chain(script.arguments.clone()).collect(),
         env: script.env.clone(),
+        input: script.input.clone(),
         cwd: files.mount.clone(),
     };
     let shown = files.source.shown();

@@ -2,6 +2,12 @@
 
 use http::StatusCode;
 
+const NO_WHEEL: &str =
+    "the index has no such package or version, or no wheel of it for this machine";
+
+const OTHER_THAN_LOCKED: &str =
+    "what the registry has is not what `lock_file` says: look who changed which of the two";
+
 /// A text that programs say, and what it means for whoever installs. The first that is found counts.
 const KNOWN: &[(&str, &str)] = &[
     (
@@ -54,10 +60,14 @@ const KNOWN: &[(&str, &str)] = &[
         "only wheels are taken",
         "a package that it needs is no wheel, and building one would run its code: it is not taken",
     ),
-    (
-        "No matching distribution found",
-        "the index has no such package or version, or no wheel of it for this machine",
-    ),
+    ("No matching distribution found", NO_WHEEL),
+    // As uv says it.
+    ("has no usable wheels", NO_WHEEL),
+    ("there is no version of", NO_WHEEL),
+    ("was not found in the package registry", NO_WHEEL),
+    ("EINTEGRITY", OTHER_THAN_LOCKED),
+    ("DO NOT MATCH THE HASHES", OTHER_THAN_LOCKED),
+    ("Hash mismatch", OTHER_THAN_LOCKED),
     (
         "ensurepip is not available",
         "this system's Python makes no environments: install uv, or python3-venv",

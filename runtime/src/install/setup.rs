@@ -56,6 +56,7 @@ async fn run(stage: &StageRoom<'_>, files: &Files) -> Result<Option<u64>, Instal
         what: "copy".to_owned(),
         argv: copy.map(str::to_owned).into(),
         env: BTreeMap::new(),
+        input: None,
         cwd: "/".into(),
     };
     stage.run(&shown, copy).await?;
@@ -72,6 +73,7 @@ async fn run(stage: &StageRoom<'_>, files: &Files) -> Result<Option<u64>, Instal
                 .map(str::to_owned)
                 .into(),
             env: [("PATH".to_owned(), path.clone())].into(),
+            input: None,
             cwd: cwd.clone(),
         };
         stage.run(&shown, step).await?;

@@ -3,9 +3,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
+    fs::File,
+    io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use postern_contract::{
@@ -51,6 +53,8 @@ pub(super) struct Step {
     pub(super) argv: Vec<String>,
     /// Beside what every install has.
     pub(super) env: BTreeMap<String, String>,
+    /// What it reads; nothing otherwise.
+    pub(super) input: Option<Arc<str>>,
     pub(super) cwd: PathBuf,
 }
 
@@ -158,6 +162,7 @@ impl StageRoom<'_> {
             what: "du".to_owned(),
             argv: ["/bin/sh", "-c", line].map(str::to_owned).into(),
             env: BTreeMap::new(),
+            input: None,
             cwd: directory.to_owned(),
         };
         let printed = String::from_utf8(self.run(shown, step).await?).unwrap_or_default();
@@ -180,7 +185,7 @@ impl StageRoom<'_> {
             cwd: step.cwd.clone(),
         };
         let open = Descriptors {
-            stdin: OwnedFd::from(std::fs::File::open("/dev/null").map_err(place)?),
+            stdin: stdin(step.input).map_err(place)?,
             stdout: stdout.into(),
             stderr,
             channel: None,
@@ -215,6 +220,17 @@ impl StageRoom<'_> {
             Err(error) => tracing::warn!(%error, "the gate was not told that an install ended"),
         }
     }
+}
+
+/// What a program reads: this text, or nothing.
+fn stdin(text: Option<Arc<str>>) -> io::Result<OwnedFd> {
+    let Some(text) = text else {
+        return Ok(File::open("/dev/null")?.into());
+    };
+    let (reader, mut writer) = io::pipe()?;
+    // Who does not read it to its end has no use for it.
+    tokio::task::spawn_blocking(move || drop(writer.write_all(text.as_bytes())));
+    Ok(reader.into())
 }
 
 /// How a program ended, and what it said.

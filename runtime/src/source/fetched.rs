@@ -1,7 +1,7 @@
 //! What the sources that a program fetches have in common: which script does it, what it is told, and what it found. Never
 //! starts one: that is the installer's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ pub struct Script {
     pub arguments: Vec<String>,
     /// More variables.
     pub env: BTreeMap<String, String>,
+    /// What it reads.
+    pub input: Option<Arc<str>>,
 }
 
 /// Which version a source led to.

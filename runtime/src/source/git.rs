@@ -104,6 +104,7 @@ impl Git {
                 yes(self.lfs),
             ],
             env,
+            input: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod fetched;
 pub mod git;
+mod lock;
 pub mod npm;
 pub mod object;
 mod package;
@@ -72,8 +73,8 @@ impl Source {
                 At::World(url) => Self::Remote(Remote::mean(url, object)?),
             },
             Written::Git(git) => git.check().map(|()| Self::Git(git.clone()))?,
-            Written::Npm(npm) => npm.check().map(|()| Self::Npm(npm.clone()))?,
-            Written::Pip(pip) => pip.check().map(|()| Self::Pip(pip.clone()))?,
+            Written::Npm(npm) => Self::Npm(npm.mean(places)?),
+            Written::Pip(pip) => Self::Pip(pip.mean(places)?),
         };
         if source
             .setup()

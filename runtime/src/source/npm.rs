@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fetched::{Script, plain},
+    lock,
     package::{Package, Rules},
 };
-use crate::config::Wrong;
+use crate::config::{Places, Wrong};
 
 /// A package; its version is one, a range or a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,7 @@ const RULES: Rules = Rules {
         is_a_version,
         "a version is one such as `1.2.3`, a range such as `^1.2`, or a tag such as `latest`",
     ),
+    lock: lock::npm,
 };
 
 /// Where npm keeps what it has loaded meanwhile, and how long it tries: whoever waits is told soon. No script runs, and nothing
@@ -39,13 +41,13 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 impl Npm {
-    pub(super) fn check(&self) -> Result<(), Wrong> {
-        self.0.check(&RULES)
+    pub(super) fn mean(&self, places: &Places) -> Result<Self, Wrong> {
+        self.0.locked(&RULES, places).map(Self)
     }
 
     /// Whether what it leads to can never be another version.
     pub(super) fn is_pinned(&self) -> bool {
-        self.0.version.as_deref().is_some_and(is_one_version)
+        self.0.is_locked() || self.0.version.as_deref().is_some_and(is_one_version)
     }
 
     pub(super) fn shown(&self) -> String {

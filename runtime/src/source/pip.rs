@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fetched::{Script, plain},
+    lock,
     package::{Package, Rules},
 };
-use crate::config::Wrong;
+use crate::config::{Places, Wrong};
 
 /// A package, with its extras; its version is one, or specifiers such as `>=1,<2`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,23 +25,22 @@ const RULES: Rules = Rules {
         is_a_version,
         "a version is one such as `1.2.3`, or specifiers such as `>=1.2,<2`",
     ),
+    lock: lock::requirements,
 };
 
 /// No file of settings but those that stand here.
 const SETTINGS: [(&str, &str); 1] = [("PIP_CONFIG_FILE", "/dev/null")];
 
 impl Pip {
-    pub(super) fn check(&self) -> Result<(), Wrong> {
-        self.0.check(&RULES)
+    pub(super) fn mean(&self, places: &Places) -> Result<Self, Wrong> {
+        self.0.locked(&RULES, places).map(Self)
     }
 
     /// Whether what it leads to can never be another version.
     pub(super) fn is_pinned(&self) -> bool {
-        let exact = |text: &str| !text.contains(['<', '>', '=', '~', '!', '*', ',']);
-        self.0
-            .version
-            .as_deref()
-            .is_some_and(|text| exact(text.trim_start_matches("==")))
+        let version = self.0.version.as_deref();
+        self.0.is_locked()
+            || version.is_some_and(|text| is_one_version(text.trim_start_matches("==")))
     }
 
     pub(super) fn shown(&self) -> String {
@@ -53,7 +53,12 @@ impl Pip {
     }
 }
 
-fn is_a_name(name: &str) -> bool {
+/// Whether it is a version and not specifiers, of which more than one may fit.
+pub(super) fn is_one_version(text: &str) -> bool {
+    is_a_version(text) && !text.contains(['<', '>', '=', '~', '!', '*', ','])
+}
+
+pub(super) fn is_a_name(name: &str) -> bool {
     let part = |text: &str| {
         plain(text)
             && !text.starts_with(['.', '_'])

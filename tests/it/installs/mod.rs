@@ -6,6 +6,7 @@ mod git;
 mod hostile;
 mod images;
 mod killed;
+mod locked;
 mod objects;
 mod packages;
 mod shared;

@@ -6,7 +6,7 @@ use postern_testkit::Setup;
 
 use super::{answer, has, setup, shelf};
 
-fn desk(kind: &str, more: &str, url: &str) -> Setup {
+pub(super) fn desk(kind: &str, more: &str, url: &str) -> Setup {
     let agent = format!(
         "[agents.desk]\nkind = \"command\"\nsource = {{ {kind} = {{ package_name = \"tiny-agent\", {more} }} }}\n\
          [agents.desk.command]\nargv = [\"tiny-agent\"]"
