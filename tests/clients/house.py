@@ -50,12 +50,6 @@ file = "key"
 [secrets.key-id]
 file = "key-id"
 
-[secrets."client.crt"]
-file = "client.crt"
-
-[secrets."client.key"]
-file = "client.key"
-
 [policies.clients]
 
 [[policies.clients.rules]]
@@ -78,6 +72,15 @@ read_only = {shown}
 
 [agents.client.env]
 {environment}
+"""
+
+# For tools with a certificate: lines are no part of any other credential.
+PAIR = """
+[secrets."client.crt"]
+file = "client.crt"
+
+[secrets."client.key"]
+file = "client.key"
 """
 
 TOOL = """
@@ -117,6 +120,8 @@ class House:
             names=names, tools=json.dumps([name for name, *_ in tools]), seconds=RUN_MAX, shown=json.dumps([str(path) for path in shown]),
             environment="".join(f"{name} = {json.dumps(str(value))}\n" for name, value in environment.items()),
         )
+        if any(way == "certificate" for _, _, way, *_ in tools):
+            text += PAIR
         for name, url, way, lines, rule in tools:
             text += TOOL.format(name=name, url=url, tag="closed" if way == "closed" else "open") + lines
             if way in CREDENTIALS:
