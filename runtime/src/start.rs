@@ -5,7 +5,9 @@ use std::{
     collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, sync::Arc, thread, time::Duration,
 };
 
-use postern_contract::{AgentName, ByteSize, Secret, exit, launch::Layer, link::News};
+use postern_contract::{
+    AgentName, Secret, config::Cache as CacheTerms, exit, launch::Layer, link::News,
+};
 use postern_daemon::{
     Clock, Hangup, Shutdown, lifeline, logs, notify, process, shutdown::SUPERVISOR_GONE,
 };
@@ -163,7 +165,7 @@ async fn start(
         .map_err(Failure::run)?;
     let desk = run_desk(&store, &link, &printed);
     let around = Surroundings {
-        installer: installer((&state, config.cache.max), (&launcher, &link), &progress)?,
+        installer: installer((&state, config.cache), (&launcher, &link), &progress)?,
         launcher,
         link: link.clone(),
         shims: state.shims.clone(),
@@ -207,9 +209,9 @@ fn run_desk(store: &Runs, link: &Link, printed: &Printed) -> RunDesk {
     RunDesk::new(store.clone(), (link.clone(), questions), printed.clone())
 }
 
-/// What installs agents, and keeps so much that none of them has any more.
+/// What installs agents, and keeps what they share on these terms.
 fn installer(
-    (state, kept): (&State, ByteSize),
+    (state, cached): (&State, CacheTerms),
     (launcher, link): (&Arc<Launcher>, &Link),
     progress: &Progress,
 ) -> Result<Installer, Failure> {
@@ -223,7 +225,7 @@ fn installer(
         trusted: trust::lists(&state.shims),
         clock: Clock::system(),
         progress: progress.clone(),
-        cache: Cache::new(&state.agents, kept.0),
+        cache: Cache::new(&state.agents, cached),
     })
 }
 

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use postern_contract::config::Cache as Terms;
 use postern_unpack::Report;
 use tokio::sync;
 
@@ -41,6 +42,8 @@ const CACHE: &str = "cache";
 pub struct Cache {
     agents: PathBuf,
     bytes_max: u64,
+    /// Whether a tree is compared with what it was each time that an agent is given it.
+    is_checked: bool,
     turns: Arc<Mutex<Turns>>,
 }
 
@@ -60,14 +63,19 @@ struct Unused {
 }
 
 impl Cache {
-    /// The cache of the agents beneath a directory, which keeps as many bytes of trees that nobody uses.
+    /// The cache of the agents beneath a directory.
     #[must_use]
-    pub fn new(agents: &Path, bytes_max: u64) -> Self {
+    pub fn new(agents: &Path, terms: Terms) -> Self {
         Self {
             agents: agents.to_owned(),
-            bytes_max,
+            bytes_max: terms.max.0,
+            is_checked: terms.check,
             turns: Arc::default(),
         }
+    }
+
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked
     }
 
     /// Under what an agent's version is shared, if it may be: its digest must say all of what is in it, and what it was allowed
@@ -167,7 +175,7 @@ impl Cache {
     }
 
     /// A tree without a name is nobody's, whatever becomes of it.
-    fn drop_name(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn drop_name(&self, name: &str) -> Option<PathBuf> {
         let (tree, gone) = (
             self.versions().join(name),
             self.shelf().ok()?.staging().ok()?,
@@ -216,6 +224,7 @@ impl Installer {
     ) -> Result<Option<Report>, InstallError> {
         let key = Cache::key(agent, version);
         let _turn = self.cache.turn(key).await;
+        self.check(agent, key).await?;
         let (begun, at_ms) = (self.clock.now(), self.clock.unix_ms());
         let mut unpacked = None;
         let (path, note) = match self.cache.found(key) {
@@ -236,6 +245,7 @@ impl Installer {
                 let made = self.make_named(agent, files, (&shelf, coming), first);
                 let (note, report) = made.await?;
                 unpacked = report;
+                self.check(agent, key).await?;
                 (shelf.version(first), note)
             }
         };

@@ -138,12 +138,23 @@ fn copy(mut from: File, to: &Path, gauge: &Gauge) -> io::Result<(Digest, u64)> {
     let length = io::copy(&mut from, &mut copy)?;
     copy.sync_all()?;
     gauge.expects(length);
-    let mut copy = File::open(to)?;
+    Ok((hashed(File::open(to)?, gauge)?, length))
+}
+
+/// What an image of ours hashes to.
+pub(super) async fn digest(image: &Path) -> io::Result<String> {
+    let image = image.to_owned();
+    let hashing =
+        tokio::task::spawn_blocking(move || hashed(File::open(image)?, &Gauge::default()));
+    Ok(joined(hashing.await)?.to_string())
+}
+
+fn hashed(mut file: File, gauge: &Gauge) -> io::Result<Digest> {
     let (mut hasher, mut piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
     loop {
-        let read = copy.read(&mut piece)?;
+        let read = file.read(&mut piece)?;
         if read == 0 {
-            return Ok((Digest::of(hasher.finalize().into()), length));
+            return Ok(Digest::of(hasher.finalize().into()));
         }
         hasher.update(&piece[..read]);
         gauge.passed(read);

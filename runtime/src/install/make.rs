@@ -94,6 +94,7 @@ impl Made {
             source: source.described(),
             installed_at_ms: at_ms,
             bytes: self.bytes,
+            sha256: None,
             stages: self.stages.clone(),
         }
     }

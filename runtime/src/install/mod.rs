@@ -24,6 +24,7 @@
 mod alone;
 mod archive;
 mod cache;
+mod digest;
 mod download;
 mod fetch;
 mod hint;
@@ -252,6 +253,10 @@ impl Installer {
         let is_there = |digest| self.is_there(agent, &tree, digest);
         let coming = Coming::of((files, &is_there), occasion).await?;
         let digest = source.version(coming.content().as_ref(), &files.mount);
+        if let Some(key) = tree.newest(digest).and_then(|there| shared(&tree, there)) {
+            let _turn = self.cache.turn(key).await;
+            self.check(agent, key).await?;
+        }
         let back = tree.rolled_back().filter(|step| step.from.digest == digest);
         let installed = match (back, tree.newest(digest)) {
             (Some(step), _) if occasion == Occasion::Start => Installed {
@@ -367,6 +372,11 @@ impl Installer {
             Err(error) => tracing::warn!(agent = %agent.name, %error, "old versions stay for now"),
         }
     }
+}
+
+/// Which shared tree a version is, if it is one.
+fn shared(tree: &Tree, version: Version) -> Option<Digest> {
+    cache::shared(&tree.version(version))?.parse().ok()
 }
 
 /// A version that is there.

@@ -42,7 +42,7 @@ fn bench() -> Bench {
     let agents = directory.path().join("agents");
     let gate = directory.path().join("link.sock");
     let silent = Listener::bind(&gate).unwrap();
-    let cache = Cache::new(&agents, 1 << 20);
+    let cache = Cache::new(&agents, postern_contract::config::Cache::default());
     let installer = Installer {
         agents,
         program: "/proc/self/exe".into(),

@@ -61,6 +61,9 @@ pub struct Note {
     /// How many bytes it takes, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// What all of it hashes to, where somebody wants to know whether it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// What was done, in order.
     pub stages: Vec<Stage>,
 }

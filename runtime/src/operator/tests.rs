@@ -61,7 +61,7 @@ async fn around() -> Surroundings {
             trusted: trusted.clone(),
             clock: clock.clone(),
             progress: Progress::new(clock.clone()),
-            cache: Cache::new(directory.path(), 0),
+            cache: Cache::new(directory.path(), postern_contract::config::Cache::default()),
         },
         launcher,
         link: link.clone(),

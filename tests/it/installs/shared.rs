@@ -42,13 +42,13 @@ fn agent(name: &str, object: &str) -> String {
     )
 }
 
-fn config(agents: &[(&str, &str)], max: &str) -> String {
+fn config(agents: &[(&str, &str)], cache: &str) -> String {
     let agents: Vec<_> = agents
         .iter()
         .map(|(name, object)| agent(name, object))
         .collect();
     format!(
-        "default_agent = \"desk\"\n[listen]\napi = \"127.0.0.1:0\"\noperator = \"127.0.0.1:0\"\n[cache]\nmax = \"{max}\"\n{}",
+        "default_agent = \"desk\"\n[listen]\napi = \"127.0.0.1:0\"\noperator = \"127.0.0.1:0\"\n[cache]\n{cache}\n{}",
         agents.concat()
     )
 }
@@ -105,7 +105,7 @@ fn trees(state: &Path) -> Vec<PathBuf> {
 #[test]
 fn what_agents_share_is_the_same_whatever_one_of_them_tries() {
     let agents = [("desk", "one.tar.gz"), ("clerk", "one.tar.gz")];
-    let setup = Setup::new(&config(&agents, "1GiB")).file("one.tar.gz", archive("one\n"));
+    let setup = Setup::new(&config(&agents, "")).file("one.tar.gz", archive("one\n"));
     let devbox = devbox(setup);
     let shared = trees(&devbox.state());
     assert_eq!(shared.len(), 1, "{shared:?}");
@@ -129,8 +129,8 @@ fn what_agents_share_is_the_same_whatever_one_of_them_tries() {
 
 #[test]
 fn an_agent_that_comes_back_finds_its_files_and_what_is_too_much_goes() {
-    let setup = |ended: Option<postern_testkit::Ended>, agents: &[(&str, &str)], max: &str| {
-        let config = config(agents, max);
+    let setup = |ended: Option<postern_testkit::Ended>, agents: &[(&str, &str)], cache: &str| {
+        let config = config(agents, cache);
         let setup = match ended {
             None => Setup::new(&config),
             Some(ended) => Setup::again(ended).file("postern.toml", &config),
@@ -142,21 +142,41 @@ fn an_agent_that_comes_back_finds_its_files_and_what_is_too_much_goes() {
         )
     };
     let both = [("desk", "one.tar.gz"), ("clerk", "two.tar.gz")];
-    let devbox = setup(None, &both, "1GiB");
+    let devbox = setup(None, &both, "");
     assert_eq!(trees(&devbox.state()).len(), 2);
     // The clerk's directory goes with the clerk, as when somebody deletes it by hand; the shared tree stays.
     let ended = devbox.stop();
     fs::remove_dir_all(ended.folder.path().join("state/runtime/agents/clerk")).unwrap();
-    let devbox = setup(Some(ended), &both[..1], "1GiB");
+    let devbox = setup(Some(ended), &both[..1], "max = \"1GiB\"");
     assert_eq!(trees(&devbox.state()).len(), 2);
-    let devbox = setup(Some(devbox.stop()), &both, "1GiB");
+    let devbox = setup(Some(devbox.stop()), &both, "");
     assert_eq!(answer(&devbox, "clerk", "hello"), "two");
     let said = devbox.stderr();
     assert!(said.contains("installed from the cache"), "{said}");
     let ended = devbox.stop();
     fs::remove_dir_all(ended.folder.path().join("state/runtime/agents/clerk")).unwrap();
-    let devbox = setup(Some(ended), &both[..1], "0B");
+    let devbox = setup(Some(ended), &both[..1], "max = \"0B\"");
     assert_eq!(trees(&devbox.state()).len(), 1);
     assert_eq!(answer(&devbox, "desk", "hello"), "one");
+    let _ended = devbox.stop();
+}
+
+#[test]
+fn a_tree_that_somebody_changed_is_made_anew_where_that_is_looked_for() {
+    const CHANGED: &str = "is not what it was when it was made";
+    let agents = [("desk", "one.tar.gz"), ("clerk", "one.tar.gz")];
+    let setup = Setup::new(&config(&agents, "check = true")).file("one.tar.gz", archive("one\n"));
+    let ended = devbox(setup).stop();
+    assert!(!ended.stderr.contains(CHANGED), "{}", ended.stderr);
+    let shared = trees(&ended.folder.path().join("state"));
+    fs::write(shared[0].join("deep/word"), "two\n").unwrap();
+    let devbox = devbox(Setup::again(ended));
+    for agent in ["desk", "clerk"] {
+        assert_eq!(answer(&devbox, agent, "hello"), "one");
+    }
+    let said = devbox.stderr();
+    assert_eq!(said.matches(CHANGED).count(), 1, "{said}");
+    let devbox = self::devbox(Setup::again(devbox.stop()));
+    assert!(!devbox.stderr().contains(CHANGED), "{}", devbox.stderr());
     let _ended = devbox.stop();
 }

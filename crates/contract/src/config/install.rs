@@ -30,11 +30,17 @@ pub struct Cache {
     /// How much is kept, at most, of files that no agent has any more; default 2 GiB.
     #[serde(default = "cache_max")]
     pub max: ByteSize,
+    /// Whether files are compared with what they were each time that an agent is given them; default false.
+    #[serde(default)]
+    pub check: bool,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { max: cache_max() }
+        Self {
+            max: cache_max(),
+            check: false,
+        }
     }
 }
 

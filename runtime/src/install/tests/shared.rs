@@ -1,5 +1,7 @@
 //! What agents share, with a played launcher: one tree for the same files, another for other leave, and what goes when nobody has it.
 
+use postern_contract::{ByteSize, config::Cache as Terms};
+
 use super::{super::cache::DIRECTORY, *};
 
 const CLERK: &str = "[agents.clerk]\nkind = \"python\"\nsource = { object = { path = \"a.tar\" } }\nentry = \"a.py\"\n";
@@ -29,6 +31,15 @@ impl Bench {
             .installer
             .install(&self.agent, &self.files, Occasion::Start);
         taken.await.unwrap()
+    }
+
+    /// A cache that keeps so much of what nobody uses.
+    fn keeping(&self, bytes: u64) -> Cache {
+        let terms = Terms {
+            max: ByteSize(bytes),
+            check: false,
+        };
+        Cache::new(&self.installer.agents, terms)
     }
 
     fn lies(&self, version: Version) -> PathBuf {
@@ -128,7 +139,7 @@ async fn one_that_somebody_deleted_is_made_again() {
 #[tokio::test]
 async fn what_no_agent_has_stays_up_to_a_size_and_is_taken_again() {
     let mut desk = bench();
-    desk.installer.cache = Cache::new(&desk.installer.agents, BYTES);
+    desk.installer.cache = desk.keeping(BYTES);
     let [oldest, older] = desk.two_unused().await;
     assert!(!desk.is_kept(oldest) && desk.is_kept(older));
     let names = std::fs::read_dir(desk.shelf()).unwrap();
@@ -143,7 +154,7 @@ async fn what_no_agent_has_stays_up_to_a_size_and_is_taken_again() {
 #[tokio::test]
 async fn a_cache_of_nothing_keeps_nothing_that_is_not_used() {
     let mut desk = bench();
-    desk.installer.cache = Cache::new(&desk.installer.agents, 0);
+    desk.installer.cache = desk.keeping(0);
     let [oldest, older] = desk.two_unused().await;
     assert!(!desk.is_kept(oldest) && !desk.is_kept(older));
     assert!(desk.is_kept(desk.live()));
@@ -153,7 +164,7 @@ async fn a_cache_of_nothing_keeps_nothing_that_is_not_used() {
 async fn what_somebody_is_at_is_not_dropped_and_neither_is_what_is_half_made() {
     let mut desk = bench();
     let [oldest, _] = desk.two_unused().await;
-    desk.installer.cache = Cache::new(&desk.installer.agents, 0);
+    desk.installer.cache = desk.keeping(0);
     let (cache, staged) = (&desk.installer.cache, desk.shelf().join(".staging-dead"));
     std::fs::create_dir(&staged).unwrap();
     let turn = cache.turn(oldest.digest).await;
