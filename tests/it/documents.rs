@@ -69,6 +69,11 @@ const PLACES: &[(&str, &str, &str)] = &[
         "### `dummy`",
         "[tools.x]\nurl = \"https://a.b\"\ndummy = { zzz = 1 }",
     ),
+    (
+        "config",
+        "### `tokens`",
+        "[tools.x]\nurl = \"https://a.b\"\ntokens = { zzz = 1 }",
+    ),
     ("config", "## `[providers.NAME]`", "[providers.x]\nzzz = 1"),
     ("config", "## `[models.NAME]`", "[models.x]\nzzz = 1"),
     ("config", "## `[agents.NAME]`", "[agents.x]\nzzz = 1"),
@@ -135,6 +140,10 @@ const WORDS: &[(&str, &str)] = &[
         "[tools.x]\nurl = \"https://a.b\"\nprotocol = \"zzz\"",
     ),
     ("config", "[tools.x]\nurl = \"https://a.b\"\ntls = \"zzz\""),
+    (
+        "config",
+        "[tools.x]\nurl = \"https://a.b\"\non_rotation = \"zzz\"",
+    ),
     (
         "config",
         "[models.x]\nprovider = \"p\"\nupstream = \"u\"\nrole = \"zzz\"",
