@@ -25,6 +25,7 @@ mod dummies;
 mod examples;
 mod fixture;
 mod gateway;
+mod gemini;
 mod held;
 mod hostile;
 mod http;

@@ -31,6 +31,8 @@ pub enum PresetName {
     ClaudeCode,
     /// Codex.
     Codex,
+    /// Gemini CLI.
+    Gemini,
     /// OpenCode.
     Opencode,
 }

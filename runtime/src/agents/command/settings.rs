@@ -106,13 +106,13 @@ impl Program {
             let told = "the preset's program keeps what it was told in its home, which other runs could read: leave it out";
             return Err(Wrong::at(&["isolation"], told));
         }
-        if written.models.is_empty() {
+        let preset = Preset::named(name);
+        if written.models.is_empty() && preset.asks_the_gate() {
             return Err(Wrong::at(
                 &["command", "preset"],
                 "the preset's program needs a model: add `models = [\"…\"]`",
             ));
         }
-        let preset = Preset::named(name);
         let mut argv = command.argv.clone();
         if argv.is_empty() {
             argv.push(preset.program.to_owned());

@@ -3,6 +3,7 @@
 
 mod claude_code;
 mod codex;
+mod gemini;
 mod opencode;
 
 use std::collections::BTreeMap;
@@ -81,8 +82,16 @@ impl Preset {
         match name {
             PresetName::ClaudeCode => &claude_code::PRESET,
             PresetName::Codex => &codex::PRESET,
+            PresetName::Gemini => &gemini::PRESET,
             PresetName::Opencode => &opencode::PRESET,
         }
+    }
+
+    /// Whether it asks the agent's first model; one that does not asks somebody in the world.
+    pub(super) fn asks_the_gate(&self) -> bool {
+        let values = self.env.iter().map(|(_, value)| value);
+        let mut words = self.arguments.iter().chain(values);
+        words.any(|word| word.contains(MODEL))
     }
 
     /// The rules, as a config would have them.

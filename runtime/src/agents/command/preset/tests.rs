@@ -98,3 +98,35 @@ fn opencode() {
     ];
     assert_eq!(read(PresetName::Opencode, lines), expected);
 }
+
+#[test]
+fn gemini() {
+    let lines = r#"
+{"type":"init","session_id":"s","model":"gemini-2.5-pro"}
+{"type":"message","role":"user","content":"write notes\n"}
+{"type":"tool_use","tool_name":"run_shell_command","tool_id":"t1","parameters":{"a":1}}
+{"type":"tool_result","tool_id":"t1","status":"success","output":"hi"}
+{"type":"tool_result","tool_id":"t2","status":"success"}
+{"type":"tool_result","tool_id":"t3","status":"error","error":{"type":"x","message":"no"}}
+{"type":"message","role":"assistant","content":"It is ","delta":true}
+{"type":"message","role":"assistant","content":"written.","delta":true}
+{"type":"result","status":"success","stats":{}}
+{"type":"result","status":"error","error":{"type":"x","message":"quota"}}
+"#;
+    let result = |id: &str, result: &str| Meaning::ToolResult {
+        tool: None,
+        result: result.to_owned(),
+        id: Some(id.to_owned()),
+    };
+    let expected = [
+        Meaning::Break,
+        call("run_shell_command", "{\"a\":1}", "t1"),
+        result("t1", "hi"),
+        result("t2", ""),
+        result("t3", "no"),
+        Meaning::Content("It is ".to_owned()),
+        Meaning::Content("written.".to_owned()),
+        Meaning::Error("quota".to_owned()),
+    ];
+    assert_eq!(read(PresetName::Gemini, lines), expected);
+}
