@@ -33,11 +33,13 @@ const PLACES: &[(&str, &str, &str)] = &[
         "[store]\npath = \"a\"\nkey = { zzz = 1 }",
     ),
     ("config", "### `vault`", "[secrets.x]\nvault = { zzz = 1 }"),
+    ("config", "### `aws`", "[secrets.x]\naws = { zzz = 1 }"),
     (
         "config",
         "### `login`",
         "[secrets.x]\nvault = { login = { zzz = 1 } }",
     ),
+    ("config", "## `[cache]`", "[cache]\nzzz = 1"),
     ("config", "## `[tools.NAME]`", "[tools.x]\nzzz = 1"),
     (
         "config",

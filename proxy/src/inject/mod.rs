@@ -57,6 +57,7 @@ pub use self::{credentials::Credentials, postgres::Postgres, redis::Redis};
 pub(crate) use self::{
     credentials::{Fields, Identity, Label, NoPlace},
     look::{Unsignable, look},
+    sigv4::Signer,
     skew::Skews,
 };
 use crate::{

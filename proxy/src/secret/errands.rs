@@ -6,10 +6,11 @@ use std::{path::Path, sync::Arc};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use postern_contract::Secret;
 use postern_daemon::Clock;
 use postern_policy::Authority;
 
-use super::NoSecret;
+use super::{NoSecret, file};
 use crate::dial::{Cut, Dialer, Errand, Proxy, Roots, Unreached, whole};
 
 /// The way out, for sources.
@@ -104,6 +105,19 @@ pub(crate) async fn reading<T: Send + 'static>(
     tokio::task::spawn_blocking(read)
         .await
         .map_err(|_| NoSecret::Going)?
+}
+
+/// What a file holds that is the gate's alone, read anew each time.
+pub(super) async fn own(directory: &Path, file: &Path) -> Result<Secret, NoSecret> {
+    let path = directory.join(file);
+    reading(move || {
+        let secret = file::read(&path, file::judge)?;
+        match secret.expose() {
+            [] => Err(NoSecret::Empty(path.display().to_string())),
+            _ => Ok(secret),
+        }
+    })
+    .await
 }
 
 /// The authorities of a file, read anew each time: who replaces it need not say so.

@@ -1,6 +1,7 @@
 //! Where secrets come from, one file a kind, and the secrets once loaded. Never prints a value, and never reads one
 //! while a call waits.
 
+mod aws;
 mod command;
 mod credential;
 mod env;
@@ -58,6 +59,7 @@ struct Written {
     credential: Option<credential::Credential>,
     command: Option<command::Command>,
     vault: Option<vault::Vault>,
+    aws: Option<aws::Aws>,
     store: Option<bool>,
     ttl: Option<Period>,
     refresh_ahead: Option<Period>,
@@ -77,6 +79,8 @@ enum Origin {
     Command(command::Command),
     /// A field of a secret that HashiCorp Vault keeps.
     Vault(Box<vault::Vault>),
+    /// A secret or parameter that AWS keeps.
+    Aws(Box<aws::Aws>),
     /// The operator's own store, under the secret's own name.
     Store,
 }
@@ -109,11 +113,12 @@ impl TryFrom<Written> for Source {
             written.credential.map(Origin::Credential),
             written.command.map(Origin::Command),
             written.vault.map(Box::new).map(Origin::Vault),
+            written.aws.map(Box::new).map(Origin::Aws),
             written.store.map(|_| Origin::Store),
         ];
         let mut origins = origins.into_iter().flatten();
         let (Some(origin), None) = (origins.next(), origins.next()) else {
-            let words = "a secret has exactly one of `file`, `env`, `credential`, `command`, `vault` and `store`";
+            let words = "a secret has exactly one of `file`, `env`, `credential`, `command`, `vault`, `aws` and `store`";
             return Err(words.to_owned());
         };
         if written.store == Some(false) {
@@ -172,6 +177,8 @@ pub(crate) enum NoSecret {
     TooMuch { program: String },
     #[error(transparent)]
     Vault(#[from] NoVault),
+    #[error(transparent)]
+    Aws(#[from] aws::NoAws),
     #[error(transparent)]
     Authorities(#[from] UnreadableRoots),
     #[error(transparent)]
@@ -237,6 +244,7 @@ impl Origin {
             Self::Credential(credential) => Kind::AtHand(credential),
             Self::Command(command) => Kind::Asked(command),
             Self::Vault(vault) => Kind::Asked(&**vault),
+            Self::Aws(aws) => Kind::Asked(&**aws),
             Self::Store => Kind::Stored,
         }
     }

@@ -8,6 +8,7 @@ mod approvals;
 mod asking;
 mod audit;
 mod audit_mode;
+mod aws;
 mod bodies;
 mod calls;
 mod captured;

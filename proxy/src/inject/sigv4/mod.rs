@@ -6,11 +6,13 @@
 
 mod canonical;
 mod chunks;
+mod own;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use postern_contract::SecretName;
 use serde::Deserialize;
 
+pub(crate) use self::own::Signer;
 use self::{
     canonical::{ALGORITHM, Fields, Scope},
     chunks::Chain,

@@ -13,7 +13,11 @@ use super::{
     Account,
     api::{self, Asked, Granted, Step, Way, encoded},
 };
-use crate::secret::{NoSecret, errands::reading, file};
+use crate::secret::{
+    NoSecret,
+    errands::{own, reading},
+    file,
+};
 
 /// Where Kubernetes puts the token of a pod's service account.
 const JWT_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -95,13 +99,13 @@ impl Account {
     /// A client token, and for how long.
     pub(super) async fn log_in(&self, way: &Way<'_>) -> Result<Granted, NoSecret> {
         match &self.login {
-            Login::Token { file } => self.known(way, from(way.directory, file).await?).await,
+            Login::Token { file } => self.known(way, own(way.directory, file).await?).await,
             Login::AppRole {
                 role_id,
                 secret_id_file,
                 mount,
             } => {
-                let secret_id = from(way.directory, secret_id_file).await?;
+                let secret_id = own(way.directory, secret_id_file).await?;
                 let body = pairs([
                     ("role_id", role_id.as_bytes()),
                     ("secret_id", secret_id.expose()),
@@ -169,18 +173,6 @@ impl Account {
     fn fits(&self, body: Option<Zeroizing<Vec<u8>>>) -> Result<Zeroizing<Vec<u8>>, NoSecret> {
         body.ok_or_else(|| self.failed(Step::LogIn, api::Why::NotText))
     }
-}
-
-async fn from(directory: &Path, file: &Path) -> Result<Secret, NoSecret> {
-    let path = directory.join(file);
-    reading(move || {
-        let secret = file::read(&path, file::judge)?;
-        match secret.expose() {
-            [] => Err(NoSecret::Empty(path.display().to_string())),
-            _ => Ok(secret),
-        }
-    })
-    .await
 }
 
 /// An object of texts in JSON, wiped when dropped; `None` where one of them is no text.

@@ -90,7 +90,10 @@ impl TryFrom<Written> for Vault {
             at,
             field: written.field,
             account: Account {
-                url: url(&written.url, (written.plaintext, written.ca.is_some()))?,
+                url: url(
+                    ("Vault", &written.url),
+                    (written.plaintext, written.ca.is_some()),
+                )?,
                 ca: written.ca,
                 namespace: written.namespace,
                 login: written.login,
@@ -99,23 +102,27 @@ impl TryFrom<Written> for Vault {
     }
 }
 
-fn url(text: &str, (plaintext, has_ca): (bool, bool)) -> Result<CanonicalUrl, String> {
+/// Where somebody is asked for secrets: by https, unless the operator says that it need not be.
+pub(super) fn url(
+    (who, text): (&str, &str),
+    (plaintext, has_ca): (bool, bool),
+) -> Result<CanonicalUrl, String> {
     let url = CanonicalUrl::parse(text).map_err(|error| format!("`url` is no URL: {error}"))?;
     match (url.authority().scheme(), plaintext) {
         (Scheme::Https, false) | (Scheme::Http, true) => {}
         (Scheme::Https, true) => return Err("`plaintext` is for http".to_owned()),
         (Scheme::Http, false) => {
-            let words =
-                "secrets come from this Vault: say https in its `url`, or add `plaintext = true`";
-            return Err(words.to_owned());
+            return Err(format!(
+                "secrets come from this {who}: say https in its `url`, or add `plaintext = true`"
+            ));
         }
-        (Scheme::Tcp, _) => return Err("Vault is asked at https".to_owned()),
+        (Scheme::Tcp, _) => return Err(format!("{who} is asked at https")),
     }
     if plaintext && has_ca {
         return Err("`ca` is for https".to_owned());
     }
     if url.query().is_some() {
-        return Err("Vault's `url` has no query".to_owned());
+        return Err(format!("{who}'s `url` has no query"));
     }
     Ok(url)
 }
