@@ -36,6 +36,11 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("config", "### `aws`", "[secrets.x]\naws = { zzz = 1 }"),
     (
         "config",
+        "### `onepassword`",
+        "[secrets.x]\nonepassword = { zzz = 1 }",
+    ),
+    (
+        "config",
         "### `login`",
         "[secrets.x]\nvault = { login = { zzz = 1 } }",
     ),

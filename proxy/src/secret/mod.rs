@@ -8,6 +8,7 @@ mod env;
 mod errands;
 mod fetched;
 mod file;
+mod onepassword;
 mod pace;
 pub mod store;
 mod vault;
@@ -60,6 +61,7 @@ struct Written {
     command: Option<command::Command>,
     vault: Option<vault::Vault>,
     aws: Option<aws::Aws>,
+    onepassword: Option<onepassword::OnePassword>,
     store: Option<bool>,
     ttl: Option<Period>,
     refresh_ahead: Option<Period>,
@@ -81,6 +83,8 @@ enum Origin {
     Vault(Box<vault::Vault>),
     /// A secret or parameter that AWS keeps.
     Aws(Box<aws::Aws>),
+    /// A field of an item that 1Password keeps.
+    OnePassword(Box<onepassword::OnePassword>),
     /// The operator's own store, under the secret's own name.
     Store,
 }
@@ -114,11 +118,12 @@ impl TryFrom<Written> for Source {
             written.command.map(Origin::Command),
             written.vault.map(Box::new).map(Origin::Vault),
             written.aws.map(Box::new).map(Origin::Aws),
+            written.onepassword.map(Box::new).map(Origin::OnePassword),
             written.store.map(|_| Origin::Store),
         ];
         let mut origins = origins.into_iter().flatten();
         let (Some(origin), None) = (origins.next(), origins.next()) else {
-            let words = "a secret has exactly one of `file`, `env`, `credential`, `command`, `vault`, `aws` and `store`";
+            let words = "a secret has exactly one of `file`, `env`, `credential`, `command`, `vault`, `aws`, `onepassword` and `store`";
             return Err(words.to_owned());
         };
         if written.store == Some(false) {
@@ -179,6 +184,8 @@ pub(crate) enum NoSecret {
     Vault(#[from] NoVault),
     #[error(transparent)]
     Aws(#[from] aws::NoAws),
+    #[error(transparent)]
+    OnePassword(#[from] onepassword::NoItem),
     #[error(transparent)]
     Authorities(#[from] UnreadableRoots),
     #[error(transparent)]
@@ -245,6 +252,7 @@ impl Origin {
             Self::Command(command) => Kind::Asked(command),
             Self::Vault(vault) => Kind::Asked(&**vault),
             Self::Aws(aws) => Kind::Asked(&**aws),
+            Self::OnePassword(item) => Kind::Asked(&**item),
             Self::Store => Kind::Stored,
         }
     }
