@@ -48,6 +48,11 @@ pub(crate) enum NoSession {
          `ACL SETUSER NAME -@admin`"
     )]
     Telling(String),
+    #[error(
+        "the Redis server lets in who shows no password, so the agent could leave the credential's user and ask for everything: \
+         say `ACL SETUSER default off`, or give that user a password"
+    )]
+    Open,
     #[error("the Redis server says what is no answer to a login")]
     Form,
     #[error("the Redis server did not let the gate in in time")]
@@ -152,6 +157,11 @@ async fn log_in<S>(server: &mut S, user: &str, password: &Secret) -> Result<(), 
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    // What no access list can take from a user is to leave it, by RESET or AUTH: whoever then is nobody must be able to do nothing.
+    say(server, &[b"PING"]).await?;
+    if !line(server).await?.starts_with(b"-NOAUTH") {
+        return Err(NoSession::Open);
+    }
     let auth = [b"AUTH", user.as_bytes(), password.expose()];
     say(server, &auth).await?;
     match line(server).await?.as_slice() {
@@ -231,13 +241,14 @@ mod tests {
         (done, sent)
     }
 
+    const NOBODY: &str = "-NOAUTH Authentication required.\r\n";
     const NO: &str = "-NOPERM User keeper has no permissions\r\n";
 
     #[tokio::test]
     async fn it_says_who_it_is_once_and_nothing_is_told() {
-        let (done, sent) = entered(&["+OK\r\n", NO, "-ERR unknown command\r\n", NO]).await;
+        let (done, sent) = entered(&[NOBODY, "+OK\r\n", NO, "-ERR unknown command\r\n", NO]).await;
         done.unwrap();
-        let auth = "*3\r\n$4\r\nAUTH\r\n$6\r\nkeeper\r\n$6\r\npencil\r\n";
+        let auth = "*1\r\n$4\r\nPING\r\n*3\r\n$4\r\nAUTH\r\n$6\r\nkeeper\r\n$6\r\npencil\r\n";
         assert!(sent.starts_with(auth), "{sent}");
         assert_eq!(sent.matches("pencil").count(), 1);
     }
@@ -245,22 +256,35 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_would_tell_passwords_is_none() {
         let told = "*2\r\n$11\r\nrequirepass\r\n$6\r\npencil\r\n";
-        let (done, _) = entered(&["+OK\r\n", told]).await;
+        let (done, _) = entered(&[NOBODY, "+OK\r\n", told]).await;
         assert!(matches!(done, Err(NoSession::Telling(what)) if what == "CONFIG GET requirepass"));
         let users = "*1\r\n$3\r\nany\r\n";
-        let (done, _) = entered(&["+OK\r\n", NO, users]).await;
+        let (done, _) = entered(&[NOBODY, "+OK\r\n", NO, users]).await;
         assert!(matches!(done, Err(NoSession::Telling(what)) if what == "ACL LIST"));
-        let (done, _) = entered(&["+OK\r\n", NO, NO, users]).await;
+        let (done, _) = entered(&[NOBODY, "+OK\r\n", NO, NO, users]).await;
         assert!(matches!(done, Err(NoSession::Telling(what)) if what == "ACL GETUSER keeper"));
     }
 
     #[tokio::test]
+    async fn a_server_that_anybody_may_use_hears_no_password() {
+        for answer in [
+            "+PONG\r\n",
+            "-NOPERM User default has no permissions\r\n",
+            "-ERR\r\n",
+        ] {
+            let (done, sent) = entered(&[answer]).await;
+            assert!(matches!(done, Err(NoSession::Open)), "{answer}");
+            assert!(!sent.contains("pencil"), "{sent}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_yes_is_a_no() {
-        let (done, _) = entered(&["-WRONGPASS <b>invalid</b>\r\n"]).await;
+        let (done, _) = entered(&[NOBODY, "-WRONGPASS <b>invalid</b>\r\n"]).await;
         assert!(matches!(done, Err(NoSession::Refused(why)) if why == "WRONGPASS"));
-        let (done, _) = entered(&["+OKAY\r\n"]).await;
+        let (done, _) = entered(&[NOBODY, "+OKAY\r\n"]).await;
         assert!(matches!(done, Err(NoSession::Form)));
-        let (done, _) = entered(&[&"+".repeat(LINE_BYTES_MAX + 1)]).await;
+        let (done, _) = entered(&[NOBODY, &"+".repeat(LINE_BYTES_MAX + 1)]).await;
         assert!(matches!(done, Err(NoSession::Form)));
     }
 }

@@ -88,6 +88,7 @@ impl Listed {
         let (attributes, at) = (fields.u32(), fields.u32());
         let (name, extra) = (reader.bytes(name)?, reader.bytes(extra)?);
         let comment = reader.bytes(comment)?;
+        let behind = [name.as_slice(), &extra, &comment].concat();
         let met = Met {
             at: at.into(),
             name: mark_of(&name),
@@ -106,7 +107,6 @@ impl Listed {
         if disk != 0 {
             return Err(listed.refuse("is on another disk"));
         }
-        let behind = [extra.as_slice(), &comment].concat();
         if behind.windows(4).any(|four| four == LOCATOR_64) {
             return Err(listed.refuse("hides another end of the archive in a comment"));
         }

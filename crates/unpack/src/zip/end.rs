@@ -41,9 +41,10 @@ pub(super) fn check<R: Read>(rest: &Rest, reader: &mut Reader<R>) -> Result<(), 
     if !is_well {
         return Err(lies());
     }
-    let comment = fields.u16();
-    let comment = reader.bytes(comment)?;
-    if comment.windows(4).any(|four| four == END) {
+    let comment = reader.bytes(fields.u16())?;
+    // A mark may begin in what stands before the comment: whoever looks for it from behind would find that one.
+    let behind = [fixed.as_slice(), &comment].concat();
+    if behind.windows(4).any(|four| four == END) {
         return Err(UnpackError::damaged(
             "its comment hides another end of the archive",
         ));

@@ -178,6 +178,9 @@ fn nothing_stands_before_between_or_behind_a_zips_entries() {
     }
     let sneaky = start().comment(b"PK\x05\x06 and more of it than this");
     assert_told(&sneaky.end(), &["hides another end"]);
+    // The length of the comment is `PK`, and what it begins with the rest of a mark.
+    let straddling = [b"\x05\x06".as_slice(), &[0; 0x4b50 - 2]].concat();
+    assert_told(&start().comment(&straddling).end(), &["hides another end"]);
     let locator = start().with("x", "", |part| part.comment = b"PK\x06\x07".repeat(5));
     assert_told(&locator.end(), &["`x`", "hides another end"]);
     // Entries that share their bytes: the second claims to lie in the first.
