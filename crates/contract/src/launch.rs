@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GATE_PORT, SandboxId};
+use crate::{Digest, GATE_PORT, SandboxId};
 
 /// The uid and gid of the agent as it sees itself, in every mode.
 pub const AGENT_UID: u32 = 1000;
@@ -108,9 +108,12 @@ pub enum Access {
     ReadOnly,
     /// The launcher makes the directory anew, owned by the agent's uid; it must not exist before.
     Fresh,
-    /// Look, not touch, at what is in an EROFS image: the source is one, a file that nobody but root and the launcher's peer could
-    /// have written. The kernel parses it: whoever asks for this has made it, or knows its digest. Only root can mount one.
-    Image,
+    /// Look, not touch, at what is in an EROFS image: the source is a file with this digest, of which the launcher keeps a copy of its
+    /// own, and that copy is mounted. The kernel parses it, so `launcher.toml` names the digests that may be. Only root can mount one.
+    Image {
+        /// What the whole image hashes to.
+        sha256: Digest,
+    },
 }
 
 /// A socket inside the sandbox's network namespace, for others to answer on.

@@ -5,6 +5,7 @@
 pub mod approval;
 pub mod config;
 pub mod consent;
+pub mod digest;
 pub mod exit;
 pub mod id;
 pub mod launch;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod secret;
 pub mod size;
 
+pub use digest::{Digest, NotADigest};
 pub use id::{ActionId, RequestId, RunId, SandboxId};
 pub use name::{
     AgentName, ApproverName, ModelName, PolicyName, ProviderName, SecretName, ToolName,

@@ -8,14 +8,14 @@ use std::{
 
 use nix::unistd::getgid;
 use postern_contract::{
-    SandboxId,
+    Digest, SandboxId,
     launch::{
         Access, CAPTURED_PORTS_MAX, KEPT_PORTS, Layer, Limits, Listener, Mount, Obstacle, Plan,
         Purpose, TRUSTED, TRUSTED_BY_JAVA, Trusted,
     },
 };
 
-use crate::config::{Config, Ids, is_plain};
+use crate::config::{Config, Ids, Images, is_plain};
 
 /// The most mounts of one plan.
 const MOUNTS_MAX: usize = 64;
@@ -52,8 +52,8 @@ pub(crate) struct Checked {
     pub(crate) hostname: String,
     /// Whose uid the agent gets.
     pub(crate) identity: Identity,
-    /// Who gives the orders: an image that is mounted is this one's or root's.
-    pub(crate) peer_uid: u32,
+    /// Which images may be mounted, and where they are kept.
+    pub(crate) images: Images,
     /// What is shown.
     pub(crate) shown: Vec<Shown>,
     /// The certificates of trusted authorities, once as everybody reads them and once for Java; none if the host's count.
@@ -143,7 +143,7 @@ pub(crate) fn check(plan: Plan, config: &Config) -> Result<Checked, Obstacle> {
         sandbox: plan.sandbox,
         hostname,
         identity,
-        peer_uid: config.peer_uid,
+        images: config.images.clone(),
         shown,
         trusted,
         listeners,
@@ -228,8 +228,8 @@ fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
         access,
     } = mount;
     plain(&target)?;
-    if access == Access::Image {
-        may_mount(&source, config)?;
+    if let Access::Image { sha256 } = access {
+        may_mount(&source, sha256, config)?;
     }
     let mut place = permitted_source(&source, &config.source_roots)?;
     if access == Access::Fresh {
@@ -252,16 +252,16 @@ fn show(mount: Mount, config: &Config) -> Result<Shown, Obstacle> {
 }
 
 /// The kernel may be given an image to parse.
-fn may_mount(image: &Path, config: &Config) -> Result<(), Obstacle> {
+fn may_mount(image: &Path, sha256: Digest, config: &Config) -> Result<(), Obstacle> {
     let refused = |why| Err(Obstacle::plain(format!("{image:?} is not mounted: {why}")));
     let (why, fix) = match config.ids {
         Ids::Caller { .. } => (
             "only root can mount an image",
             "have root start the devbox, or give the agent an archive",
         ),
-        Ids::Range(_) if !config.images => (
-            "launcher.toml allows no images",
-            "say `images = true` there, or give the agent an archive",
+        Ids::Range(_) if !config.images.listed.contains(&sha256) => (
+            "launcher.toml does not name its sha256",
+            "add it to `images` there, or give the agent an archive",
         ),
         Ids::Range(_) => return Ok(()),
     };

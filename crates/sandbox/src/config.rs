@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use postern_contract::launch::Layer;
+use postern_contract::{Digest, launch::Layer};
 use serde::{Deserialize, Serialize};
 
 /// The largest config that is read, in bytes.
@@ -38,9 +38,12 @@ pub struct Written {
     /// Layers without which no sandbox starts, whatever its plan says.
     #[serde(default)]
     pub mandatory_layers: Vec<Layer>,
-    /// Whether plans may have EROFS images mounted, which the kernel parses: off unless it is said. Only root can.
+    /// The EROFS images that plans may have mounted, which the kernel parses: those that have one of these digests. Only root can mount one.
     #[serde(default)]
-    pub images: bool,
+    pub images: Vec<Digest>,
+    /// Where the launcher keeps images: a directory that root alone can write, on no path with a link; absolute. Needed where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_store: Option<PathBuf>,
 }
 
 /// A range of host uids (and gids of the same numbers) that belong to nobody but agents.
@@ -84,8 +87,17 @@ pub struct Config {
     pub(crate) peer_uid: u32,
     /// Layers that every sandbox has.
     pub(crate) mandatory: Vec<Layer>,
-    /// Whether images are mounted.
-    pub(crate) images: bool,
+    /// What of images is mounted.
+    pub(crate) images: Images,
+}
+
+/// Images as meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Images {
+    /// Where they are kept; of no meaning where none is listed.
+    pub(crate) store: PathBuf,
+    /// What each hashes to.
+    pub(crate) listed: Vec<Digest>,
 }
 
 /// Whose host uid an agent gets.
@@ -208,7 +220,8 @@ impl Config {
             }
             (None, uid) => Ids::Caller { uid },
         };
-        let (mandatory, images) = (written.mandatory_layers, written.images);
+        let images = images(written.images, written.image_store)?;
+        let mandatory = written.mandatory_layers;
         Ok(Self {
             source_roots,
             discard_roots,
@@ -255,6 +268,20 @@ fn roots(key: &'static str, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, ConfigE
             key,
             format!("{bad:?} is not an absolute path without `..`"),
         )),
+    }
+}
+
+fn images(listed: Vec<Digest>, store: Option<PathBuf>) -> Result<Images, ConfigError> {
+    let store = roots("image_store", store.into_iter().collect())?.pop();
+    match store {
+        None if !listed.is_empty() => Err(value(
+            "image_store",
+            "images need a directory where root alone keeps them",
+        )),
+        store => Ok(Images {
+            store: store.unwrap_or_default(),
+            listed,
+        }),
     }
 }
 

@@ -18,7 +18,7 @@ use postern_sys::{exec::close_all_on_exec, fork::SingleThread};
 
 use crate::{
     checked::check,
-    config::{AgentIds, Config, ConfigError, Written},
+    config::{AgentIds, Config, ConfigError, Images, Written},
     connection::{Connection, NoConnection},
     launch::{Confined, launch},
     serve::{End, Service},
@@ -212,7 +212,7 @@ fn probe(config: &Config, one: &SingleThread) -> Result<(), Failure> {
     let config = Config {
         discard_roots: Vec::new(),
         mandatory: Vec::new(),
-        images: false,
+        images: Images::default(),
         ..config.clone()
     };
     let built = check(plan, &config).and_then(|checked| launch(checked, &config, one));

@@ -25,7 +25,7 @@ const LARGE: u64 = 256 << 20;
 
 /// What the gate may grow by while something that large passes, in KiB. Its own share is well under one MiB; the rest is what the
 /// allocator keeps for threads that free what others made: 7 to 26 MiB were seen, more where many threads compete for a processor.
-const GROWTH_KIB_MAX: u64 = LARGE / 4 >> 10;
+const GROWTH_KIB_MAX: u64 = (LARGE / 4) >> 10;
 
 async fn stage(answer: &'static str) -> (Upstream, House, Sandbox) {
     let upstream = Upstream::start(move |_| Answer::raw(answer)).await;

@@ -3,13 +3,13 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use postern_contract::{
-    SandboxId,
+    AgentName, SandboxId,
     launch::{Access, ExitStatus, Hit, Limits, Listener, Mount, Purpose, Trusted},
     link::{ListenerKind, News, Origin},
 };
@@ -45,6 +45,8 @@ pub(super) struct Ground {
 /// An agent's files.
 #[derive(Debug)]
 struct Live {
+    /// The directory of all agents.
+    agents: PathBuf,
     /// The symlink to them.
     link: PathBuf,
     /// Where the sandbox has them.
@@ -60,15 +62,19 @@ pub(super) fn shown(source: &Path, target: &Path) -> Mount {
     }
 }
 
-/// An installed version, which is a tree, or an image of one.
-fn installed(version: &Path, target: &Path) -> Mount {
-    let access = match version.is_file() {
-        true => Access::Image,
-        false => Access::ReadOnly,
-    };
-    Mount {
-        access,
-        ..shown(version, target)
+impl Live {
+    /// An installed version, which is a tree, or an image of one.
+    fn shown(&self, version: &Path, agent: &AgentName) -> Result<Mount, StartError> {
+        let shown = shown(version, &self.mount);
+        if !version.is_file() {
+            return Ok(shown);
+        }
+        let sha256 = install::live_image(&self.agents, agent).ok_or_else(|| {
+            let why = "nobody knows what this image hashes to: install it anew";
+            StartError::file(version, io::Error::other(why))
+        })?;
+        let access = Access::Image { sha256 };
+        Ok(Mount { access, ..shown })
     }
 }
 
@@ -93,6 +99,7 @@ impl Ground {
         let ground = Self {
             agent: Arc::clone(agent),
             files: files.map(|files| Live {
+                agents: around.installer.agents.clone(),
                 link: install::live(&around.installer.agents, &agent.name),
                 mount: files.mount.clone(),
             }),
@@ -126,7 +133,9 @@ impl Ground {
         let live = self.live()?;
         let mut wanted = self.wanted();
         if let (Some(tree), Some(files)) = (&live, &self.files) {
-            wanted.mounts.insert(0, installed(tree, &files.mount));
+            wanted
+                .mounts
+                .insert(0, files.shown(tree, &self.agent.name)?);
         }
         let made = wanted.listeners.iter().map(|made| (*made).into());
         let kinds = made.chain([ListenerKind::Reports]).collect();

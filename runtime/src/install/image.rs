@@ -28,12 +28,7 @@ pub(super) fn may_be_one(source: &Source) -> Result<Digest, InstallError> {
         shown: source.shown(),
         why: why.to_owned(),
     };
-    let pinned = match source {
-        Source::Object(object) => object.pinned(),
-        Source::Remote(object) => object.pinned(),
-        Source::Git(_) | Source::Npm(_) | Source::Pip(_) => None,
-    };
-    let pinned = pinned.ok_or_else(|| {
+    let pinned = source.sha256().ok_or_else(|| {
         refused(
             "it is an image, which the kernel would parse: pin what you trust with `sha256` (`postern pack` prints the line)",
         )
@@ -105,7 +100,10 @@ impl Installer {
                 found,
                 pinned,
             }),
-            Ok((_, length)) => self.try_out(agent, staging).await.map(|()| length),
+            Ok((_, length)) => self
+                .try_out(agent, (staging, pinned))
+                .await
+                .map(|()| length),
             Err(error) => Err(error),
         };
         if checked.is_err() {
@@ -115,11 +113,15 @@ impl Installer {
     }
 
     /// Mounts it once, so that one that cannot be does not go live.
-    async fn try_out(&self, agent: &Agent, image: &Path) -> Result<(), InstallError> {
+    async fn try_out(
+        &self,
+        agent: &Agent,
+        (image, sha256): (&Path, Digest),
+    ) -> Result<(), InstallError> {
         let mount = Mount {
             source: image.to_owned(),
             target: TREE_TARGET.into(),
-            access: Access::Image,
+            access: Access::Image { sha256 },
         };
         drop(self.sandbox(agent, vec![mount]).await?);
         Ok(())

@@ -34,6 +34,8 @@ pub(super) struct Made {
     pub(super) staging: PathBuf,
     pub(super) unpacked: Option<Report>,
     resolved: Option<Resolved>,
+    /// What it hashes to, if it is an image.
+    image: Option<Digest>,
     /// How much room it takes, where that is known.
     bytes: Option<u64>,
     stages: Vec<Stage>,
@@ -94,7 +96,7 @@ impl Made {
             source: source.described(),
             installed_at_ms: at_ms,
             bytes: self.bytes,
-            sha256: None,
+            sha256: self.image.map(|sha256| sha256.to_string()),
             stages: self.stages.clone(),
         }
     }
@@ -140,13 +142,14 @@ impl Installer {
     ) -> Result<Made, InstallError> {
         let _stage = self.progress.begin(&agent.name, COPY);
         let (begun, staging) = (self.clock.now(), tree.staging()?);
-        let image = (object, image::may_be_one(source)?);
-        let bytes = self.take(agent, image, &staging).await?;
+        let pinned = image::may_be_one(source)?;
+        let bytes = self.take(agent, (object, pinned), &staging).await?;
         let took = Stage::took(COPY, self.clock.now() - begun);
         Ok(Made {
             staging,
             unpacked: None,
             resolved: None,
+            image: Some(pinned),
             bytes: Some(bytes),
             stages: vec![over(
                 agent,
@@ -183,6 +186,7 @@ impl Installer {
         Ok(Made {
             staging,
             resolved: packed.resolved(&report),
+            image: source.sha256().filter(|_| report.kind == Kind::Image),
             bytes: Some(report.bytes),
             unpacked: Some(report),
             stages: vec![over(agent, took)],
@@ -203,6 +207,7 @@ impl Installer {
             staging,
             unpacked: None,
             resolved: Some(resolved),
+            image: None,
             bytes,
             stages: vec![over(agent, took)],
         })

@@ -213,6 +213,12 @@ pub(crate) fn live(agents: &Path, name: &AgentName) -> PathBuf {
     agents.join(name.as_str()).join(tree::CURRENT)
 }
 
+/// What an agent's live version hashes to, where that is an image.
+pub(crate) fn live_image(agents: &Path, name: &AgentName) -> Option<Digest> {
+    let tree = Tree::of(agents, name);
+    tree.noted(tree.live()?)?.sha256?.parse().ok()
+}
+
 /// Installs agents beneath one directory.
 #[derive(Debug, Clone)]
 pub struct Installer {

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub use postern_contract::{Digest, NotADigest};
+
 pub use fetched::{Resolved, Script};
 pub use git::Git;
 pub use npm::Npm;
@@ -152,6 +154,16 @@ impl Source {
         }
     }
 
+    /// What its bytes must hash to, if the config says so.
+    #[must_use]
+    pub fn sha256(&self) -> Option<Digest> {
+        match self {
+            Self::Object(object) => object.pinned(),
+            Self::Remote(object) => object.pinned(),
+            Self::Git(_) | Self::Npm(_) | Self::Pip(_) => None,
+        }
+    }
+
     /// Directories beneath the mount that hold its commands; the first is looked through first.
     #[must_use]
     pub fn commands(&self) -> &'static [&'static str] {
@@ -207,37 +219,4 @@ pub struct Content {
     pub digest: Digest,
     /// What they are called, unless they are known to be an archive, whose name makes no difference.
     pub name: Option<String>,
-}
-
-/// The name of a version: the SHA-256 of an archive, or of all that makes another source what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest([u8; 32]);
-
-/// Why a text is no digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a sha256 is 64 hexadecimal digits")]
-pub struct NotADigest;
-
-impl Digest {
-    /// The digest of these bytes of a finished hash.
-    #[must_use]
-    pub fn of(hash: [u8; 32]) -> Self {
-        Self(hash)
-    }
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl std::str::FromStr for Digest {
-    type Err = NotADigest;
-
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).map_err(|_| NotADigest)?;
-        Ok(Self(hash))
-    }
 }

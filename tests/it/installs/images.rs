@@ -9,7 +9,12 @@ use std::{
 use postern_testkit::{Answer, Archive, Setup, Upstream, binaries};
 use serde_json::Value;
 
-use super::{AGENT, KEY, answer, has, setup, shelf::for_the_key, trees};
+use super::{
+    AGENT, KEY, answer, has, setup,
+    shelf::for_the_key,
+    trees,
+    way_back::{agents, told},
+};
 use crate::fixture;
 
 /// Whether images can be made here, and mounted.
@@ -71,6 +76,13 @@ fn an_image_is_mounted_and_not_read_again_at_the_next_start() {
     let again = Setup::again(ended).file("image", "something else");
     let devbox = again.start();
     assert_eq!(answer(&devbox), "mounted");
+    let ended = devbox.stop();
+
+    // Also of the file that is posternd's own: root keeps another.
+    let versions = ended.folder.path().join("state/runtime/agents/desk");
+    fs::write(versions.join("current"), "something else").unwrap();
+    let devbox = Setup::again(ended).start();
+    assert_eq!(answer(&devbox), "mounted");
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let ours = devbox.folder().to_str().unwrap().to_owned();
     assert!(!mounts.contains(&ours), "{mounts}");
@@ -110,6 +122,28 @@ fn an_image_that_is_not_pinned_or_not_the_one_is_not_looked_into() {
     let ended = with_image(&pinned, &path).try_start().err().unwrap();
     assert!(ended.stderr.contains("cannot show"), "{}", ended.stderr);
     nothing_stays(ended.folder.path());
+}
+
+#[test]
+fn the_image_before_is_the_way_back_though_the_config_names_another() {
+    if !can() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [(one, first), (two, second)] = ["one", "two"].map(|word| packed(folder.path(), word));
+    let pinned = format!("path = \"image\", sha256 = \"{first}\"");
+    let devbox = with_image(&pinned, &one).start();
+    assert_eq!(answer(&devbox), "one");
+    let config = fs::read_to_string(devbox.config()).unwrap();
+    let ended = devbox.stop();
+    let again = Setup::again(ended).file("image", fs::read(&two).unwrap());
+    let again = again.file("postern.toml", config.replace(&first, &second));
+    let devbox = again.start();
+    assert_eq!(answer(&devbox), "two");
+    let _line = told(&agents(&devbox, &["rollback", "desk"]));
+    let devbox = Setup::again(devbox.stop()).start();
+    assert_eq!(answer(&devbox), "one");
+    devbox.stop().assert_nothing_left();
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{AGENT, answer, setup, shelf::Repository, trees};
 
 /// `postern agents …` with the operator's key.
-fn agents(devbox: &Devbox, words: &[&str]) -> Output {
+pub(super) fn agents(devbox: &Devbox, words: &[&str]) -> Output {
     Command::new(binaries::postern())
         .arg("agents")
         .args(words)
@@ -22,7 +22,7 @@ fn agents(devbox: &Devbox, words: &[&str]) -> Output {
         .unwrap()
 }
 
-fn told(output: &Output) -> String {
+pub(super) fn told(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

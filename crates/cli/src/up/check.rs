@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use postern_contract::config::Listen;
+use postern_contract::{Digest, config::Listen};
+use postern_runtime::source::Source;
 
 use crate::Failure;
 
@@ -15,6 +16,8 @@ pub(super) struct Checked {
     pub(super) listen: Listen,
     /// What of the host the agents see.
     pub(super) shown: Vec<PathBuf>,
+    /// What archives and images must hash to.
+    pub(super) pinned: Vec<Digest>,
     /// What the gate makes of the config, for people.
     pub(super) gate: postern_proxy::Checked,
 }
@@ -27,11 +30,14 @@ pub(super) fn both(config: &Path) -> Result<Checked, Failure> {
     gate.warnings.extend(runtime.warnings);
     let agents = runtime.agents.values();
     let shown = agents
+        .clone()
         .flat_map(|agent| agent.sandbox.read_only.clone())
         .collect();
+    let sources = agents.filter_map(|agent| agent.kind.source());
     Ok(Checked {
         listen: runtime.listen,
         shown,
+        pinned: sources.filter_map(Source::sha256).collect(),
         gate,
     })
 }

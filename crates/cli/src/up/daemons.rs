@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
 };
 
-use postern_contract::Secret;
+use postern_contract::{Digest, Secret};
 use postern_daemon::files;
 
 use super::place::Place;
@@ -31,6 +31,8 @@ pub(super) struct Order {
     pub(super) config: PathBuf,
     /// What of the host sandboxes may be shown, beside posternd's state.
     pub(super) shown: Vec<PathBuf>,
+    /// What archives and images must hash to.
+    pub(super) pinned: Vec<Digest>,
     pub(super) mode: Mode,
     pub(super) allow_weaker: Vec<String>,
     pub(super) place: Place,

@@ -16,6 +16,7 @@ mod access;
 mod check;
 mod daemons;
 mod doors;
+mod images;
 mod place;
 mod readiness;
 mod revival;
@@ -64,7 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mode = Mode::of_caller();
     let config = place::canonical(&args.config).map_err(Failure::Usage)?;
     let check::Checked {
-        listen, mut shown, ..
+        listen,
+        mut shown,
+        pinned,
+        ..
     } = check::both(&config)?;
     // posternd shows this executable to the sandbox that unpacks.
     shown.extend(std::env::current_exe().ok());
@@ -77,6 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let order = daemons::Order {
         config,
         shown,
+        pinned,
         mode,
         allow_weaker,
         place,

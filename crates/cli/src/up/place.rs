@@ -3,6 +3,7 @@
 //! ```text
 //! STATE/               0711  lock                 held while this process lives
 //! STATE/runtime/       0711  posternd's           STATE/gate/  0700  the gate's
+//! STATE/images/        0700  images that launchers mount, where root runs them
 //! STATE/run-XXXX/      0711  launcher.toml, launcher.sock, notify.sock          removed at the end
 //! STATE/run-XXXX/gate/ 0710  link.sock            owned by the gate, entered by posternd's group
 //! ```
@@ -15,9 +16,11 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use postern_contract::Digest;
 use postern_daemon::files;
 use postern_sandbox::config::Written;
 
+use super::images;
 use crate::{
     Failure,
     identity::{AGENT_IDS, Mode},
@@ -95,18 +98,32 @@ impl Place {
         fs::write(&path, text).map_err(|error| Failure::path(&path, error))
     }
 
-    /// What launchers are allowed in this place, beside what the config shows of the host.
-    pub(super) fn launcher(&self, mode: Mode, shown: &[PathBuf]) -> Written {
+    /// What launchers are allowed in this place, beside what the config shows of the host and the images that it pins.
+    pub(super) fn launcher(
+        &self,
+        mode: Mode,
+        (shown, pinned): (&[PathBuf], &[Digest]),
+    ) -> Result<Written, Failure> {
         let mut source_roots = vec![self.runtime_state()];
         source_roots.extend_from_slice(shown);
-        Written {
+        let mut store = None;
+        let mut permitted = Vec::new();
+        if mode == Mode::Root {
+            let images = self.state.join("images");
+            directory(&images, 0o700, None)?;
+            permitted = images::permitted(&images, pinned.to_vec())
+                .map_err(|error| Failure::path(&images, error))?;
+            store = Some(images);
+        }
+        Ok(Written {
             source_roots,
             discard_roots: vec![self.runtime_state().join("agents")],
             agent_ids: (mode == Mode::Root).then_some(AGENT_IDS),
             peer_uid: Some(mode.runtime_uid()),
             mandatory_layers: Vec::new(),
-            images: mode == Mode::Root,
-        }
+            images: permitted,
+            image_store: store,
+        })
     }
 
     pub(super) fn run(&self) -> &Path {

@@ -149,7 +149,9 @@ impl Supervisor {
         lifeline: bool,
     ) -> Result<Self, Failure> {
         let sweeper = order.sweeper()?;
-        let launcher = order.place.launcher(order.mode, &order.shown);
+        let launcher = order
+            .place
+            .launcher(order.mode, (&order.shown, &order.pinned))?;
         order.place.fill(order.mode, &launcher)?;
         let doors = Doors::open(&order.place, order.mode, signals, lifeline)?;
         let boot = Order::boot()?;

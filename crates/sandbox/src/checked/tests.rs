@@ -15,7 +15,7 @@ fn config() -> Config {
         }),
         peer_uid: 0,
         mandatory: vec![Layer::Seccomp],
-        images: false,
+        images: Images::default(),
     }
 }
 

@@ -19,11 +19,29 @@ fn what_up_writes_is_what_the_launcher_reads() {
         agent_ids: Some(RANGE),
         peer_uid: Some(64_100),
         mandatory_layers: vec![Layer::Seccomp],
-        images: true,
+        images: vec![Digest::of([7; 32])],
+        image_store: Some("/var/lib/postern-images".into()),
     };
     let text = here.to_toml().unwrap();
     assert_eq!(written(&text).unwrap(), here);
     assert_eq!(written("").unwrap(), Written::default());
+}
+
+#[test]
+fn images_have_a_place_where_they_are_kept() {
+    let with = |image_store: Option<&str>| {
+        let written = Written {
+            images: vec![Digest::of([7; 32])],
+            image_store: image_store.map(PathBuf::from),
+            ..Written::default()
+        };
+        Config::meant(written, 1000).map(|config| config.images.store)
+    };
+    assert_eq!(with(Some("/srv/images")).unwrap(), Path::new("/srv/images"));
+    for bad in [None, Some("images"), Some("/srv/../images")] {
+        let error = with(bad).unwrap_err().to_string();
+        assert!(error.starts_with("image_store: "), "{bad:?}: {error}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn config(root: &Path) -> Config {
         ids: ids(),
         peer_uid: 0,
         mandatory: Vec::new(),
-        images: false,
+        images: crate::config::Images::default(),
     }
 }
 

@@ -93,7 +93,7 @@ fn rights(checked: &Checked) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     let scratch = SCRATCH.iter().map(|name| (whole(name), written()));
     let shown = checked.shown.iter().map(|shown| {
         let rights = match shown.access {
-            Access::ReadOnly | Access::Image => LOOK,
+            Access::ReadOnly | Access::Image { .. } => LOOK,
             Access::Fresh => written(),
         };
         (whole(&shown.target), rights)

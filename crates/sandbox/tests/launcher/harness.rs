@@ -183,7 +183,8 @@ impl Site {
             agent_ids: (self.mode == Mode::Root).then_some(RANGE),
             peer_uid: None,
             mandatory_layers: Vec::new(),
-            images: false,
+            images: Vec::new(),
+            image_store: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod overlay;
 pub(crate) mod room;
 mod scratch;
 pub(crate) mod sources;
+mod store;
 mod system;
 mod tree;
 

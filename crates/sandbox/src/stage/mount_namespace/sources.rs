@@ -20,7 +20,7 @@ use postern_sys::{
     mount::{Attributes, Detached, copy},
 };
 
-use super::{overlay::Overlays, tree};
+use super::{overlay::Overlays, store, tree};
 use crate::{
     checked::{Checked, Identity, Shown},
     ledger::stops,
@@ -28,9 +28,6 @@ use crate::{
 
 /// A fresh directory: the agent's to write, everybody's to read, for other sandboxes will be shown it read-only.
 const FRESH_MODE: Mode = Mode::from_bits_truncate(0o755);
-
-/// The mode bits of a file that somebody besides its owner can write.
-const OTHERS_WRITE: u32 = 0o022;
 
 /// One mount, ready to be put into a root.
 #[derive(Debug)]
@@ -102,7 +99,13 @@ fn take_one(shown: &Shown, checked: &Checked, made: &mut Vec<Made>) -> io::Resul
             let opened = fresh(&root, &shown.beneath, checked.identity, made)?;
             shown_as_it_is(&opened, Attributes::HARMLESS)?
         }
-        Access::Image => (image(&root, &shown.beneath, checked.peer_uid)?, true),
+        Access::Image { sha256 } => {
+            // What is no regular file is not waited for.
+            let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+            let source = || beneath(root.as_fd(), &shown.beneath, flags);
+            let image = store::image(&checked.images, sha256, source)?;
+            (erofs(image.as_fd())?, true)
+        }
     };
     Ok(Source {
         mount,
@@ -126,26 +129,7 @@ fn shown_as_it_is(opened: &OwnedFd, attributes: Attributes) -> io::Result<(Detac
     Ok((mount, is_directory))
 }
 
-/// What is in an image that no agent could have written.
-fn image(root: &OwnedFd, path: &Path, peer_uid: u32) -> io::Result<Detached> {
-    let refused = |why| Err(io::Error::other(why));
-    // What is no regular file is not waited for.
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
-    let opened = beneath(root.as_fd(), path, flags)?;
-    let found = fstat(&opened)?;
-    if kind(&found) != SFlag::S_IFREG {
-        return refused("it is no regular file");
-    }
-    if found.st_uid != 0 && found.st_uid != peer_uid {
-        return refused("an image belongs to root or to posternd, and this one to somebody else");
-    }
-    if found.st_mode & OTHERS_WRITE != 0 {
-        return refused("others can write it");
-    }
-    erofs(opened.as_fd())
-}
-
-fn kind(found: &FileStat) -> SFlag {
+pub(super) fn kind(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
@@ -154,11 +138,11 @@ fn directory() -> OFlag {
 }
 
 /// Also for the roots: posternd may own the directory that one lies in, and could put a link in its place.
-fn no_links() -> ResolveFlag {
+pub(super) fn no_links() -> ResolveFlag {
     ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS
 }
 
-fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+pub(super) fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let resolve = ResolveFlag::RESOLVE_BENEATH | no_links();
     let flags = OFlag::O_CLOEXEC | flags;
     Ok(openat2(
