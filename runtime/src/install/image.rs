@@ -128,7 +128,8 @@ impl Installer {
     }
 }
 
-/// Copies, and says what the copy is: it is read again, so that what was hashed is what will be mounted.
+/// Copies, and says what the copy is: it is read again, so that what was hashed is what the launcher will be shown. It may be lost with the power,
+/// which the launcher's own copy is not: that one is what will be mounted.
 fn copy(mut from: File, to: &Path, gauge: &Gauge) -> io::Result<(Digest, u64)> {
     let mut copy = File::options()
         .read(true)
@@ -138,7 +139,6 @@ fn copy(mut from: File, to: &Path, gauge: &Gauge) -> io::Result<(Digest, u64)> {
         .open(to)?;
     // As the file system can: one that shares blocks copies nothing.
     let length = io::copy(&mut from, &mut copy)?;
-    copy.sync_all()?;
     gauge.expects(length);
     Ok((hashed(File::open(to)?, gauge)?, length))
 }
