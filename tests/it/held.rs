@@ -91,6 +91,18 @@ fn resumed(devbox: &Devbox, id: &str, by: &str) -> Response {
     })
 }
 
+/// The runs that the operator finds in a status.
+fn in_status(devbox: &Devbox, status: &str) -> Vec<String> {
+    let key = fs::read_to_string(devbox.state().join("runtime/operator.key")).unwrap();
+    let listed = Curl::get(operator(devbox, &format!("/runs?status={status}")))
+        .header(&format!("Authorization: Bearer {}", key.trim()))
+        .send();
+    let listed = listed.json();
+    let ids = listed.as_array().unwrap().iter();
+    ids.map(|run| run["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 /// What came of the calls of a run that is over.
 fn came(devbox: &Devbox, id: &str) -> Value {
     let over = comes_to(devbox, id, "COMPLETED");
@@ -122,6 +134,8 @@ impl Stage {
             "{shown}"
         );
         assert_eq!(shown["outcome"]["body"]["authorization_url"], link);
+        assert_eq!(in_status(&self.devbox, "PAUSED_CONSENT"), [id]);
+        assert_eq!(in_status(&self.devbox, "RUNNING"), [""; 0]);
         (link, resume)
     }
 

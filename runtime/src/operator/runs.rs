@@ -53,6 +53,7 @@ pub(super) async fn list(
         agent: query.agent_id,
         status,
         user: query.user_id,
+        held: app.desk.all_held(),
     };
     let limit = query.limit.unwrap_or(ROWS_DEFAULT);
     let runs = app

@@ -194,6 +194,13 @@ impl Active {
         self.book().runs.get(run)?.log.held()
     }
 
+    /// The runs of which a call waits for a consent.
+    pub(super) fn all_held(&self) -> Vec<RunId> {
+        let book = self.book();
+        let held = book.runs.iter().filter(|(_, run)| run.log.held().is_some());
+        held.map(|(id, _)| id.clone()).collect()
+    }
+
     /// How a run that the asker sees stands since it asked for this consent, if it did.
     pub(super) fn since(
         &self,

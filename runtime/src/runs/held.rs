@@ -62,6 +62,12 @@ impl RunDesk {
         self.active.held(run)
     }
 
+    /// The runs that go on while a call of theirs waits for a consent.
+    #[must_use]
+    pub fn all_held(&self) -> Vec<RunId> {
+        self.active.all_held()
+    }
+
     /// What became of an asker's run since a call of it waited for this consent. `None` if it is not known to have.
     #[must_use]
     pub fn since(&self, asker: Asker<'_>, run: &RunId, action: &ActionId) -> Option<Resumed> {

@@ -113,6 +113,8 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// Of this end user.
     pub user: Option<String>,
+    /// Runs that count as `PAUSED_CONSENT` while they are `RUNNING`: a call of theirs waits.
+    pub held: Vec<RunId>,
 }
 
 impl NewRun {
@@ -279,7 +281,9 @@ impl Runs {
     /// The database failed.
     pub async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<Run>, RunsError> {
         let rows = sqlx::query(
-            "SELECT * FROM runs WHERE (?1 IS NULL OR agent = ?1) AND (?2 IS NULL OR status = ?2) \
+            "SELECT * FROM runs WHERE (?1 IS NULL OR agent = ?1) AND (?2 IS NULL OR ?2 = CASE \
+             WHEN status = 'RUNNING' AND run IN (SELECT value FROM json_each(?5)) THEN 'PAUSED_CONSENT' \
+             ELSE status END) \
              AND (?3 IS NULL OR end_user = ?3) ORDER BY created_ms DESC, run DESC LIMIT ?4",
         )
         .bind(filter.agent.as_ref().map(AgentName::as_str))
@@ -292,6 +296,7 @@ impl Runs {
         )
         .bind(filter.user.as_deref())
         .bind(i64::from(limit.min(ROWS_MAX)))
+        .bind(serde_json::json!(filter.held).to_string())
         .fetch_all(self.database.read())
         .await
         .map_err(failed)?;

@@ -249,6 +249,16 @@ async fn runs_are_listed_newest_first_as_asked() {
         ..RunFilter::default()
     };
     assert_eq!(ids(ended, 100).await, made[1..2]);
+    // The limit counts what is told, whatever is held.
+    let with = |status| RunFilter {
+        status: Some(status),
+        held: made[..3].to_vec(),
+        ..RunFilter::default()
+    };
+    let held = [made[0].clone(), made[2].clone()];
+    assert_eq!(ids(with(RunStatus::PausedConsent), 100).await, held);
+    assert_eq!(ids(with(RunStatus::Running), 1).await, made[3..4]);
+    assert_eq!(ids(with(RunStatus::Completed), 100).await, made[1..2]);
     let stranger = RunFilter {
         agent: Some("other".parse().unwrap()),
         ..RunFilter::default()
