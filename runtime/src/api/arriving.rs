@@ -19,8 +19,11 @@ use tower::ServiceExt as _;
 use super::{Refused, health};
 use crate::{
     config::{Agent, Config},
-    install::Progress,
+    install::{Progress, Shown},
 };
+
+/// Where no install is under way, or who asks may not be told.
+const AT_SOMETHING: &str = "agents are still installed or started";
 
 /// An API that is not there yet. Clones share it.
 #[derive(Clone)]
@@ -88,6 +91,23 @@ impl Arrival {
         (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
     }
 
+    /// What is waited for, in words.
+    fn at(&self) -> String {
+        let at = |(agent, shown): (&AgentName, &Shown)| {
+            let percent = shown.percent.map(|percent| format!(", {percent} %"));
+            format!(
+                "{agent} is installed (at {}{})",
+                shown.stage,
+                percent.unwrap_or_default()
+            )
+        };
+        let installs: Vec<_> = self.progress.shown().iter().map(at).collect();
+        match installs.is_empty() {
+            true => AT_SOMETHING.to_owned(),
+            false => installs.join(", "),
+        }
+    }
+
     fn started(&self) -> Response {
         let agents: Vec<_> = self.agents.keys().collect();
         let body = json!({ "status": "starting", "agents": agents });
@@ -104,11 +124,11 @@ async fn answer(State(arrival): State<Arrival>, request: Request) -> Response {
             .unwrap_or_else(|never| match never {});
     }
     match request.uri().path() {
-        _ if !arrival.probed => Refused::Arriving.into_response(),
+        _ if !arrival.probed => Refused::Arriving(AT_SOMETHING.to_owned()).into_response(),
         "/" | "/healthz" => arrival.alive().into_response(),
         "/readyz" => arrival.ready(),
         "/startupz" => arrival.started(),
-        _ => Refused::Arriving.into_response(),
+        _ => Refused::Arriving(arrival.at()).into_response(),
     }
 }
 

@@ -46,8 +46,8 @@ pub(crate) enum Refused {
     BrokeOff,
     #[error("{0}")]
     Begin(#[from] BeginError),
-    #[error("agents are still installed or started: `/readyz` says how far that is")]
-    Arriving,
+    #[error("{0}: `/readyz` says how far that is")]
+    Arriving(String),
     #[error("the run ended without an answer")]
     NoAnswer,
     #[error("the store cannot be read")]
@@ -104,7 +104,7 @@ impl Refused {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
             Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT"),
             Self::Begin(error) => begin_kind(error),
-            Self::Arriving => (StatusCode::SERVICE_UNAVAILABLE, "AGENT_NOT_READY"),
+            Self::Arriving(_) => (StatusCode::SERVICE_UNAVAILABLE, "AGENT_NOT_READY"),
             Self::NotMutable(_) => (StatusCode::CONFLICT, "NOT_PENDING"),
             Self::ApprovalPending => (StatusCode::CONFLICT, "APPROVAL_PENDING"),
             Self::ConsentPending => (StatusCode::CONFLICT, "CONSENT_PENDING"),

@@ -62,7 +62,7 @@ use crate::{
 use alone::Alone;
 pub use cache::Cache;
 use make::Coming;
-pub use progress::Progress;
+pub use progress::{Progress, Shown};
 use tree::Tree;
 pub use version::{Kept, Note, Stage, Standing, Version};
 

@@ -100,6 +100,8 @@ fn a_devbox_that_still_installs_answers_probes_and_says_how_far_it_is() {
         (503, json!("AGENT_NOT_READY"))
     );
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let said = refused.json()["error"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("desk is installed (at unpack, "), "{said}");
     go.send(()).unwrap();
     wait::until("the devbox is ready", || {
         (get("/readyz").send().status == 200).then_some(())
