@@ -87,6 +87,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
+/// Whether something comes before what may be a header of tar: packed once more it is nothing that is taken.
+fn begins_as_another(bytes: &[u8]) -> bool {
+    let is_skippable = bytes.get(1..4) == Some(b"\x2a\x4d\x18") && bytes[0] & 0xf0 == 0x50;
+    let others: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PK\x05\x06"];
+    is_skippable || others.iter().any(|other| bytes.starts_with(other))
+}
+
 fn look_at(bytes: &[u8]) -> Result<Report, UnpackError> {
     let mut trees = Vec::new();
     let mut results = Vec::new();
@@ -119,7 +126,7 @@ fuzz_target!(|bytes: &[u8]| {
     if right != bytes {
         drop(look_at(&right));
     }
-    if bytes.get(257..262) == Some(b"ustar") {
+    if bytes.get(257..262) == Some(b"ustar") && !begins_as_another(bytes) {
         let packed = look_at(&gzip(&right)).map(|report| (report.entries, report.bytes));
         let right = look_at(&right).map(|report| (report.entries, report.bytes));
         assert_eq!(packed, right);
