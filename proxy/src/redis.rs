@@ -53,6 +53,8 @@ pub(crate) enum NoSession {
          say `ACL SETUSER default off`, or give that user a password"
     )]
     Open,
+    #[error("the Redis server does not say whether it would tell the agent passwords ({0})")]
+    Unclear(String),
     #[error("the Redis server says what is no answer to a login")]
     Form,
     #[error("the Redis server did not let the gate in in time")]
@@ -178,13 +180,23 @@ where
     ];
     for question in telling {
         say(server, question).await?;
-        // Not allowed, or not known: either way nothing is told.
-        if !line(server).await?.starts_with(b"-") {
+        let answer = line(server).await?;
+        if !answer.starts_with(b"-") {
             let words = question.iter().map(|word| String::from_utf8_lossy(word));
             return Err(NoSession::Telling(words.collect::<Vec<_>>().join(" ")));
         }
+        if !is_never(&answer) {
+            return Err(NoSession::Unclear(first_word(&answer[1..])));
+        }
     }
     Ok(())
+}
+
+/// Whether an error says that the user may not, or that nobody can. Others, such as `-BUSY`, are no answer to the question: a moment later it may be
+/// another.
+fn is_never(error: &[u8]) -> bool {
+    let error = error.to_ascii_lowercase();
+    error.starts_with(b"-noperm") || error.starts_with(b"-err unknown ")
 }
 
 /// Sends a command: an array of texts, each behind its length.
@@ -263,6 +275,16 @@ mod tests {
         assert!(matches!(done, Err(NoSession::Telling(what)) if what == "ACL LIST"));
         let (done, _) = entered(&[NOBODY, "+OK\r\n", NO, NO, users]).await;
         assert!(matches!(done, Err(NoSession::Telling(what)) if what == "ACL GETUSER keeper"));
+    }
+
+    /// While a script runs Redis answers so whoever may ask, and lets anybody log in.
+    #[tokio::test]
+    async fn a_session_of_which_that_is_not_known_is_none() {
+        let busy = "-BUSY Redis is busy running a script.\r\n";
+        for answers in [[busy, busy, busy], [NO, busy, NO], [NO, NO, "-ERR\r\n"]] {
+            let (done, _) = entered(&[&[NOBODY, "+OK\r\n"][..], &answers].concat()).await;
+            assert!(matches!(done, Err(NoSession::Unclear(_))), "{answers:?}");
+        }
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@ pub fn check(path: &Path) -> Result<Checked, ConfigError> {
 fn warnings(config: &Config) -> Vec<String> {
     let mut told = useless(&config.agents);
     told.extend(short(config));
+    told.extend(anybodys(config));
     told
 }
 
@@ -81,6 +82,27 @@ fn short(config: &Config) -> Vec<String> {
         )
     });
     told.collect()
+}
+
+/// Tools that take a consent from whoever opens its link.
+fn anybodys(config: &Config) -> impl Iterator<Item = String> {
+    let is_anybodys = |credential: &Credentials| {
+        let mut wanted = credential.wanted().flatten();
+        wanted.any(|one| {
+            one.grant
+                .consent()
+                .is_some_and(|grant| grant.login().is_none())
+        })
+    };
+    let tools = config.tools.iter();
+    let without =
+        tools.filter(move |(_, target)| target.credential.as_ref().is_some_and(is_anybodys));
+    without.map(|(name, _)| {
+        format!(
+            "tool `{name}` takes a consent from whoever opens its link, also from somebody else than the end user whose agent asks: say `login`, with \
+             `issuer` and the scope `openid`"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -122,6 +144,25 @@ mod tests {
         // It never stands in a request.
         let signs = with(r#"kind = "hmac", secret = "key", sign = "{body}", header = "X-Sign""#);
         assert!(told(&signs, "hunter2\n").is_empty());
+    }
+
+    #[test]
+    fn a_consent_that_nobody_checks_is_warned_of() {
+        let with = |more: &str| {
+            format!(
+                "[consent]\nlisten = \"127.0.0.1:0\"\nurl = \"https://box.example\"\n[secrets.key]\nfile = \"key\"\n[tools.a]\n\
+                 url = \"https://a.example\"\n[tools.a.credential]\nkind = \"authorization_code\"\nclient_id = \"c\"\nclient_secret = \"key\"\n\
+                 authorization_url = \"https://p.example/a\"\ntoken_url = \"https://p.example/t\"\n{more}"
+            )
+        };
+        let told_of = told(&with("scopes = [\"a\"]\n"), "sk_live_0123456789abcdef\n");
+        assert_eq!(told_of.len(), 1, "{told_of:?}");
+        assert!(
+            told_of[0].contains("tool `a` takes a consent from whoever"),
+            "{told_of:?}"
+        );
+        let checked = "scopes = [\"openid\"]\nissuer = \"https://p.example\"\nlogin = \"sub\"\n";
+        assert!(told(&with(checked), "sk_live_0123456789abcdef\n").is_empty());
     }
 
     #[test]

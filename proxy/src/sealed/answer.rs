@@ -104,6 +104,9 @@ pub(crate) async fn answer(
     }
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && body.is_end_stream() {
+        // What went along may come back in its fields.
+        let spent = scanners(claim.spent());
+        mask::in_fields(&mut parts.headers, &spent);
         retire(&mut parts);
         return Ok(Relayed::Answer(Response::from_parts(parts, body)));
     }
@@ -123,14 +126,20 @@ pub(crate) async fn answer(
 
 /// The answer with this text, and without any of these tokens elsewhere in it.
 fn rewritten(mut parts: Parts, mut text: Vec<u8>, tokens: &[Arc<Token>]) -> Response<Body> {
-    let scanners = tokens.iter().filter_map(|token| token.scanner().cloned());
-    let scanners: Scanners = scanners.collect();
+    let scanners = scanners(tokens);
     scanners.mask(&mut text);
     mask::in_fields(&mut parts.headers, &scanners);
     retire(&mut parts);
     let length = HeaderValue::from(text.len());
     parts.headers.insert(header::CONTENT_LENGTH, length);
     Response::from_parts(parts, body::full(text))
+}
+
+fn scanners<'a>(tokens: impl IntoIterator<Item = &'a Arc<Token>>) -> Scanners {
+    let scanners = tokens
+        .into_iter()
+        .filter_map(|token| token.scanner().cloned());
+    scanners.collect()
 }
 
 fn retire(parts: &mut Parts) {

@@ -298,6 +298,8 @@ impl Tokens {
             slots
                 .by_key
                 .retain(|key, slot| key.owner.is_none() || !slot.is_idle(now));
+            // Nobody's hand is on what is only kept: users who come and go leave no refresh token behind in memory.
+            self.chains.forget_what_is_kept();
         }
         let slot = match slots.by_key.get_mut(key) {
             Some(slot) => slot,

@@ -355,6 +355,27 @@ async fn an_answer_is_decoded_its_fields_are_looked_through_and_a_refusal_passes
     assert!(line(&house)["reason"].is_null());
 }
 
+/// Servers tell what they were shown in a field, too.
+#[tokio::test]
+async fn a_refusal_without_a_body_tells_no_token_in_its_fields() {
+    let upstream = Upstream::start(move |request| {
+        if request.contains("grant_type=refresh_token") {
+            let says = format!("www-authenticate: Bearer error_description=\"{REFRESH}\"\r\n");
+            return upstream::Answer::raw(&format!(
+                "HTTP/1.1 401 Unauthorized\r\n{says}content-length: 0\r\n\r\n"
+            ));
+        }
+        token(ACCESS, &format!(",\"refresh_token\":\"{REFRESH}\""))
+    })
+    .await;
+    let (_house, sandbox) = stage(&upstream).await;
+    let (_, refresh) = asked(&sandbox).await;
+    let answer = refreshed(&sandbox, &refresh).await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.head.contains("www-authenticate"), "{answer:?}");
+    no_token(&answer);
+}
+
 #[tokio::test]
 async fn a_token_that_is_over_is_told_so_at_once() {
     let upstream = Upstream::start(|_| token(ACCESS, ",\"expires_in\":0")).await;
